@@ -1,0 +1,40 @@
+# Every target sets up what it needs: Python 3.11 or newer and make are all that has to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TOPICS := core
+
+.PHONY: demo test lint lock claims $(TOPICS:%=claims-%) clean
+
+demo: $(VENV)/ready
+	$(BIN)/streamflow run pipelines/host.py --duration 15
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+claims: $(TOPICS:%=claims-%)
+
+$(TOPICS:%=claims-%): claims-%: $(VENV)/ready
+	$(BIN)/python -m tools.claims.$* $(ARGS)
+
+# The lock holds every extra and the development tools, with hashes, for Python 3.11 and newer.
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("streamflow needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Run by a maintainer with uv installed; users never need it.
+lock:
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,1 @@
+"""Deciders: pure rules and quantities, from the standard library alone; time comes in as `now_ns`."""

@@ -1,0 +1,90 @@
+"""Durations as log-linear histograms: relative error ≤ 1/64, and merging two gives the histogram of the union.
+
+The scheme is HdrHistogram's: below 128 every value has its own bucket; above, each power of two is cut into
+64 equal buckets. A quantile is reported as the middle of its bucket, but never outside what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_SUB_BITS = 6
+_LINEAR = 1 << (_SUB_BITS + 1)
+
+
+def _index(value: int) -> int:
+    if value < _LINEAR:
+        return value
+    shift = value.bit_length() - _SUB_BITS - 1
+    return (shift << _SUB_BITS) + (value >> shift)
+
+
+def _middle(index: int) -> int:
+    if index < _LINEAR:
+        return index
+    shift = (index >> _SUB_BITS) - 1
+    low = ((index & ((1 << _SUB_BITS) - 1)) + (1 << _SUB_BITS)) << shift
+    return low + (1 << shift) // 2
+
+
+class Histogram:
+    """Non-negative integers (nanoseconds, here); negative ones count as 0."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum = 0
+        self.max = 0
+        self.min = 0
+        self._counts: dict[int, int] = {}
+
+    def record(self, value: int) -> None:
+        value = max(value, 0)
+        self.min = value if self.count == 0 else min(self.min, value)
+        self.max = max(self.max, value)
+        self.count += 1
+        self.sum += value
+        index = _index(value)
+        self._counts[index] = self._counts.get(index, 0) + 1
+
+    def quantile(self, share: float) -> int:
+        """The smallest bucket that has at least `share` of the values at or below it; 0 when empty."""
+        if not self.count:
+            return 0
+        rank = max(1, -(-int(share * self.count * 1_000_000) // 1_000_000))
+        seen = 0
+        for index in sorted(self._counts):
+            seen += self._counts[index]
+            if seen >= rank:
+                return min(max(_middle(index), self.min), self.max)
+        return self.max
+
+    def merge(self, other: Histogram) -> None:
+        if not other.count:
+            return
+        self.min = other.min if self.count == 0 else min(self.min, other.min)
+        self.max = max(self.max, other.max)
+        self.count += other.count
+        self.sum += other.sum
+        for index, count in other._counts.items():
+            self._counts[index] = self._counts.get(index, 0) + count
+
+    def to_wire(self) -> dict[str, object]:
+        return {"min": self.min, "max": self.max, "sum": self.sum, "counts": dict(self._counts)}
+
+    @classmethod
+    def from_wire(cls, value: Mapping[str, object]) -> Histogram:
+        histogram = cls()
+        counts = value["counts"]
+        assert isinstance(counts, dict)
+        histogram._counts = {int(index): int(count) for index, count in counts.items()}
+        histogram.count = sum(histogram._counts.values())
+        for name in ("min", "max", "sum"):
+            number = value[name]
+            assert isinstance(number, int)
+            setattr(histogram, name, number)
+        return histogram
+
+    def summary_ms(self) -> dict[str, float]:
+        """The report's form: quantiles in milliseconds."""
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+        return {name: self.quantile(share) / 1e6 for name, share in shares.items()} | {"max": self.max / 1e6}

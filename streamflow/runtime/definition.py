@@ -1,0 +1,60 @@
+"""A pipeline as the runtime sees it: the graph and the nodes that work in it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streamflow.core.graph import Graph, PortDef, Resolved, StageDef, resolve
+from streamflow.errors import Fault, InputError, PipelineError, StreamflowError
+from streamflow.runtime.node import Node, Port
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What `build` defined, with the faults that showed while it was being built."""
+
+    graph: Graph
+    nodes: Mapping[str, Node]
+    faults: tuple[StreamflowError, ...] = ()
+
+    def resolved(self) -> Resolved:
+        """Raises PipelineError with every fault: those of the nodes' settings and those of the graph."""
+        resolved, faults = resolve(self.graph)
+        if self.faults or resolved is None:
+            raise PipelineError([*self.faults, *faults])
+        return resolved
+
+
+def stage_of(name: str, node: Node, process: str | None) -> tuple[StageDef, StreamflowError | None]:
+    """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
+    fault: StreamflowError | None = None
+    try:
+        node.inspect()
+    except InputError as error:
+        fault = Fault(f"stage {name}", f"{error}")
+    except Exception as error:  # a node of the user's own; its fault is one among others
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        fault = Fault(
+            f"stage {name}", f"inspect() raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        )
+    inputs, outputs = node.inputs(), node.outputs()
+    handled = None
+    if not node.is_source and not hasattr(node, "process"):
+        handled = frozenset(port for port in inputs if hasattr(node, f"process_{port}"))
+    stage = StageDef(
+        name,
+        type(node).__name__,
+        process or name,
+        {port: _port_def(inputs[port]) for port in inputs},
+        {port: _port_def(outputs[port]) for port in outputs},
+        node.is_source,
+        node.live,
+        handled,
+    )
+    return stage, fault
+
+
+def _port_def(port: Port) -> PortDef:
+    return PortDef(port.type, port.rate_from)

@@ -1,0 +1,82 @@
+"""From what user code returned to messages: one place that knows every form a result may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from streamflow.core.message import Message
+from streamflow.core.ports import DEFAULT_TENSOR, PortType
+from streamflow.runtime.node import Output
+
+PortTypes = Mapping[str, PortType]
+
+
+def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[tuple[str, Message]]:
+    """(port, message) for each datum in `result`, in order; lazily, so that a generator's work is interleaved.
+
+    Raises TypeError or ValueError, one sentence, when the result is none of the forms.
+    """
+    if result is None:
+        return
+    if isinstance(result, Output):
+        yield _message(result, handled, outputs)
+    elif isinstance(result, Mapping) and _names_ports(result, outputs):
+        for port, value in result.items():
+            if value is not None:
+                output = value if isinstance(value, Output) else Output(value)
+                yield _message(_on_port(output, port), handled, outputs)
+    elif isinstance(result, Mapping | np.ndarray | np.generic | int | float | complex):
+        yield _message(Output(result), handled, outputs)
+    elif isinstance(result, Iterable) and not isinstance(result, str | bytes):
+        for part in result:
+            yield from messages_of(part, handled, outputs)
+    else:
+        raise TypeError(f"a {type(result).__name__} was returned, expected an array, a mapping, an Output or None")
+
+
+def _names_ports(result: Mapping[Any, Any], outputs: PortTypes) -> bool:
+    """A mapping's keys are ports where there are several; with one port they are its tensors' names."""
+    if len(outputs) == 1:
+        ((name, port),) = outputs.items()
+        return set(result) == {name} and name not in port.tensors
+    return True
+
+
+def _on_port(output: Output, port: str) -> Output:
+    return Output(output.value, port, output.event_time_ns, output.seq, output.attributes)
+
+
+def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str, Message]:
+    port = output.port
+    if port is None:
+        if len(outputs) != 1:
+            raise ValueError(
+                f"a result names no port, expected one of {', '.join(outputs) or 'none: there is no Out port'}"
+            )
+        port = next(iter(outputs))
+    elif port not in outputs:
+        raise ValueError(f"'{port}' is no Out port, expected one of {', '.join(outputs)}")
+    attributes = {**handled.attributes, **output.attributes} if output.attributes else handled.attributes
+    return port, Message(
+        _tensors(output.value, outputs[port]),
+        handled.stream,
+        handled.seq if output.seq is None else output.seq,
+        handled.event_time_ns if output.event_time_ns is None else output.event_time_ns,
+        attributes,
+    )
+
+
+def _tensors(value: Any, port: PortType) -> dict[str, np.ndarray[Any, Any]]:
+    if isinstance(value, Mapping):
+        tensors = {str(name): np.asarray(part) for name, part in value.items()}
+        missing = [name for name in port.tensors if name not in tensors]
+        if missing:
+            raise ValueError(f"tensors {', '.join(tensors)} returned, expected also {', '.join(missing)}")
+        return tensors
+    if len(port.tensors) != 1:
+        raise ValueError(f"a single array returned, expected a mapping of {', '.join(port.tensors)}")
+    name = next(iter(port.tensors), DEFAULT_TENSOR)
+    return {name: np.asarray(value)}

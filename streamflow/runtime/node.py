@@ -1,0 +1,143 @@
+"""What a user writes: a `Node` with typed ports and one of `process` (per message) or `run` (a source).
+
+A node is an ordinary object. Settings go into `__init__` (cheap: no devices, no files read whole); `inspect`
+may look at the files that the settings name, to refine the ports and to complain before anything starts;
+`open` and `close` run in the node's own process. Any of `open`, `process`, `flush`, `close` may be async.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from streamflow.core.message import Attribute
+from streamflow.core.ports import DEFAULT_TENSOR, PortType, parse_tensor
+from streamflow.errors import Fault
+
+
+class Port:
+    """A named end on a node: one tensor (`In("float32[time]")`) or several (`Out(box="float32[n, 4]", ...)`)."""
+
+    def __init__(self, array: str | None = None, /, *, rate_hz: float | str | None = None, **tensors: str) -> None:
+        """`rate_hz` is the sampling rate of the signal; on an `Out` a string names the `In` whose rate it keeps.
+
+        `In()` takes whatever comes, any number of tensors of any type: for a node that writes or counts.
+        """
+        takes_anything = array is None and not tensors
+        if (takes_anything and not isinstance(self, In)) or (array is not None and tensors):
+            raise Fault(type(self).__name__, "one unnamed tensor or several named ones", hint='In("float32[time]")')
+        texts = {DEFAULT_TENSOR: array} if array is not None else tensors
+        self.rate_from = rate_hz if isinstance(rate_hz, str) else None
+        rate = None if isinstance(rate_hz, str) or rate_hz is None else float(rate_hz)
+        try:
+            self.type = PortType({name: parse_tensor(text) for name, text in texts.items()}, rate)
+        except ValueError as error:
+            raise Fault(type(self).__name__, str(error)) from None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.type})"
+
+
+class In(Port):
+    """An input: what arrives here is handed to `process`, or to `process_<name>`."""
+
+
+class Out(Port):
+    """An output: what `process` returns, or `run` emits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result that says more than its value.
+
+    `value`: an array, or a mapping of tensor names to arrays. `port` may be left out when there is one `Out`.
+    What is None is inherited from the message that was handled; `attributes` are added to the inherited ones.
+    """
+
+    value: Any
+    port: str | None = None
+    event_time_ns: int | None = None
+    seq: int | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+class Context(Protocol):
+    """What the runtime lends a node while it runs; `streamflow.testing` lends the same without any process."""
+
+    stage: str
+    offline: bool
+
+    def now_ns(self) -> int: ...
+    def rate_hz(self, port: str) -> float | None: ...
+    async def emit(self, output: Output) -> None: ...
+    async def pace(self, recorded_ns: int) -> int: ...
+    async def sleep_until(self, instant_ns: int) -> None: ...
+
+
+class Node:
+    """Subclass it, declare ports as class attributes (or in `__init__`, where they depend on settings).
+
+    Exactly one of:
+    - `process(self, message)`: one `In` port. Returns None (absorbed), an array, a mapping, an `Output`, or
+      an iterable or generator of those. With several `In` ports they arrive together, by name, when all have
+      one of the same event time: `process(self, *, left, right)`.
+    - `process_<port>(self, message)` for every `In` port: each message by itself, as it comes.
+    - `async run(self)`: a source; `await self.emit(array, event_time_ns=..., sample=...)` per datum.
+
+    And, where needed: `inspect()`, `open()`, `flush()` (the inputs have ended; returns like `process`), `close()`.
+    """
+
+    live = False
+    """A source whose signal cannot wait: what does not fit at once is rejected and counted, never awaited."""
+
+    context: Context  # lent before `open`
+
+    # Present on the class so that a node says what it has by overriding; the actor calls only what is overridden.
+    def inspect(self) -> None:
+        """Look, cheaply, at what the settings name: refine ports, raise InputError. Runs when the node is added."""
+
+    def open(self) -> Any:
+        """Acquire what is needed, in the node's own process, before anything flows."""
+
+    def close(self) -> Any:
+        """Release it; called once after `open`, also when the run fails."""
+
+    def flush(self) -> Any:
+        """The inputs have ended: return what is still held back, as `process` does."""
+
+    async def emit(
+        self,
+        value: Any,
+        *,
+        port: str | None = None,
+        event_time_ns: int | None = None,
+        **attributes: Attribute,
+    ) -> None:
+        """Pass one datum on (sources). Waits while a `BLOCK` edge is full, unless the node is `live`."""
+        await self.context.emit(Output(value, port=port, event_time_ns=event_time_ns, attributes=attributes))
+
+    async def pace(self, recorded_ns: int) -> int:
+        """Wait until a recorded instant is due (`--speed`) and return its event time.
+
+        `recorded_ns` counts from the start of the recording. Offline it does not wait and returns `recorded_ns`.
+        """
+        return await self.context.pace(recorded_ns)
+
+    def ports(self) -> dict[str, Port]:
+        """Ports by name, in the order of declaration; those set on the instance replace the class's."""
+        found: dict[str, Port] = {}
+        for cls in reversed(type(self).__mro__):
+            found.update({name: value for name, value in vars(cls).items() if isinstance(value, Port)})
+        found.update({name: value for name, value in vars(self).items() if isinstance(value, Port)})
+        return found
+
+    def inputs(self) -> dict[str, In]:
+        return {name: port for name, port in self.ports().items() if isinstance(port, In)}
+
+    def outputs(self) -> dict[str, Out]:
+        return {name: port for name, port in self.ports().items() if isinstance(port, Out)}
+
+    @property
+    def is_source(self) -> bool:
+        return hasattr(self, "run")

@@ -1,0 +1,168 @@
+"""Run one node by hand: no processes, no links, no waiting; every call the runtime would make, in its order."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import trio
+
+from streamflow.core.message import Message
+from streamflow.errors import Fault
+from streamflow.runtime.emission import messages_of
+from streamflow.runtime.node import Node, Output
+
+SAMPLE_PERIOD_NS = 1_000_000  # the event time between two inputs that were given as plain arrays
+
+
+class Driven:
+    """What a node sent, by port."""
+
+    def __init__(self, sent: Mapping[str, list[Message]]) -> None:
+        self._sent = sent
+
+    def __getitem__(self, port: str) -> list[Message]:
+        return self._sent.get(port, [])
+
+    @property
+    def messages(self) -> list[Message]:
+        """Everything sent through the node's only Out port."""
+        if len(self._sent) > 1:
+            raise ValueError(f"several ports sent: {', '.join(self._sent)}; index by name")
+        return next(iter(self._sent.values()), [])
+
+    @property
+    def arrays(self) -> list[np.ndarray[Any, Any]]:
+        return [message.array for message in self.messages]
+
+
+class _Context:
+    def __init__(self, node: Node, stage: str, rates: Mapping[str, float]) -> None:
+        self.stage = stage
+        self.offline = True
+        self._rates = rates
+        self._outputs = {name: port.type for name, port in node.outputs().items()}
+        self._emitted = 0
+        self.sent: dict[str, list[Message]] = defaultdict(list)
+        self.limit: int | None = None
+
+    def now_ns(self) -> int:
+        return self._emitted * SAMPLE_PERIOD_NS
+
+    def rate_hz(self, port: str) -> float | None:
+        return self._rates.get(port)
+
+    async def pace(self, recorded_ns: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return recorded_ns
+
+    async def sleep_until(self, instant_ns: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def emit(self, output: Output) -> None:
+        await trio.lowlevel.checkpoint()
+        base = Message({}, self.stage, self._emitted, output.event_time_ns or self.now_ns())
+        self.keep(output, base)
+        self._emitted += 1
+        if self.limit is not None and self._emitted >= self.limit:
+            raise _EnoughError
+
+    def keep(self, result: Any, handled: Message) -> None:
+        for port, message in messages_of(result, handled, self._outputs):
+            self.sent[port].append(message)
+
+
+class _EnoughError(Exception):
+    pass
+
+
+Inputs = Iterable[Any]
+
+
+def drive(
+    node: Node,
+    inputs: Inputs | Mapping[str, Inputs] = (),
+    *,
+    stage: str = "node",
+    rates: Mapping[str, float] | None = None,
+    limit: int | None = None,
+) -> Driven:
+    """Inspect, open, feed, flush and close `node`; return what it sent.
+
+    `inputs`: messages or arrays for the only In port, or a mapping of port names to such sequences. A joined
+    node (`process` with several ports) gets the i-th of each together; `process_<port>` handlers get theirs
+    port by port. Arrays become read-only, as received ones are. A source is run until it ends or has emitted
+    `limit` data. An exception of the node comes out as it is, after `close`.
+    """
+    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit)
+
+
+async def _drive(
+    node: Node, inputs: Inputs | Mapping[str, Inputs], stage: str, rates: dict[str, float], limit: int | None
+) -> Driven:
+    node.inspect()
+    context = _Context(node, stage, rates)
+    context.limit = limit
+    node.context = context
+    try:
+        await _settled(node.open())
+        if node.is_source:
+            await _run_source(node, context)
+        else:
+            await _feed(node, inputs, context)
+    finally:
+        await _settled(node.close())
+    return Driven(context.sent)
+
+
+async def _run_source(node: Node, context: _Context) -> None:
+    try:
+        await node.run()  # type: ignore[attr-defined]
+    except _EnoughError:
+        pass
+    except BaseExceptionGroup as group:
+        _, rest = group.split(_EnoughError)
+        if rest is not None:
+            raise
+
+
+async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Context) -> None:
+    ports = list(node.inputs())
+    by_port = inputs if isinstance(inputs, Mapping) else {ports[0]: inputs}
+    queues = {port: [_as_message(i, item) for i, item in enumerate(items)] for port, items in by_port.items()}
+    last = Message({})
+    process = getattr(node, "process", None)
+    if process is None:
+        for port, queue in queues.items():
+            handler = getattr(node, f"process_{port}", None)
+            if handler is None:
+                raise Fault(type(node).__name__, f"no process_{port}")
+            for last in queue:
+                context.keep(await _settled(handler(last)), last)
+    elif len(ports) == 1:
+        for last in queues[ports[0]]:
+            context.keep(await _settled(process(last)), last)
+    else:
+        for row in zip(*queues.values(), strict=False):
+            last = row[0]
+            context.keep(await _settled(process(**dict(zip(queues, row, strict=True)))), last)
+    context.keep(await _settled(node.flush()), last)
+
+
+def _as_message(index: int, item: Any) -> Message:
+    if not isinstance(item, Message):
+        tensors = dict(item) if isinstance(item, Mapping) else {"array": item}
+        item = Message(tensors, "test", index, index * SAMPLE_PERIOD_NS)
+    views = {}
+    for name, value in item.tensors.items():
+        view = np.asarray(value).view()
+        view.flags.writeable = False
+        views[name] = view
+    return Message(views, item.stream, item.seq, item.event_time_ns, item.attributes)
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value

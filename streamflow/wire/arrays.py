@@ -1,0 +1,80 @@
+"""NumPy arrays as a dtype string, a shape and plain bytes; never pickled, never trusted on the way in."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from streamflow.errors import WireError
+
+TENSOR_SIZE_LIMIT = 1 << 30  # bytes; an 8K RGB frame in float32 is 398 MB, more is a bug upstream
+DIMENSION_COUNT_LIMIT = 32  # NumPy 1 takes no more
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Kinds with a plain buffer: bool, integers, floats, complex, text, bytes, times. Structured, object and void
+# dtypes have no fixed meaning outside the process; long double differs between machines.
+_DTYPE = re.compile(r"[<>|=][biufcSUmM]\d{1,7}(\[\w{1,16}\])?")
+_LONG_DOUBLE = re.compile(r".(f(12|16)|c(24|32))")
+_PORT_NAMES = {"U": "str", "S": "bytes", "M": "datetime64", "m": "timedelta64"}
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """A dtype as ports write it: NumPy's name, and `str`, `bytes`, `datetime64` without their width."""
+    return _PORT_NAMES.get(dtype.kind, dtype.name)
+
+
+def describe(array: Array) -> list[Any]:
+    """`[dtype, shape]` for the header. Raises WireError for a dtype without a plain buffer or an array too large."""
+    text = array.dtype.str
+    if not _DTYPE.fullmatch(text) or _LONG_DOUBLE.match(text):
+        raise WireError(
+            "array",
+            f"dtype {array.dtype}",
+            "a dtype with a plain buffer",
+            "structured and object arrays cannot be sent",
+        )
+    if array.nbytes >= TENSOR_SIZE_LIMIT:
+        raise WireError("array", f"{array.nbytes:,} bytes", f"less than TENSOR_SIZE_LIMIT = {TENSOR_SIZE_LIMIT:,}")
+    return [text, list(array.shape)]
+
+
+def buffer_of(array: Array) -> memoryview:
+    """The array's bytes in C order; copied only where it is not contiguous."""
+    if array.dtype.itemsize == 0 or array.size == 0:
+        return memoryview(b"")
+    contiguous = array if array.flags.c_contiguous else array.copy(order="C")
+    return contiguous.reshape(-1).view(np.uint8).data
+
+
+def restore(description: Any, buffer: Any) -> Array:
+    """A read-only array over `buffer`, not copied. Raises WireError for anything that is not consistent."""
+    if not isinstance(description, list) or len(description) != 2:
+        raise WireError("tensor", "a malformed description", "[dtype, shape]")
+    text, shape = description
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text) or _LONG_DOUBLE.match(text):
+        raise WireError("tensor", f"dtype {str(text)[:40]!r}", "a dtype with a plain buffer")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > DIMENSION_COUNT_LIMIT
+        or not all(type(n) is int and 0 <= n <= TENSOR_SIZE_LIMIT for n in shape)
+    ):
+        raise WireError("tensor", f"shape {str(shape)[:80]}", f"at most {DIMENSION_COUNT_LIMIT} sizes")
+    try:
+        dtype = np.dtype(text)
+        size = math.prod(shape) * dtype.itemsize
+        if size != len(buffer):
+            raise WireError("tensor", f"{len(buffer)} bytes", f"{size} for {text} of shape {tuple(shape)}")
+        if size == 0:
+            array: Array = np.empty(shape, dtype)
+        else:
+            array = np.ndarray(shape, dtype, buffer=buffer)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, WireError):
+            raise
+        raise WireError("tensor", f"{text} of shape {tuple(shape)}: {error}") from None
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,204 @@
+"""What travels on a link: one msgpack header frame, and for data one frame per tensor.
+
+Any byte strings give a packet or a WireError.
+The header is an array whose first element says the kind, so that a reader knows what follows without a
+schema; the order of fields is the protocol and changes only with `PROTOCOL_VERSION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from streamflow.core.message import Message
+from streamflow.errors import WireError
+from streamflow.wire.arrays import buffer_of, describe, restore
+
+PROTOCOL_VERSION = 1
+HEADER_SIZE_LIMIT = 64 * 1024  # bytes; names, shapes and attributes of one message
+TENSOR_COUNT_LIMIT = 64  # per message
+NAME_SIZE_LIMIT = 256  # characters
+_INT64_LIMIT = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The sender introduces itself: what it speaks, which edge it is, and what it is going to send."""
+
+    version: int
+    edge: str
+    schema: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The receiver agrees and grants its window."""
+
+    credit_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The receiver does not agree; the reason is a sentence for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """One datum; `number` counts the edge's data from 0."""
+
+    number: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Drop what was not served, up to and including `number`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The stream ended after `transmitted_count` data."""
+
+    transmitted_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The receiver has everything up to the end, or is leaving."""
+
+
+Packet = Hello | Welcome | Refuse | Data | Credit | Revocation | End | Goodbye
+_KINDS: dict[type[Packet], int] = {
+    Hello: 1, Welcome: 2, Refuse: 3, Data: 4, Credit: 5, Revocation: 6, End: 7, Goodbye: 8,
+}  # fmt: skip
+_TYPES = {kind: packet for packet, kind in _KINDS.items()}
+_DATA_KIND = _KINDS[Data]
+_FIELDS: dict[type[Packet], tuple[type, ...]] = {
+    Hello: (int, str, str, int), Welcome: (int,), Refuse: (str,), Credit: (int,), Revocation: (int,), End: (int,),
+    Goodbye: (),
+}  # fmt: skip
+
+Frame = bytes | memoryview
+
+
+def encode(packet: Packet) -> list[Frame]:
+    """The frames of a packet. Raises WireError where a datum cannot be sent."""
+    if isinstance(packet, Data):
+        return _encode_data(packet)
+    fields = [getattr(packet, name) for name in packet.__slots__]
+    return [_pack([_KINDS[type(packet)], *fields])]
+
+
+def _encode_data(packet: Data) -> list[Frame]:
+    message = packet.message
+    if len(message.tensors) > TENSOR_COUNT_LIMIT:
+        raise WireError("message", f"{len(message.tensors)} tensors", f"at most {TENSOR_COUNT_LIMIT}")
+    tensors = [[name, *describe(array)] for name, array in message.tensors.items()]
+    header = _pack(
+        [
+            _DATA_KIND,
+            packet.number,
+            message.stream,
+            message.seq,
+            message.event_time_ns,
+            dict(message.attributes),
+            tensors,
+        ]
+    )
+    if len(header) > HEADER_SIZE_LIMIT:
+        raise WireError(
+            "message",
+            f"a header of {len(header):,} bytes",
+            f"at most {HEADER_SIZE_LIMIT:,}",
+            "send it as a tensor",
+        )
+    return [header, *(buffer_of(array) for array in message.tensors.values())]
+
+
+def _pack(value: Any) -> bytes:
+    try:
+        packed = msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise WireError(
+            "message", f"a value that has no place in a header ({error})", "int, float, str or bool"
+        ) from None
+    assert isinstance(packed, bytes)
+    return packed
+
+
+def decode(frames: Sequence[Frame]) -> Packet:
+    """The packet that `frames` are; tensors are read-only views of the frames. Raises WireError only."""
+    if not frames:
+        raise WireError("packet", "no frames")
+    kind, fields = _unpack_header(frames[0])
+    packet_type = _TYPES.get(kind)
+    if packet_type is Data:
+        return _decode_data(fields, frames[1:])
+    if packet_type is None:
+        raise WireError("packet", f"kind {kind}", f"1 to {len(_TYPES)}")
+    if len(frames) != 1:
+        raise WireError(packet_type.__name__, f"{len(frames)} frames", "1")
+    expected = _FIELDS[packet_type]
+    if len(fields) != len(expected) or not all(type(v) is t for v, t in zip(fields, expected, strict=True)):
+        raise WireError(packet_type.__name__, "wrong fields", ", ".join(t.__name__ for t in expected) or "none")
+    for value in fields:
+        if type(value) is int and not 0 <= value < _INT64_LIMIT:
+            raise WireError(packet_type.__name__, f"the number {value}", "a count")
+        if type(value) is str and packet_type is Hello and len(value) > NAME_SIZE_LIMIT:
+            raise WireError("Hello", "a name that is too long", f"at most {NAME_SIZE_LIMIT} characters")
+    packet: Packet = packet_type(*fields)
+    return packet
+
+
+def _unpack_header(frame: Frame) -> tuple[int, list[Any]]:
+    if len(frame) > HEADER_SIZE_LIMIT:
+        raise WireError("packet", f"a header of {len(frame):,} bytes", f"at most {HEADER_SIZE_LIMIT:,}")
+    try:
+        header = msgpack.unpackb(frame)
+    except (ValueError, RecursionError) as error:
+        raise WireError("packet", f"bytes that are no header ({type(error).__name__})") from None
+    if not isinstance(header, list) or not header or type(header[0]) is not int:
+        raise WireError("packet", "a header that is no packet", "an array that begins with its kind")
+    return header[0], header[1:]
+
+
+def _decode_data(fields: list[Any], buffers: Sequence[Frame]) -> Data:
+    if len(fields) != 6:
+        raise WireError("Data", f"{len(fields)} fields", "6")
+    number, stream, seq, event_time_ns, attributes, descriptions = fields
+    if type(number) is not int or type(seq) is not int or type(event_time_ns) is not int or type(stream) is not str:
+        raise WireError("Data", "wrong fields", "number, stream, seq, event time")
+    if not 0 <= number < _INT64_LIMIT or not -_INT64_LIMIT <= event_time_ns < _INT64_LIMIT or seq < 0:
+        raise WireError("Data", "numbers out of range")
+    _check_attributes(attributes)
+    if not isinstance(descriptions, list) or len(descriptions) != len(buffers) or len(buffers) > TENSOR_COUNT_LIMIT:
+        raise WireError("Data", f"{len(buffers)} tensor frames", "one for each described tensor")
+    tensors = {}
+    for description, buffer in zip(descriptions, buffers, strict=True):
+        if not isinstance(description, list) or len(description) != 3 or type(description[0]) is not str:
+            raise WireError("tensor", "a malformed description", "[name, dtype, shape]")
+        tensors[description[0]] = restore(description[1:], buffer)
+    if len(tensors) != len(buffers):
+        raise WireError("Data", "two tensors of one name")
+    return Data(number, Message(tensors, stream, seq, event_time_ns, attributes))
+
+
+def _check_attributes(attributes: Any) -> None:
+    allowed = (int, float, str, bool)
+    if not isinstance(attributes, dict) or not all(
+        type(name) is str and type(value) in allowed for name, value in attributes.items()
+    ):
+        raise WireError("Data", "malformed attributes", "names with int, float, str or bool")

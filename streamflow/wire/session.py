@@ -1,0 +1,195 @@
+"""The two ends of a link as state machines without input or output: packets in, packets and events out.
+
+    sender    GREETING --Welcome--> OPEN --(end)--> ENDING --Goodbye--> CLOSED
+                  |--Refuse--> REFUSED
+    receiver  WAITING --Hello--> OPEN --End--> ENDED --(all served)--> CLOSED
+
+A packet that has no place in the state is a broken promise: BrokenLinkError, and the peer is done with.
+A hello that does not agree is answered with the reason and changes nothing: somebody else may be the right one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from streamflow.core.credit import Inbox, Outbox, Transmit
+from streamflow.core.message import Message
+from streamflow.core.overflow import Overflow
+from streamflow.errors import BrokenLinkError, ClosedLinkError, RefusedLinkError
+from streamflow.wire.packets import (
+    PROTOCOL_VERSION,
+    Credit,
+    Data,
+    End,
+    Goodbye,
+    Hello,
+    Packet,
+    Refuse,
+    Revocation,
+    Welcome,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTerms:
+    """What both ends of an edge must agree on."""
+
+    edge: str
+    schema: str
+    overflow: Overflow
+    capacity: int
+    generation: int = 0
+
+
+class State(Enum):
+    GREETING = auto()
+    WAITING = auto()
+    OPEN = auto()
+    ENDING = auto()
+    ENDED = auto()
+    REFUSED = auto()
+    CLOSED = auto()
+
+
+class SenderSession:
+    """The sending end. `offer` data at any time, `end` once, and send what `packets` gives, in order."""
+
+    def __init__(self, terms: EdgeTerms) -> None:
+        self.terms = terms
+        self.state = State.GREETING
+        self.outbox: Outbox[Message] = Outbox(terms.overflow, terms.capacity)
+        self._has_greeted = False
+        self._wants_end = False
+
+    @property
+    def has_room(self) -> bool:
+        return self.outbox.has_room
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    def offer(self, message: Message) -> bool:
+        """Accept a datum under the edge's policy; False when a blocking edge is full."""
+        if self._wants_end:
+            raise ClosedLinkError(f"edge {self.terms.edge}", "a datum after the end of the stream")
+        return self.outbox.offer(message)
+
+    def end(self) -> None:
+        """No more data: the end follows what is held."""
+        self._wants_end = True
+
+    def packets(self) -> list[Packet]:
+        """What to send now."""
+        out: list[Packet] = []
+        if not self._has_greeted:
+            self._has_greeted = True
+            out.append(Hello(PROTOCOL_VERSION, self.terms.edge, self.terms.schema, self.terms.generation))
+        if self.state is State.OPEN:
+            for action in self.outbox.actions():
+                if isinstance(action, Transmit):
+                    out.append(Data(action.number, action.item))
+                else:
+                    out.append(Revocation(action.number))
+            if self._wants_end and not self.outbox.held_count:
+                self.state = State.ENDING
+                out.append(End(self.outbox.transmitted_count))
+        return out
+
+    def receive(self, packet: Packet) -> None:
+        """Take what the receiver sent. Raises RefusedLinkError or BrokenLinkError."""
+        match self.state, packet:
+            case State.GREETING, Welcome():
+                self.state = State.OPEN
+                self.outbox.credit(packet.credit_count)
+            case State.GREETING, Refuse():
+                self.state = State.REFUSED
+                raise RefusedLinkError(f"edge {self.terms.edge}", f"refused by its receiver: {packet.reason}")
+            case ((State.OPEN | State.ENDING), Credit()):
+                self.outbox.credit(packet.count)
+            case ((State.OPEN | State.ENDING), Goodbye()):
+                self.state = State.CLOSED
+            case _:
+                raise _out_of_place(self.terms.edge, packet, self.state)
+
+
+class ReceiverSession:
+    """The receiving end: answers, keeps what arrived until it is taken, returns credits."""
+
+    def __init__(self, terms: EdgeTerms) -> None:
+        self.terms = terms
+        self.state = State.WAITING
+        self.inbox: Inbox[Message] = Inbox(terms.overflow, terms.capacity)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """The stream has ended and everything was taken."""
+        return self.state in (State.ENDED, State.CLOSED) and not len(self.inbox)
+
+    def receive(self, packet: Packet) -> list[Packet]:
+        """Take what the sender sent; what to answer now. Raises BrokenLinkError."""
+        match self.state, packet:
+            case _, Hello():
+                reason = self._objection(packet)
+                if reason:
+                    return [Refuse(reason)]
+                self.state = State.OPEN
+                return [Welcome(self.inbox.window)]
+            case State.OPEN, Data():
+                if not self.inbox.arrive(packet.number, packet.message):
+                    raise BrokenLinkError(
+                        f"edge {self.terms.edge}",
+                        f"datum {packet.number} is out of order or beyond its credits",
+                    )
+                return []
+            case State.OPEN, Revocation():
+                self.inbox.revoke(packet.number)
+                return self.due()
+            case State.OPEN, End():
+                if packet.transmitted_count != self.inbox.received_count:
+                    raise BrokenLinkError(
+                        f"edge {self.terms.edge}",
+                        f"the stream ended with {self.inbox.received_count} data received",
+                        str(packet.transmitted_count),
+                    )
+                self.state = State.ENDED
+                return self.due()
+            case _:
+                raise _out_of_place(self.terms.edge, packet, self.state)
+
+    def take(self) -> Message | None:
+        """The datum that is served next, or None."""
+        return self.inbox.take()
+
+    def due(self) -> list[Packet]:
+        """Credits to return now, and the goodbye once everything was taken."""
+        out: list[Packet] = []
+        if self.state in (State.OPEN, State.ENDED):
+            count = self.inbox.credits_to_return()
+            if count:
+                out.append(Credit(count))
+        if self.state is State.ENDED and not len(self.inbox):
+            self.state = State.CLOSED
+            out.append(Goodbye())
+        return out
+
+    def _objection(self, hello: Hello) -> str:
+        terms = self.terms
+        checks: list[tuple[str, Any, Any]] = [
+            ("protocol version", hello.version, PROTOCOL_VERSION),
+            ("edge", hello.edge, terms.edge),
+            ("schema", hello.schema, terms.schema),
+            ("generation", hello.generation, terms.generation),
+        ]
+        for name, found, expected in checks:
+            if found != expected:
+                return f"{name} {found}, expected {expected}"
+        if self.state is not State.WAITING:
+            return "the edge has its sender already"
+        return ""
+
+
+def _out_of_place(edge: str, packet: Packet, state: State) -> BrokenLinkError:
+    return BrokenLinkError(f"edge {edge}", f"a {type(packet).__name__} while {state.name.lower()}")

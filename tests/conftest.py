@@ -1,0 +1,25 @@
+"""Fixtures that any test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def recordings() -> Callable[[str], Path]:
+    """The path of a real recording or model, or a skip that names what is missing."""
+    folder = Path(os.environ.get("STREAMFLOW_DATA", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.parent.is_dir() or not list(path.parent.glob(path.name + "*")):
+            pytest.skip(f"{name} is not there: set STREAMFLOW_DATA to the folder that has it")
+        return path
+
+    return find

@@ -14,7 +14,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,8 +104,12 @@ class SchedulerJitter(Node):
             except trio.WouldBlock:
                 lost += self.chunk
 
+        token = trio.lowlevel.current_trio_token()
+
+        def deliver(woken: _Woken) -> None:
+            token.run_sync_soon(keep, woken)
+
         stop = threading.Event()
-        deliver = partial(trio.lowlevel.current_trio_token().run_sync_soon, keep)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, self._measure, deliver, stop)
             try:
@@ -122,7 +125,7 @@ class SchedulerJitter(Node):
             finally:
                 stop.set()
 
-    def _measure(self, deliver: Callable[[_Woken], Any], stop: threading.Event) -> None:
+    def _measure(self, deliver: Callable[[_Woken], None], stop: threading.Event) -> None:
         start_ns = time.monotonic_ns()
         tick = sample = skipped = woken_ns = 0
         while not stop.is_set():

@@ -57,12 +57,10 @@ def to_network_input(
 
     `scale`, `offset`: float32[c] or float32[1].
     """
-    out: npt.NDArray[np.float32]
     if channels_first:
-        out = np.empty((image.shape[2], *image.shape[:2]), np.float32)
-        np.multiply(image.transpose(2, 0, 1), scale[:, None, None], out=out)
-        return out if offset is None else np.add(out, offset[:, None, None], out=out)
-    out = np.multiply(image, scale)
+        image = np.ascontiguousarray(image.transpose(2, 0, 1))  # bytes are moved at a quarter of floats' cost
+        scale, offset = scale[:, None, None], None if offset is None else offset[:, None, None]
+    out: npt.NDArray[np.float32] = np.multiply(image, scale)
     return out if offset is None else np.add(out, offset, out=out)
 
 
@@ -72,9 +70,10 @@ def _block_means(image: npt.NDArray[np.uint8], down: int, across: int) -> npt.ND
     blocks = image.reshape(rows // down, down, columns // across, across, channels)
     sums = blocks.sum(axis=(1, 3), dtype=np.int32)
     if down == across == 2:
-        return ((sums + 2) >> 2).astype(np.uint8)
-    means = sums.astype(np.float32) * np.float32(1.0 / (down * across))
-    return np.rint(means).astype(np.uint8)
+        means: Array = (sums + 2) >> 2
+    else:
+        means = np.rint(sums.astype(np.float32) * np.float32(1.0 / (down * across)))
+    return means.astype(np.uint8)
 
 
 def _weighted(lines: Array, taps: Taps, axis: int) -> npt.NDArray[np.float32]:

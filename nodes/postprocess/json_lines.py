@@ -13,7 +13,7 @@ from nodes.postprocess.output_file import STANDARD_OUTPUT, OutputFile
 from streamflow import In, InputError, Message, Node
 
 # dtype kinds of NumPy that JSON has a form for: truth values, integers, floats, text, and instants as text
-_WRITABLE_KINDS = "?biufUSMm"
+_WRITABLE_KINDS = "biufUSMm"
 
 
 class JsonLines(Node):

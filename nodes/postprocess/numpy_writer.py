@@ -52,7 +52,7 @@ class NumpyWriter(Node):
             raise InputError(self._file.name, "a value without dimensions", "arrays to join along their first axis")
         rows = array if self._concatenate else array[np.newaxis]
         self._check(rows)
-        self._file.append(np.ascontiguousarray(rows).tobytes())
+        self._file.append(rows.tobytes())
         self._count += len(rows)
         self._file.replace_head(_header(rows.dtype, (self._count, *rows.shape[1:])))
 
@@ -68,7 +68,8 @@ class NumpyWriter(Node):
         row = (rows.dtype, rows.shape[1:])
         if self._row is None:
             self._row = row
-            self._file.replace_head(_header(rows.dtype, (0, *rows.shape[1:])))
+            self._file.empty()  # a header of many dimensions is longer than the one that open wrote
+            self._file.append(_header(rows.dtype, (0, *rows.shape[1:])))
         elif row != self._row:
             raise InputError(self._file.name, f"{_text(*row)} arrived", f"{_text(*self._row)} as before it")
 

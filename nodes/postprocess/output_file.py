@@ -93,6 +93,12 @@ class OutputFile:
             raise self._error(error) from error
         self._size += len(record)
 
+    def empty(self) -> None:
+        """Start again with no record."""
+        if self._is_regular:
+            os.ftruncate(self._opened(), 0)
+        self._size = 0
+
     def replace_head(self, head: bytes) -> None:
         """Write `head` over the first bytes of the file, as many as it has. Raises InputError."""
         try:

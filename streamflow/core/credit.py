@@ -78,6 +78,10 @@ class Outbox(Generic[T]):
     def has_room(self) -> bool:
         return self.overflow is not Overflow.BLOCK or self.depth < self.capacity
 
+    @property
+    def transmits_at_once(self) -> bool:
+        return self._credit_count > 0 and not self._held
+
     def offer(self, item: T) -> bool:
         """Put `item` under the policy; False when a full `BLOCK` edge refuses it."""
         if not self.has_room:

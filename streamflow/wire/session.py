@@ -68,6 +68,11 @@ class SenderSession:
         return self.outbox.has_room
 
     @property
+    def sends_at_once(self) -> bool:
+        """Whether a datum offered now would leave with the next `packets`."""
+        return self.state is State.OPEN and self.outbox.transmits_at_once
+
+    @property
     def is_closed(self) -> bool:
         return self.state is State.CLOSED
 

@@ -1,0 +1,35 @@
+"""Sources: recordings paced by their own time stamps, live sensors, and synthetic signals with known truth."""
+
+from nodes.ingest.audio_file import WavFile
+from nodes.ingest.camera import Camera
+from nodes.ingest.csv_file import CsvFile
+from nodes.ingest.hdf5_file import Hdf5File
+from nodes.ingest.live_audio import Microphone
+from nodes.ingest.machine import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature
+from nodes.ingest.numpy_file import NumpyFile
+from nodes.ingest.synthetic import Chirp, ImuMotion, MovingShapes, Tone
+from nodes.ingest.udp import UdpDatagrams
+from nodes.ingest.video_file import VideoFile
+from nodes.ingest.wfdb_file import WfdbFile, read_annotations
+
+__all__ = [
+    "Camera",
+    "Chirp",
+    "CpuPressure",
+    "CsvFile",
+    "DiskTemperature",
+    "Hdf5File",
+    "ImuMotion",
+    "MemoryNetwork",
+    "Microphone",
+    "MovingShapes",
+    "NumpyFile",
+    "SchedulerJitter",
+    "Tone",
+    "UdpDatagrams",
+    "VideoFile",
+    "WavFile",
+    "WfdbFile",
+    "has_disk_or_temperature",
+    "read_annotations",
+]

@@ -1,0 +1,19 @@
+"""Nodes that turn results into decisions, and decisions into files."""
+
+from nodes.postprocess.alerts import ThresholdAlert
+from nodes.postprocess.beats import BeatDetector
+from nodes.postprocess.csv_writer import CsvWriter
+from nodes.postprocess.detections import Detections
+from nodes.postprocess.json_lines import JsonLines
+from nodes.postprocess.numpy_writer import NumpyWriter
+from nodes.postprocess.speech_segments import SpeechSegments
+
+__all__ = [
+    "BeatDetector",
+    "CsvWriter",
+    "Detections",
+    "JsonLines",
+    "NumpyWriter",
+    "SpeechSegments",
+    "ThresholdAlert",
+]

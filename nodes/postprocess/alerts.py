@@ -1,0 +1,91 @@
+"""A number in, and out of it only the moments at which an alert starts or ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamflow import In, InputError, Message, Node, Out, Output
+
+
+@dataclass(slots=True)
+class Hysteresis:
+    """On once a value has stayed at or beyond `level` for `hold_s`, off once one is back at or behind `release`.
+
+    Beyond is above where `release` ≤ `level`, else below. NaN says nothing and changes nothing.
+    """
+
+    level: float
+    release: float
+    hold_s: float
+    is_on: bool = False
+    _beyond_since_s: float | None = None
+
+    def judge(self, value: float, time_s: float) -> bool | None:
+        """True: the alert starts with this value; False: it ends; None: nothing changes."""
+        sign = 1 if self.release <= self.level else -1
+        if self.is_on:
+            if sign * value > sign * self.release or value != value:
+                return None
+            self.is_on = False
+            return False
+        if value != value:
+            return None
+        # A level that is its own release must not be reached from the quiet side by equality and left by it too.
+        is_beyond = sign * value >= sign * self.level if self.release != self.level else value > self.level
+        if not is_beyond:
+            self._beyond_since_s = None
+            return None
+        since_s = time_s if self._beyond_since_s is None else self._beyond_since_s
+        self._beyond_since_s = since_s
+        if time_s - since_s < self.hold_s:
+            return None
+        self.is_on, self._beyond_since_s = True, None
+        return True
+
+
+class ThresholdAlert(Node):
+    """One message when a value goes beyond a level (`started` true) and one when it is back (`started` false).
+
+    level: at or above it is alerting. release: at or below it is quiet again; None is the level itself, and then
+    alerting is strictly above it. A release above the level turns both round: alerting is at or below the level.
+    hold_s: how long the value must have stayed beyond the level before the alert starts. NaN changes nothing.
+
+    field: the tensor to watch where messages have several (`field="score"`); whatever else they carry is left
+    aside. It must have one element. Output: `value` float64 that made the change; `started` bool; `time_s`
+    float64, the attribute of that name, or without one the event time in seconds.
+
+    An alert that is on when the input ends is not ended by that. Raises InputError: a value of several elements.
+    """
+
+    alert = Out(value="float64[]", started="bool[]", time_s="float64[]")
+
+    def __init__(
+        self, level: float, release: float | None = None, field: str | None = None, hold_s: float = 0.0
+    ) -> None:
+        release = level if release is None else release
+        if not np.isfinite([level, release]).all():
+            raise InputError("ThresholdAlert", f"level {level:g} and release {release:g}", "finite numbers")
+        if not hold_s >= 0:
+            raise InputError("ThresholdAlert hold_s", f"{hold_s:g}", "0 or more")
+        self.value = In("any[...]") if field is None else In(**{field: "any[...]"})
+        self._field = field
+        self._hysteresis = Hysteresis(level, release, hold_s)
+
+    def process(self, message: Message) -> Output | None:
+        value = self._value(message)
+        time_s = float(message.attributes.get("time_s", message.event_time_ns / 1e9))
+        started = self._hysteresis.judge(value, time_s)
+        if started is None:
+            return None
+        return Output({"value": np.float64(value), "started": np.bool_(started), "time_s": np.float64(time_s)})
+
+    def _value(self, message: Message) -> float:
+        # One tensor is taken whatever it is called, as it is when ports are joined.
+        single = self._field is None or len(message.tensors) == 1
+        array = np.asarray(message.array if single else message[self._field or ""])
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            found = f"{array.dtype.name}{list(array.shape)} arrived"
+            raise InputError(f"ThresholdAlert {self._field or 'value'}", found, "one number")
+        return float(array.item())

@@ -1,0 +1,37 @@
+"""Short-time spectra of a signal, a frame at a time."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy.typing as npt
+
+from nodes.kernels.spectrum import SpectrumScale, WindowName, spectrum, window_weights
+from nodes.preprocess.cutting import CuttingNode
+from streamflow import In, InputError, Out
+
+
+class Spectrogram(CuttingNode):
+    """A spectrum of `size // 2 + 1` bins for every window of `size` samples, every `hop` (default: half a window).
+
+    Bin k is at k · rate / size Hz. `scale` is magnitude, power or decibel: see nodes.kernels.spectrum. Frames
+    run on across chunks; each is a message with the event time of its newest sample, `sample` and `gap` as in
+    CuttingNode.
+    """
+
+    def __init__(
+        self, size: int, hop: int | None = None, window: WindowName = "hann", scale: SpectrumScale = "magnitude"
+    ) -> None:
+        super().__init__(size, max(size // 2, 1) if hop is None else hop, -1)
+        if scale not in get_args(SpectrumScale):
+            raise InputError("Spectrogram(scale)", repr(scale), f"one of {', '.join(get_args(SpectrumScale))}")
+        try:
+            self._weights = window_weights(window, size)
+        except ValueError as error:
+            raise InputError("Spectrogram(window)", str(error)) from None
+        self.scale: SpectrumScale = scale
+        self.samples = In("float32|float64[..., time]")
+        self.spectra = Out(f"float32|float64[..., {size // 2 + 1}]")
+
+    def result(self, window: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return spectrum(window, self._weights, self.scale)

@@ -1,0 +1,104 @@
+"""The contract of a link: what an actor knows of an edge, whichever way its data travel.
+
+A sender accepts data under the edge's overflow policy and never waits by itself; a receiver hands them out
+in order. Both count everything. Implementations: `local_link` (one process) and `zmq_link` (between
+processes); one conformance suite holds them to this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import trio
+
+from streamflow.core.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class SenderStatistics:
+    """offered = transmitted + held + sum(dropped)."""
+
+    offered_count: int
+    transmitted_count: int
+    held_count: int
+    dropped: Mapping[str, int]
+    depth_peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStatistics:
+    """received = delivered + held + sum(dropped)."""
+
+    received_count: int
+    delivered_count: int
+    held_count: int
+    dropped: Mapping[str, int]
+    depth_peak: int
+
+
+class Sender(Protocol):
+    """The end at the actor that sends."""
+
+    def offer(self, message: Message) -> bool:
+        """Accept a datum under the policy; False when a blocking edge is full: wait for room, offer again."""
+
+    async def wait_for_room(self) -> None:
+        """Return when an offer would be accepted."""
+
+    def end(self) -> None:
+        """No more data: the end of the stream follows what is held."""
+
+    async def run(self) -> None:
+        """Work the link until the receiver has taken everything and the end; raises LinkError when it breaks."""
+
+    async def wait_open(self) -> None:
+        """Return when both ends have agreed."""
+
+    def statistics(self) -> SenderStatistics: ...
+
+    def close(self) -> None: ...
+
+
+class Receiver(Protocol):
+    """The end at the actor that receives."""
+
+    def take(self) -> Message | None:
+        """The datum that is served next by the edge's policy, or None when nothing is here."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        """The stream has ended and everything was taken."""
+
+    async def run(self) -> None:
+        """Work the link until it is exhausted; rings the bell when there may be something to take."""
+
+    def statistics(self) -> ReceiverStatistics: ...
+
+    def close(self) -> None: ...
+
+
+class Bell:
+    """Wakes the one task that waits for any of several inputs; a ring before the wait is not lost."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = trio.Event()
+
+
+def frozen(message: Message) -> Message:
+    """The message with arrays that stay as they are, whatever the sender does to its own: writeable ones are copied."""
+    tensors = {}
+    for name, array in message.tensors.items():
+        if array.flags.writeable:
+            array = array.copy()
+            array.flags.writeable = False
+        tensors[name] = array
+    return replace(message, tensors=tensors)

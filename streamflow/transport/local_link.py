@@ -1,0 +1,104 @@
+"""A link within one process: a mailbox between two actors, under the same contract as one between processes."""
+
+from __future__ import annotations
+
+import trio
+
+from streamflow.core.mailbox import Mailbox
+from streamflow.core.message import Message
+from streamflow.errors import ClosedLinkError
+from streamflow.transport.link import Bell, ReceiverStatistics, SenderStatistics, frozen
+from streamflow.wire.session import EdgeTerms
+
+
+class LocalLink:
+    """Both ends of the edge. What a node may still write to is copied; what it received and passes on is not."""
+
+    def __init__(self, terms: EdgeTerms, bell: Bell) -> None:
+        self._terms = terms
+        self._mailbox: Mailbox[Message] = Mailbox(terms.overflow, terms.capacity)
+        self._bell = bell
+        self._room = Bell()
+        self._has_ended = False
+        self._exhausted = trio.Event()
+
+    def offer(self, message: Message) -> bool:
+        if self._has_ended:
+            raise ClosedLinkError(f"edge {self._terms.edge}", "a datum after the end of the stream")
+        if not self._mailbox.has_room:
+            return False
+        accepted = self._mailbox.offer(frozen(message))
+        self._bell.ring()
+        return accepted
+
+    async def wait_for_room(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while not self._mailbox.has_room:
+            await self._room.wait()
+
+    def end(self) -> None:
+        self._has_ended = True
+        self._settle()
+
+    def take(self) -> Message | None:
+        message = self._mailbox.take()
+        if message is not None:
+            self._room.ring()
+            self._settle()
+        return message
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._has_ended and not len(self._mailbox)
+
+    def _settle(self) -> None:
+        if self.is_exhausted:
+            self._exhausted.set()
+            self._bell.ring()
+
+    async def run(self) -> None:
+        await self._exhausted.wait()
+
+    async def wait_open(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Nothing outside the process is held."""
+
+    def sender_statistics(self) -> SenderStatistics:
+        box = self._mailbox
+        dropped = dict(box.dropped)
+        passed = box.offered_count - sum(dropped.values())
+        return SenderStatistics(box.offered_count, passed, 0, dropped, 0)
+
+    def receiver_statistics(self) -> ReceiverStatistics:
+        box = self._mailbox
+        return ReceiverStatistics(box.taken_count + len(box), box.taken_count, len(box), {}, box.depth_peak)
+
+
+class LocalSender:
+    """The sending end of a local link."""
+
+    def __init__(self, link: LocalLink) -> None:
+        self.offer = link.offer
+        self.wait_for_room = link.wait_for_room
+        self.end = link.end
+        self.run = link.run
+        self.wait_open = link.wait_open
+        self.statistics = link.sender_statistics
+        self.close = link.close
+
+
+class LocalReceiver:
+    """The receiving end of a local link."""
+
+    def __init__(self, link: LocalLink) -> None:
+        self._link = link
+        self.take = link.take
+        self.run = link.run
+        self.statistics = link.receiver_statistics
+        self.close = link.close
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._link.is_exhausted

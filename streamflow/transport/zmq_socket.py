@@ -1,0 +1,141 @@
+"""A ZeroMQ socket in trio: try first, wait on the descriptor only when nothing is there.
+
+The descriptor is edge-triggered and says no more than "look at EVENTS": every operation on the socket may
+consume its signal. So the waiter looks at EVENTS before it sleeps, and whoever sends or reads while another
+task sleeps looks again afterwards and wakes it. One task at a time waits; one thread uses the socket.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+
+import trio
+import zmq
+
+from streamflow.errors import ClosedLinkError, LinkError
+from streamflow.wire.arrays import TENSOR_SIZE_LIMIT
+from streamflow.wire.packets import Frame
+
+# Plain integers: pyzmq's flags are enum members, and `a | b` on those costs more than the call they are for.
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_RCVMORE = int(zmq.RCVMORE)
+_POLLIN = int(zmq.POLLIN)
+IPC_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its terminator
+
+
+class ZmqContext:
+    """The ZeroMQ context of one process; closing it never waits for unsent messages."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+
+    def dealer(self) -> ZmqSocket:
+        return ZmqSocket(self._context.socket(zmq.DEALER))
+
+    def router(self) -> ZmqSocket:
+        return ZmqSocket(self._context.socket(zmq.ROUTER))
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+    def __enter__(self) -> ZmqContext:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ZmqSocket:
+    """Made by `ZmqContext`. `send` and `receive` never wait; what bounds the queue is the session's credit."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._waiting: trio.CancelScope | None = None
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, TENSOR_SIZE_LIMIT)
+
+    def bind(self, endpoint: str) -> str:
+        """Bind and return the endpoint to connect to; `tcp://127.0.0.1:*` picks a free port."""
+        _check_endpoint(endpoint)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise LinkError(endpoint, f"cannot be bound: {error.strerror}") from None
+        if endpoint.startswith("ipc://"):
+            os.chmod(endpoint.removeprefix("ipc://"), 0o600)
+        bound = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(bound, bytes)
+        return bound.rstrip(b"\0").decode()
+
+    def connect(self, endpoint: str) -> None:
+        _check_endpoint(endpoint)
+        self._socket.connect(endpoint)
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Hand over one message. To a router's unknown peer it is dropped: the peer has gone."""
+        if self._socket.closed:
+            raise ClosedLinkError("socket", "closed")
+        for frame in frames[:-1]:
+            self._socket.send(frame, _MORE)
+        self._socket.send(frames[-1], _NOBLOCK)
+        self.nudge()
+
+    def receive(self) -> list[Frame] | None:
+        """The next message, or None when there is none. Tensor frames are views, not copies."""
+        socket = self._socket
+        try:
+            frames: list[Frame] = [socket.recv(_NOBLOCK)]
+        except zmq.Again:
+            return None
+        while socket.getsockopt(_RCVMORE):
+            if len(frames) < 2:
+                frames.append(socket.recv(_NOBLOCK))
+            else:
+                frames.append(socket.recv(_NOBLOCK, copy=False).buffer)
+        return frames
+
+    def nudge(self) -> None:
+        """Wake the waiting task if there is something to read: for whoever used the socket while it sleeps."""
+        if self._waiting is not None and self._has_arrival():
+            self._waiting.cancel()
+
+    def _has_arrival(self) -> bool:
+        events = self._socket.getsockopt(_EVENTS)
+        assert isinstance(events, int)
+        return bool(events & _POLLIN)
+
+    def wake(self) -> None:
+        """Make the waiting task look again."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def wait_arrival(self) -> None:
+        """Return when there may be something to read: at once, on arrival, or when somebody says so."""
+        await trio.lowlevel.checkpoint()
+        if not self._has_arrival():
+            with trio.CancelScope() as self._waiting:
+                await trio.lowlevel.wait_readable(self._socket.fileno())
+            self._waiting = None
+
+    def close(self) -> None:
+        self.wake()
+        self._socket.close(linger=0)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        if len(os.fsencode(path)) > IPC_PATH_LIMIT:
+            limit = f"at most {IPC_PATH_LIMIT} bytes"
+            raise LinkError(endpoint, "a socket path that is too long", limit, "set TMPDIR to a shorter one")
+    elif not endpoint.startswith(("tcp://127.", "tcp://localhost:", "tcp://[::1]:")):
+        hint = "links have no keys yet: use an ssh tunnel"
+        raise LinkError(endpoint, "not on this host", "a loopback address", hint)

@@ -66,6 +66,9 @@ class Hdf5File(TableSource):
         self.require_settings()
         if not self.fields:
             raise InputError("Hdf5File fields", "names no dataset", 'for example {"acc": "imu_acc"}')
+        taken = {TIME, "rate_hz", *([DT] if self.dt else [])} & set(self.fields)
+        if taken:
+            raise InputError("Hdf5File fields", f"names a tensor '{taken.pop()}'", "a name that is free")
         readable_file(self.path, EXPECTED)
         with self._opened() as file:
             rate_hz = self._found_rate_hz(file)

@@ -57,8 +57,9 @@ def padded(part: Array, size: int, axis: int = 0) -> Array:
     missing = size - part.shape[axis]
     if missing <= 0:
         return part
-    widths = [(0, missing if dimension == axis % part.ndim else 0) for dimension in range(part.ndim)]
-    return np.pad(part, widths)
+    shape = list(part.shape)
+    shape[axis] = missing
+    return np.concatenate([part, np.zeros(shape, part.dtype)], axis)
 
 
 @contextmanager

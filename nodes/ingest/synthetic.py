@@ -48,8 +48,7 @@ class _Synthetic(Node, ABC):
             if self.sample_limit is not None and self.sample_limit - first < self.chunk:
                 facts["valid"] = self.sample_limit - first
             event_time_ns = await self.pace(round(newest_s * 1e9))
-            await self.emit(signal, port="signal", event_time_ns=event_time_ns, **facts)
-            await self.emit(truth, port="truth", event_time_ns=event_time_ns, **facts)
+            await self.emit({"signal": signal, "truth": truth}, event_time_ns=event_time_ns, **facts)
             first += self.chunk
 
     def _require(self, holds: bool, found: str, expected: str) -> None:

@@ -137,11 +137,15 @@ def _video_stream(container: Any, subject: str) -> Any:
 
 
 def _declared_end_s(container: Any, stream: Any) -> float | None:
-    """When the last frame ends according to the stream's header, else to that of a container of one stream."""
+    """When the last frame ends, by the stream's header or by that of a container with no other stream.
+
+    A container's duration counts from 0 in some formats and from its first time stamp in others; the earlier
+    of the two ends is taken, so that a whole video is never said to be cut off.
+    """
     if stream.duration is not None:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     if container.duration is not None and len(container.streams) == 1:
-        return float((container.duration + (container.start_time or 0)) * MICROSECONDS)
+        return float(container.duration * MICROSECONDS)
     return None
 
 

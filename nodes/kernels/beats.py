@@ -114,7 +114,8 @@ class BeatFinder:
             self._recent = np.full(self._size(2 * self.DELAY_S + BASELINE_S), samples[0])
         self._recent = np.concatenate([self._recent[len(samples) :], samples])
         self._used_to += len(samples)
-        slope = np.convolve(self._recent[-(len(samples) + len(self._kernel) - 1) :], self._kernel, "valid")
+        window = self._recent[-(len(samples) + len(self._kernel) - 1) :]
+        slope = np.convolve(window - window[0], self._kernel, "valid")  # a constant gives 0, and not its rounding
         self._slope = np.concatenate([self._slope[-(self._mean_size - 1) :], np.abs(slope)])
         mean = np.convolve(self._slope, np.full(self._mean_size, 1 / self._mean_size), "valid")
         self._feature = np.concatenate([self._feature[-2:], mean])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,37 +12,35 @@ from streamflow import In, InputError, Message, Node, Out, Output
 
 @dataclass(slots=True)
 class Hysteresis:
-    """On once a value has stayed at or beyond `level` for `hold_s`, off once one is back at or behind `release`.
+    """On once a value has stayed at or beyond `level` for `hold_ns`, off once one is back at or behind `release`.
 
     Beyond is above where `release` ≤ `level`, else below. NaN says nothing and changes nothing.
     """
 
     level: float
     release: float
-    hold_s: float
+    hold_ns: int
     is_on: bool = False
-    _beyond_since_s: float | None = None
+    _beyond_since_ns: int | None = None
 
-    def judge(self, value: float, time_s: float) -> bool | None:
+    def judge(self, value: float, time_ns: int) -> bool | None:
         """True: the alert starts with this value; False: it ends; None: nothing changes."""
+        if math.isnan(value):
+            return None
         sign = 1 if self.release <= self.level else -1
         if self.is_on:
-            if sign * value > sign * self.release or value != value:
-                return None
-            self.is_on = False
-            return False
-        if value != value:
-            return None
-        # A level that is its own release must not be reached from the quiet side by equality and left by it too.
+            self.is_on = sign * value > sign * self.release
+            return None if self.is_on else False
+        # Where the level is its own release, a value at it is quiet: it cannot both start and end an alert.
         is_beyond = sign * value >= sign * self.level if self.release != self.level else value > self.level
         if not is_beyond:
-            self._beyond_since_s = None
+            self._beyond_since_ns = None
             return None
-        since_s = time_s if self._beyond_since_s is None else self._beyond_since_s
-        self._beyond_since_s = since_s
-        if time_s - since_s < self.hold_s:
+        since_ns = time_ns if self._beyond_since_ns is None else self._beyond_since_ns
+        self._beyond_since_ns = since_ns
+        if time_ns - since_ns < self.hold_ns:
             return None
-        self.is_on, self._beyond_since_s = True, None
+        self.is_on, self._beyond_since_ns = True, None
         return True
 
 
@@ -71,12 +70,12 @@ class ThresholdAlert(Node):
             raise InputError("ThresholdAlert hold_s", f"{hold_s:g}", "0 or more")
         self.value = In("any[...]") if field is None else In(**{field: "any[...]"})
         self._field = field
-        self._hysteresis = Hysteresis(level, release, hold_s)
+        self._hysteresis = Hysteresis(level, release, round(hold_s * 1e9))
 
     def process(self, message: Message) -> Output | None:
         value = self._value(message)
         time_s = float(message.attributes.get("time_s", message.event_time_ns / 1e9))
-        started = self._hysteresis.judge(value, time_s)
+        started = self._hysteresis.judge(value, round(time_s * 1e9))
         if started is None:
             return None
         return Output({"value": np.float64(value), "started": np.bool_(started), "time_s": np.float64(time_s)})

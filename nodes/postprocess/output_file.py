@@ -32,6 +32,7 @@ _REASONS = {
     errno.EPIPE: "its reader has closed it",
     errno.ESPIPE: "is a pipe, in which one cannot go back",
 }
+_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputFile:
@@ -130,8 +131,8 @@ class OutputFile:
 
     def _error(self, error: OSError) -> InputError:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        kept = f"the {self._size} bytes written before are whole" if self._size else ""
-        expected = "" if error.errno == errno.EPIPE else "a file that can be written"
+        expected = "" if error.errno in _OUT_OF_ROOM or self.is_standard_output else "a file that can be written"
+        kept = f"the {self._size} bytes written before are whole" if error.errno in _OUT_OF_ROOM else ""
         return InputError(self.name, reason, expected, kept)
 
 

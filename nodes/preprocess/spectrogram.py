@@ -22,7 +22,9 @@ class Spectrogram(CuttingNode):
     def __init__(
         self, size: int, hop: int | None = None, window: WindowName = "hann", scale: SpectrumScale = "magnitude"
     ) -> None:
-        super().__init__(size, max(size // 2, 1) if hop is None else hop, -1)
+        if size < 2:
+            raise InputError("Spectrogram(size)", f"{size}", "at least 2 samples")
+        super().__init__(size, size // 2 if hop is None else hop, -1)
         if scale not in get_args(SpectrumScale):
             raise InputError("Spectrogram(scale)", repr(scale), f"one of {', '.join(get_args(SpectrumScale))}")
         try:

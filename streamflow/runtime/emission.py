@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,17 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[t
     if result is None:
         return
     if isinstance(result, Output):
-        yield _message(result, handled, outputs)
+        if result.port is None and isinstance(result.value, Mapping) and _names_ports(result.value, outputs):
+            for port, value in result.value.items():
+                if value is not None:
+                    yield _message(replace(result, value=value, port=port), handled, outputs)
+        else:
+            yield _message(result, handled, outputs)
     elif isinstance(result, Mapping) and _names_ports(result, outputs):
         for port, value in result.items():
             if value is not None:
                 output = value if isinstance(value, Output) else Output(value)
-                yield _message(_on_port(output, port), handled, outputs)
+                yield _message(replace(output, port=port), handled, outputs)
     elif isinstance(result, Mapping | np.ndarray | np.generic | int | float | complex):
         yield _message(Output(result), handled, outputs)
     elif isinstance(result, Iterable) and not isinstance(result, str | bytes):
@@ -43,10 +49,6 @@ def _names_ports(result: Mapping[Any, Any], outputs: PortTypes) -> bool:
         ((name, port),) = outputs.items()
         return set(result) == {name} and name not in port.tensors
     return True
-
-
-def _on_port(output: Output, port: str) -> Output:
-    return Output(output.value, port, output.event_time_ns, output.seq, output.attributes)
 
 
 def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str, Message]:

@@ -56,6 +56,9 @@ class Sender(Protocol):
     async def wait_open(self) -> None:
         """Return when both ends have agreed."""
 
+    async def wait_closed(self) -> None:
+        """Return when the receiver has taken everything and the end."""
+
     def statistics(self) -> SenderStatistics: ...
 
     def close(self) -> None: ...

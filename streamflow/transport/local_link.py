@@ -85,6 +85,7 @@ class LocalSender:
         self.end = link.end
         self.run = link.run
         self.wait_open = link.wait_open
+        self.wait_closed = link.run
         self.statistics = link.sender_statistics
         self.close = link.close
 

@@ -27,6 +27,7 @@ class ZmqSender:
         self._socket.connect(endpoint)
         self._room = Bell()
         self._open = trio.Event()
+        self._closed = trio.Event()
         self._flush()
 
     def offer(self, message: Message) -> bool:
@@ -47,6 +48,9 @@ class ZmqSender:
     async def wait_open(self) -> None:
         await self._open.wait()
 
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
     async def run(self) -> None:
         while not self._session.is_closed:
             await self._socket.wait_arrival()
@@ -60,6 +64,7 @@ class ZmqSender:
             self._flush()
             if self._session.has_room:
                 self._room.ring()
+        self._closed.set()
 
     def _flush(self) -> None:
         for packet in self._session.packets():

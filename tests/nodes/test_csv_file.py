@@ -92,10 +92,12 @@ def failure(path: Path, **options: Any) -> tuple[str, int]:
     node = CsvFile(path, **{"rate_hz": 10, **options})
     node.inspect()
     seen = 0
-    with pytest.raises(InputError) as caught:
+    try:
         for block in node.rows():
             seen += len(block)
-    return str(caught.value), seen
+    except InputError as error:
+        return str(error), seen
+    return "", seen
 
 
 @pytest.mark.parametrize(

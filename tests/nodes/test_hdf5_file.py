@@ -154,6 +154,7 @@ def test_a_missing_dataset_lists_those_that_are_there(imu: Path) -> None:
         ("empty", "has no rows"),
         ({"a": "acc", "b": "short"}, "acc has 10 rows, short has 9 rows, expected equal lengths"),
         ({}, "names no dataset"),
+        ({"rate_hz": "acc"}, "names a tensor 'rate_hz', expected a name that is free"),
     ],
 )
 def test_a_dataset_that_is_no_rows_of_numbers_is_refused(imu: Path, fields: Any, found: str) -> None:

@@ -15,14 +15,14 @@ def spec(name, *shape, dtype="float32"):
     return TensorSpec(name, dtype, shape)
 
 
-def ports(inputs, outputs, **settings):
-    bindings = bind(Signature(tuple(inputs), tuple(outputs)), Settings(**settings), "m.onnx")
+def ports(given, returned, /, **settings):
+    bindings = bind(Signature(tuple(given), tuple(returned)), Settings(**settings), "m.onnx")
     return {place.port: place.type for place in (*bindings.inputs, *bindings.outputs)}
 
 
-def refused(inputs, outputs, **settings):
+def refused(given, returned, /, **settings):
     with pytest.raises(InputError) as caught:
-        ports(inputs, outputs, **settings)
+        ports(given, returned, **settings)
     return str(caught.value)
 
 
@@ -125,7 +125,7 @@ def test_a_state_with_several_free_axes_needs_to_be_told_which_is_the_batch_and_
 @pytest.mark.parametrize(
     ("following", "words"),
     [
-        (spec("hn", 2, 1, 9), "state 'h' is float32[2, 1, 8] and its next value 'hn' float32[2, 1, 9], expected the same"),
+        (spec("hn", 2, 1, 9), "'h' is float32[2, 1, 8] and its next value 'hn' float32[2, 1, 9], expected the same"),
         (spec("hn", 2, 8), "expected the same"),
         (spec("hn", 2, 1, 8, dtype="float64"), "expected the same"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from nodes.infer import OnnxModel
-from streamflow import InputError, Message
+from streamflow import InputError, Message, Node, Out, Pipeline, PipelineError
 from streamflow.testing import drive
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -48,13 +50,10 @@ def test_the_warm_up_leaves_no_trace_in_the_state():
 
 def test_context_is_what_the_chunk_before_ended_with():
     node = OnnxModel(MODELS / "echo.onnx", context={"input.1": 2}, rate_hz=8000)
-    sent = drive(
-        node, [np.arange(1, 4, dtype=np.float32), np.arange(4, 5, dtype=np.float32), np.arange(5, 8, dtype=np.float32)]
-    )
-    assert [array.tolist() for array in sent["_758"] and [m.array for m in sent["_758"]]] == [
-        [0, 0, 1, 2, 3], [2, 3, 4], [3, 4, 5, 6, 7],
-    ]  # fmt: skip
-    assert node.state("test")["input.1"].tolist() == [[6, 7]]
+    sent = drive(node, [np.float32([1, 2, 3]), np.float32([4]), np.float32([5, 6, 7])])
+    fed = [message.array.tolist() for message in sent["_758"]]
+    assert fed == [[0, 0, 1, 2, 3], [2, 3, 4], [3, 4, 5, 6, 7]]
+    assert node.state("test")["input.1"].tolist() == [6, 7]
 
 
 def test_an_input_sr_gets_the_sampling_rate_of_the_signal():
@@ -136,7 +135,7 @@ def test_a_step_that_fails_changes_no_state():
     ("content", "words"),
     [
         (b"", "m.onnx: empty, expected an ONNX model"),
-        (b"RIFF....WAVEfmt ", "m.onnx: not an ONNX model"),
+        (b"RIFF....WAVEfmt ", "m.onnx: cut off or not an ONNX model"),
         ((MODELS / "running_sum.onnx").read_bytes()[:100], "m.onnx: cut off or not an ONNX model"),
     ],
 )
@@ -200,3 +199,32 @@ def test_fastestdet_is_a_model_without_state_whose_ports_are_pixels_and_a_map(re
     node = OnnxModel(recordings("cam_fastestdet/FastestDet.onnx"), outputs={"758": "map"})
     sent = drive(node, [np.zeros((3, 352, 352), np.float32)])
     assert sent["map"][0].array.shape == (85, 22, 22)
+
+
+def test_without_onnx_runtime_the_extra_that_brings_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert fault(OnnxModel(MODELS / "rows.onnx")) == (
+        "OnnxModel: onnxruntime is not installed; pip install 'streamflow[onnx]' brings it"
+    )
+
+
+def test_knowing_the_ports_takes_no_onnx_runtime():
+    look = "import sys; from nodes.infer import OnnxModel; node = OnnxModel(sys.argv[1]); node.inspect(); "
+    check = "assert node.ports(); assert 'onnxruntime' not in sys.modules"
+    subprocess.run([sys.executable, "-c", look + check, MODELS / "rows.onnx"], check=True)
+
+
+class Sound(Node):
+    samples = Out("float32[512]", rate_hz=8000)
+
+    async def run(self):
+        pass
+
+
+def test_a_signal_of_another_rate_than_the_model_needs_is_a_fault_found_at_build():
+    pipeline = Pipeline("p")
+    sound = pipeline.add("sound", Sound())
+    model = pipeline.add("model", OnnxModel(MODELS / "echo.onnx", rate_hz=16000))
+    pipeline.connect(sound, model)
+    with pytest.raises(PipelineError, match=r"8000 Hz sent, 16000 Hz expected; put nodes.preprocess.Resample"):
+        pipeline.check()

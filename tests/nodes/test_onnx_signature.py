@@ -105,6 +105,7 @@ def test_a_damaged_model_gives_a_signature_or_a_value_error(name, changes):
 
 def signature_or_value_error(data):
     try:
-        assert isinstance(parse_signature(data), Signature)
-    except ValueError as error:
-        assert str(error)
+        signature = parse_signature(data)
+    except ValueError:
+        return
+    assert signature.outputs

@@ -1,0 +1,129 @@
+"""The conversation between supervisor and workers: telegrams, which are msgpack mappings, over ZeroMQ or in process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+import trio
+
+from streamflow.errors import WireError
+from streamflow.transport.link import Bell
+from streamflow.transport.zmq_socket import ZmqContext
+from streamflow.wire.packets import PROTOCOL_VERSION, Frame
+
+Telegram = Mapping[str, Any]
+TELEGRAM_SIZE_LIMIT = 16 * 1024 * 1024  # bytes; counts of a stage are some kilobytes
+
+
+def _read(frame: Frame) -> dict[str, Any]:
+    if len(frame) > TELEGRAM_SIZE_LIMIT:
+        raise WireError("telegram", f"{len(frame):,} bytes", f"at most {TELEGRAM_SIZE_LIMIT:,}")
+    try:
+        telegram = msgpack.unpackb(frame, strict_map_key=False)
+    except (ValueError, RecursionError) as error:
+        raise WireError("telegram", f"bytes that are none ({type(error).__name__})") from None
+    if not isinstance(telegram, dict) or not isinstance(telegram.get("is"), str):
+        raise WireError("telegram", "a value that is none", "a mapping that says what it is")
+    return telegram
+
+
+class ControlClient:
+    """A worker's end, in a process of its own."""
+
+    def __init__(self, context: ZmqContext, endpoint: str, hello: Telegram) -> None:
+        self._socket = context.dealer()
+        self._socket.connect(endpoint)
+        self.tell({**hello, "is": "hello", "version": PROTOCOL_VERSION})
+
+    def tell(self, telegram: Telegram) -> None:
+        self._socket.send([msgpack.packb(telegram)])
+
+    async def hear(self) -> Telegram:
+        while True:
+            frames = self._socket.receive()
+            if frames is not None:
+                return _read(frames[0])
+            await self._socket.wait_arrival()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class ControlServer:
+    """The supervisor's end: (process, telegram) from those that have said hello; strangers are not heard."""
+
+    def __init__(self, context: ZmqContext, endpoint: str, run_key: str) -> None:
+        self._socket = context.router()
+        self._socket.bind(endpoint)
+        self._run_key = run_key
+        self._peers: dict[Frame, str] = {}
+
+    async def hear(self) -> tuple[str, Telegram]:
+        while True:
+            frames = self._socket.receive()
+            if frames is None:
+                await self._socket.wait_arrival()
+                continue
+            peer = frames[0]
+            try:
+                telegram = _read(frames[1])
+            except (WireError, IndexError):
+                continue
+            if telegram["is"] == "hello":
+                reason = self._objection(telegram)
+                if reason:
+                    self._socket.send([peer, msgpack.packb({"is": "refused", "reason": reason})])
+                    continue
+                self._peers[peer] = telegram["process"]
+            if peer in self._peers:
+                return self._peers[peer], telegram
+
+    def _objection(self, hello: Telegram) -> str:
+        if hello.get("version") != PROTOCOL_VERSION:
+            return f"protocol version {hello.get('version')}, expected {PROTOCOL_VERSION}"
+        if hello.get("run_key") != self._run_key:
+            return "another pipeline, or the same with other settings"
+        if hello.get("process") in self._peers.values():
+            return f"process {hello.get('process')} is in the run already"
+        return ""
+
+    def tell_all(self, telegram: Telegram) -> None:
+        packed = msgpack.packb(telegram)
+        for peer in self._peers:
+            self._socket.send([peer, packed])
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class InProcessControl:
+    """Both ends in one process, for `--inline`."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+        self._to_supervisor: deque[Telegram] = deque()
+        self._to_worker: deque[Telegram] = deque()
+        self._supervisor_bell = Bell()
+        self._worker_bell = Bell()
+
+    def tell(self, telegram: Telegram) -> None:
+        self._to_supervisor.append(telegram)
+        self._supervisor_bell.ring()
+
+    async def hear(self) -> Telegram:
+        while not self._to_worker:
+            await self._worker_bell.wait()
+        await trio.lowlevel.checkpoint()
+        return self._to_worker.popleft()
+
+    async def hear_worker(self) -> tuple[str, Telegram]:
+        while not self._to_supervisor:
+            await self._supervisor_bell.wait()
+        return self._process, self._to_supervisor.popleft()
+
+    def tell_all(self, telegram: Telegram) -> None:
+        self._to_worker.append(telegram)
+        self._worker_bell.ring()

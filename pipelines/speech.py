@@ -1,0 +1,36 @@
+"""Speech in an audio file: 32 ms chunks in, probabilities and speech segments out (Silero VAD)."""
+
+from nodes.infer import OnnxModel
+from nodes.ingest import WavFile
+from nodes.postprocess import JsonLines, NumpyWriter, SpeechSegments
+from streamflow import Overflow, Pipeline
+
+RATE_HZ = 16_000
+CHUNK = 512  # samples; the model takes 32 ms of new sound and carries 4 ms of the sound before
+CONTEXT = 64
+
+
+def build(wav: str, model: str, out: str = "-", out_probs: str | None = None, threshold: float = 0.5) -> Pipeline:
+    """`out`: JSON lines, one segment each; `out_probs`: a .npy of the probability of every chunk."""
+    p = Pipeline("speech")
+    mic = p.add("mic", WavFile(wav, chunk=CHUNK))
+    vad = p.add(
+        "vad",
+        OnnxModel(
+            model,
+            state={"state": "stateN"},
+            context={"input": CONTEXT},
+            rate_hz=RATE_HZ,
+            sizes={"time": CHUNK},
+            outputs={"output": "probability"},
+        ),
+    )
+    segments = p.add("segments", SpeechSegments(threshold=threshold, chunk=CHUNK, rate_hz=RATE_HZ))
+    log = p.add("log", JsonLines(out))
+    p.connect(mic, vad, overflow=Overflow.DROP_OLDEST, capacity=8)
+    p.connect(vad, segments)
+    p.connect(segments, log)
+    if out_probs is not None:
+        probabilities = p.add("probabilities", NumpyWriter(out_probs, concatenate=True))
+        p.connect(vad, probabilities)
+    return p

@@ -4,7 +4,7 @@ from nodes.infer import EchoForecaster
 from nodes.ingest import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature
 from nodes.postprocess import JsonLines, ThresholdAlert
 from nodes.preprocess import Summarise, Window
-from streamflow import In, Message, Node, Out, Output, Overflow, Pipeline
+from streamflow import Overflow, Pipeline
 
 # The smallest change worth notice, in the unit of each feature.
 JITTER_US = (10.0, 100.0)  # of a window's mean, of its maximum
@@ -17,23 +17,6 @@ RESOLUTION = {
     "disk_written": 1e6,
     "temperature": 0.5,
 }
-
-
-class AlertOfEachSignal(Node):
-    """A `ThresholdAlert` for every signal by itself: that memory is quiet must not end the alert of the disk."""
-
-    scores = In(score="float32[]")
-    alert = Out(value="float64[]", started="bool[]", time_s="float64[]")
-
-    def __init__(self, level: float, release: float) -> None:
-        self._settings = (level, release, "score")
-        self._alerts: dict[str, ThresholdAlert] = {}
-
-    def process(self, message: Message) -> Output | None:
-        signal = str(message.attributes["signal"])
-        if signal not in self._alerts:
-            self._alerts[signal] = ThresholdAlert(*self._settings)
-        return self._alerts[signal].process(message)
 
 
 def build(score: float = 6.0, out: str = "-") -> Pipeline:
@@ -60,7 +43,7 @@ def build(score: float = 6.0, out: str = "-") -> Pipeline:
         worth_notice["disk"] = _resolution(disk_node.find_channels())
 
     forecast = p.add("forecast", EchoForecaster(worth_notice, warm_up_s=5.0))
-    alerts = p.add("alerts", AlertOfEachSignal(score, release=score / 2))
+    alerts = p.add("alerts", ThresholdAlert(score, release=score / 2, field="score", by="signal"))
     log = p.add("log", JsonLines(out, attributes=("signal",)))
 
     p.connect(jitter, jitter_window, overflow=Overflow.DROP_OLDEST, capacity=16)

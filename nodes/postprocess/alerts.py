@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamflow import In, InputError, Message, Node, Out, Output
+from streamflow.core.message import Attribute
+
+ALERT_LIMIT = 4096  # values of the attribute that `by` names; more is a number taken for a name
 
 
 @dataclass(slots=True)
@@ -52,7 +55,9 @@ class ThresholdAlert(Node):
     hold_s: how long the value must have stayed beyond the level before the alert starts. NaN changes nothing.
 
     field: the tensor to watch where messages have several (`field="score"`); whatever else they carry is left
-    aside. It must have one element. Output: `value` float64 that made the change; `started` bool; `time_s`
+    aside. It must have one element. by: an attribute each of whose values has an alert of its own
+    (`by="signal"`): that one signal is quiet does not end the alert of another.
+    Output: `value` float64 that made the change; `started` bool; `time_s`
     float64, the attribute of that name, or without one the event time in seconds.
 
     An alert that is on when the input ends is not ended by that. Raises InputError: a value of several elements.
@@ -61,7 +66,12 @@ class ThresholdAlert(Node):
     alert = Out(value="float64[]", started="bool[]", time_s="float64[]")
 
     def __init__(
-        self, level: float, release: float | None = None, field: str | None = None, hold_s: float = 0.0
+        self,
+        level: float,
+        release: float | None = None,
+        field: str | None = None,
+        hold_s: float = 0.0,
+        by: str | None = None,
     ) -> None:
         release = level if release is None else release
         if not np.isfinite([level, release]).all():
@@ -70,15 +80,25 @@ class ThresholdAlert(Node):
             raise InputError("ThresholdAlert hold_s", f"{hold_s:g}", "0 or more")
         self.value = In("any[...]") if field is None else In(**{field: "any[...]"})
         self._field = field
-        self._hysteresis = Hysteresis(level, release, round(hold_s * 1e9))
+        self._by = by
+        self._make = lambda: Hysteresis(level, release, round(hold_s * 1e9))
+        self._alerts: dict[Attribute, Hysteresis] = {}
 
     def process(self, message: Message) -> Output | None:
         value = self._value(message)
         time_s = float(message.attributes.get("time_s", message.event_time_ns / 1e9))
-        started = self._hysteresis.judge(value, round(time_s * 1e9))
+        started = self._alert_of(message).judge(value, round(time_s * 1e9))
         if started is None:
             return None
         return Output({"value": np.float64(value), "started": np.bool_(started), "time_s": np.float64(time_s)})
+
+    def _alert_of(self, message: Message) -> Hysteresis:
+        key = "" if self._by is None else message.attributes.get(self._by, "")
+        if key not in self._alerts:
+            if len(self._alerts) == ALERT_LIMIT:
+                raise InputError(f"ThresholdAlert by='{self._by}'", "a value too many", f"at most {ALERT_LIMIT:,}")
+            self._alerts[key] = self._make()
+        return self._alerts[key]
 
     def _value(self, message: Message) -> float:
         # One tensor is taken whatever it is called, as it is when ports are joined.

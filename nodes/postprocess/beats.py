@@ -13,10 +13,16 @@ from streamflow import In, InputError, Message, Node, Out
 RATE_HZ_MIN = 100  # QRS complexes reach to 40 Hz
 
 
+def _check_rate(rate_hz: float) -> None:
+    if not rate_hz >= RATE_HZ_MIN:
+        raise InputError("BeatDetector rate_hz", f"{rate_hz:g}", f"{RATE_HZ_MIN} or more")
+
+
 class BeatDetector(Node):
     """QRS complexes of one ECG lead, found as the samples come, in chunks of any size: the cuts change nothing.
 
-    Input: [channels, time] at `rate_hz` (100 Hz or more), in any unit, gain and polarity; `lead` is the channel.
+    Input: [channels, time] at `rate_hz` (100 Hz or more; None is the rate that the signal's source tells), in any
+    unit, gain and polarity; `lead` is the channel.
     Output, one message a beat: `sample` int64, of the largest excursion in the complex (the R wave); `time_s`
     float64, sample / rate_hz; `amplitude` float32, of that excursion from the baseline, in the unit of the input
     and with its sign; `rr_s` float64, since the beat before it, NaN for the first.
@@ -33,16 +39,25 @@ class BeatDetector(Node):
 
     beats = Out(sample="int64[]", time_s="float64[]", amplitude="float32[]", rr_s="float64[]")
 
-    def __init__(self, rate_hz: float = 360, lead: int = 0) -> None:
-        if not rate_hz >= RATE_HZ_MIN:
-            raise InputError("BeatDetector rate_hz", f"{rate_hz:g}", f"{RATE_HZ_MIN} or more")
+    def __init__(self, rate_hz: float | None = None, lead: int = 0) -> None:
+        if rate_hz is not None:
+            _check_rate(rate_hz)
         if lead < 0:
             raise InputError("BeatDetector lead", str(lead), "the index of a channel, from 0")
-        self._rate_hz = rate_hz
+        self._given_rate_hz = rate_hz
+        self._rate_hz = 0.0
         self._lead = lead
         self.signal = In("float32|float64[channels, time]", rate_hz=rate_hz)
         self._finder: BeatFinder | None = None
         self._beat_before: int | None = None
+
+    def open(self) -> None:
+        rate_hz = self._given_rate_hz or self.context.rate_hz("signal")
+        if rate_hz is None:
+            hint = "BeatDetector(rate_hz=...)"
+            raise InputError("BeatDetector", "a signal of unknown sampling rate", "one that its source tells", hint)
+        _check_rate(rate_hz)
+        self._rate_hz = rate_hz
 
     def process(self, message: Message) -> Iterator[dict[str, Any]]:
         signal = np.asarray(message.array)

@@ -50,7 +50,8 @@ class NumpyWriter(Node):
         array = self._array(message)
         if self._concatenate and array.ndim == 0:
             raise InputError(self._file.name, "a value without dimensions", "arrays to join along their first axis")
-        rows = array if self._concatenate else array[np.newaxis]
+        # Of a padded last chunk only the rows that are signal are kept.
+        rows = array[: int(message.attributes.get("valid", len(array)))] if self._concatenate else array[np.newaxis]
         self._check(rows)
         self._file.append(rows.tobytes())
         self._count += len(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nodes.preprocess.cutting import CuttingNode, dimensions
 from streamflow import Out, Output
 
@@ -21,6 +23,5 @@ class Rechunk(CuttingNode):
     def flush(self) -> list[Output]:
         if not self.pad:
             return []
-        streams = [self._streams[name] for name in self._streams]
-        remainders = [(stream, stream.cutter.flush()) for stream in streams]
-        return [self._output(stream, cut) for stream, cut in remainders if cut is not None]
+        remainders = [(name, self._streams[name], self._streams[name].cutter.flush()) for name in self._streams]
+        return [replace(self._output(own, cut), stream=name) for name, own, cut in remainders if cut is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,8 @@ class Resample(Node):
         return results + self._outputs(stream, stream.resampler.push(signal))
 
     def flush(self) -> list[Output]:
-        streams = [self._streams[name] for name in self._streams]
-        return [output for stream in streams for output in self._outputs(stream, stream.flush())]
+        tails = [(name, self._streams[name]) for name in self._streams]
+        return [replace(output, stream=name) for name, own in tails for output in self._outputs(own, own.flush())]
 
     def _outputs(self, stream: _Stream, results: npt.NDArray[Any] | None) -> list[Output]:
         if results is None or not results.shape[-1]:

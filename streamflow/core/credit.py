@@ -51,6 +51,7 @@ class Outbox(Generic[T]):
     def __init__(self, overflow: Overflow, capacity: int) -> None:
         self.overflow = overflow
         self.capacity = capacity
+        self.window = window_of(overflow, capacity)
         self.offered_count = 0
         self.transmitted_count = 0
         self.dropped: Counter[str] = Counter()

@@ -38,6 +38,8 @@ class StageDef:
     live: bool = False
     handled: frozenset[str] | None = None
     """Inputs that have a handler of their own; None when `process` takes all."""
+    is_known: bool = True
+    """False when the node could not be inspected: its ports may be others, so nothing is said about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def resolve(graph: Graph) -> tuple[Resolved | None, list[Fault]]:
         )
     inputs, outputs, type_faults = _flow_types(named, order)
     faults += type_faults
-    if faults:
+    if faults or not all(stage.is_known for stage in named.stages):
         return None, faults
     return Resolved(named, tuple(order), inputs, outputs), []
 
@@ -161,6 +163,8 @@ def _stage_faults(graph: Graph) -> list[Fault]:
         for what, name in (("stage", stage.name), ("process", stage.process)):
             if not _NAME.fullmatch(name):
                 faults.append(Fault(f"{what} {name!r}", "a name that is none", "letters, digits, '_', '-', at most 64"))
+        if not stage.is_known:
+            continue
         unhandled = [] if stage.handled is None else [port for port in stage.inputs if port not in stage.handled]
         if unhandled and not stage.is_source:
             handlers = " and ".join(f"process_{port}" for port in unhandled)
@@ -195,7 +199,7 @@ def _name_ports(graph: Graph) -> tuple[Graph, list[Fault]]:
             ports = stage.outputs if end == "output" else stage.inputs
             others = stage.inputs if end == "output" else stage.outputs
             subject = f"edge {edge.name}"
-            if port and port in ports:
+            if (port and port in ports) or not stage.is_known:
                 found.append(port)
             elif port and port in others:
                 other = "input" if end == "output" else "output"
@@ -228,9 +232,12 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 def _connection_faults(graph: Graph) -> list[Fault]:
     faults = []
+    known = [stage for stage in graph.stages if stage.is_known]
+    names = {stage.name for stage in known}
     senders: dict[tuple[str, str], list[EdgeDef]] = {}
     for edge in graph.edges:
-        senders.setdefault((edge.target, edge.input), []).append(edge)
+        if edge.target in names:
+            senders.setdefault((edge.target, edge.input), []).append(edge)
     for (stage, port), edges in senders.items():
         if len(edges) > 1:
             who = " and ".join(f"{edge.source}.{edge.output}" for edge in edges)
@@ -238,7 +245,7 @@ def _connection_faults(graph: Graph) -> list[Fault]:
                 Fault(f"input {stage}.{port}", f"connected {len(edges)} times, from {who}", "one sender",
                       "give the node an input for each")
             )  # fmt: skip
-    for receiver in graph.stages:
+    for receiver in known:
         for port, definition in receiver.inputs.items():
             if (receiver.name, port) not in senders:
                 faults.append(
@@ -282,9 +289,13 @@ def _flow_types(graph: Graph, order: list[str]) -> tuple[Types, Types, list[Faul
     faults = []
     for name in order:
         stage = graph.stage(name)
+        if not stage.is_known:
+            continue
         sizes: dict[str, Dimension] = {}
         rates: dict[str, float | None] = {}
         for edge in graph.edges_into(name):
+            if (edge.source, edge.output) not in outputs:
+                continue
             expected = stage.inputs[edge.input].type
             sent = outputs[edge.source, edge.output]
             rates[edge.input] = sent.rate_hz or expected.rate_hz

@@ -52,6 +52,7 @@ def stage_of(name: str, node: Node, process: str | None) -> tuple[StageDef, Stre
         node.is_source,
         node.live,
         handled,
+        is_known=fault is None,
     )
     return stage, fault
 

@@ -64,7 +64,7 @@ def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str,
     attributes = {**handled.attributes, **output.attributes} if output.attributes else handled.attributes
     return port, Message(
         _tensors(output.value, outputs[port]),
-        handled.stream,
+        handled.stream if output.stream is None else output.stream,
         handled.seq if output.seq is None else output.seq,
         handled.event_time_ns if output.event_time_ns is None else output.event_time_ns,
         attributes,

@@ -59,6 +59,7 @@ class Output:
     port: str | None = None
     event_time_ns: int | None = None
     seq: int | None = None
+    stream: str | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 

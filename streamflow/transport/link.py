@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import trio
 
 from streamflow.core.message import Message
+from streamflow.wire.arrays import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,16 @@ def frozen(message: Message) -> Message:
     """The message with arrays that stay as they are, whatever the sender does to its own: writeable ones are copied."""
     tensors = {}
     for name, array in message.tensors.items():
-        if array.flags.writeable:
+        if _may_change(array):
             array = array.copy()
             array.flags.writeable = False
         tensors[name] = array
     return replace(message, tensors=tensors)
+
+
+def _may_change(array: Array) -> bool:
+    """Whether somebody may still write to it: also through the array of which it is a read-only view."""
+    owner = array
+    while isinstance(owner, np.ndarray) and not owner.flags.writeable:
+        owner = owner.base
+    return isinstance(owner, np.ndarray)

@@ -58,13 +58,20 @@ class ZmqSender:
                 frames = self._socket.receive()
                 if frames is None:
                     break
-                self._session.receive(decode(frames))
+                self._session.receive(self._packet(frames))
             if self._session.state is not State.GREETING:
                 self._open.set()
             self._flush()
             if self._session.has_room:
                 self._room.ring()
         self._closed.set()
+
+    def _packet(self, frames: list[Frame]) -> Packet:
+        try:
+            return decode(frames)
+        except WireError as error:
+            edge = self._session.terms.edge
+            raise BrokenLinkError(f"edge {edge}", f"its receiver sent no packet: {error}") from None
 
     def _flush(self) -> None:
         for packet in self._session.packets():

@@ -8,6 +8,7 @@ task sleeps looks again afterwards and wakes it. One task at a time waits; one t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -24,6 +25,7 @@ _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _RCVMORE = int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
+_LOOPBACK = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+|\*)")
 IPC_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its terminator
 
 
@@ -136,6 +138,6 @@ def _check_endpoint(endpoint: str) -> None:
         if len(os.fsencode(path)) > IPC_PATH_LIMIT:
             limit = f"at most {IPC_PATH_LIMIT} bytes"
             raise LinkError(endpoint, "a socket path that is too long", limit, "set TMPDIR to a shorter one")
-    elif not endpoint.startswith(("tcp://127.", "tcp://localhost:", "tcp://[::1]:")):
+    elif not _LOOPBACK.fullmatch(endpoint):
         hint = "links have no keys yet: use an ssh tunnel"
         raise LinkError(endpoint, "not on this host", "a loopback address", hint)

@@ -16,8 +16,9 @@ DIMENSION_COUNT_LIMIT = 32  # NumPy 1 takes no more
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # Kinds with a plain buffer: bool, integers, floats, complex, text, bytes, times. Structured, object and void
-# dtypes have no fixed meaning outside the process; long double differs between machines.
-_DTYPE = re.compile(r"[<>|=][biufcSUmM]\d{1,7}(\[\w{1,16}\])?")
+# dtypes have no fixed meaning outside the process; long double differs between machines. Text of width 0 is
+# left out: any number of them is no bytes, and NumPy makes it width 1 wherever it allocates.
+_DTYPE = re.compile(r"[<>|=][biufcSUmM][1-9]\d{0,6}(\[\w{1,16}\])?")
 _LONG_DOUBLE = re.compile(r".(f(12|16)|c(24|32))")
 _PORT_NAMES = {"U": "str", "S": "bytes", "M": "datetime64", "m": "timedelta64"}
 

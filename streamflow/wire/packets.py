@@ -77,7 +77,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-    """The receiver has everything up to the end, or is leaving."""
+    """The receiver has served everything up to the end."""
 
 
 Packet = Hello | Welcome | Refuse | Data | Credit | Revocation | End | Goodbye
@@ -106,7 +106,11 @@ def _encode_data(packet: Data) -> list[Frame]:
     message = packet.message
     if len(message.tensors) > TENSOR_COUNT_LIMIT:
         raise WireError("message", f"{len(message.tensors)} tensors", f"at most {TENSOR_COUNT_LIMIT}")
-    tensors = [[name, *describe(array)] for name, array in message.tensors.items()]
+    _check_names(packet.number, message.stream, message.seq, message.event_time_ns)
+    for name, value in message.attributes.items():
+        if not isinstance(name, str) or not isinstance(value, int | float | str):
+            raise WireError("message", f"attribute {name} is a {type(value).__name__}", "int, float, str or bool")
+    tensors = [[str(name), *describe(array)] for name, array in message.tensors.items()]
     header = _pack(
         [
             _DATA_KIND,
@@ -179,10 +183,7 @@ def _decode_data(fields: list[Any], buffers: Sequence[Frame]) -> Data:
     if len(fields) != 6:
         raise WireError("Data", f"{len(fields)} fields", "6")
     number, stream, seq, event_time_ns, attributes, descriptions = fields
-    if type(number) is not int or type(seq) is not int or type(event_time_ns) is not int or type(stream) is not str:
-        raise WireError("Data", "wrong fields", "number, stream, seq, event time")
-    if not 0 <= number < _INT64_LIMIT or not -_INT64_LIMIT <= event_time_ns < _INT64_LIMIT or seq < 0:
-        raise WireError("Data", "numbers out of range")
+    _check_names(number, stream, seq, event_time_ns)
     _check_attributes(attributes)
     if not isinstance(descriptions, list) or len(descriptions) != len(buffers) or len(buffers) > TENSOR_COUNT_LIMIT:
         raise WireError("Data", f"{len(buffers)} tensor frames", "one for each described tensor")
@@ -194,6 +195,16 @@ def _decode_data(fields: list[Any], buffers: Sequence[Frame]) -> Data:
     if len(tensors) != len(buffers):
         raise WireError("Data", "two tensors of one name")
     return Data(number, Message(tensors, stream, seq, event_time_ns, attributes))
+
+
+def _check_names(number: Any, stream: Any, seq: Any, event_time_ns: Any) -> None:
+    if type(stream) is not str:
+        raise WireError("Data", f"stream is a {type(stream).__name__}", "a name")
+    for name, value, low in (("number", number, 0), ("seq", seq, 0), ("event_time_ns", event_time_ns, -_INT64_LIMIT)):
+        if type(value) is not int:
+            raise WireError("Data", f"{name} is a {type(value).__name__}", "int")
+        if not low <= value < _INT64_LIMIT:
+            raise WireError("Data", f"{name} {value} is out of range", "at most 63 bits")
 
 
 def _check_attributes(attributes: Any) -> None:

@@ -108,16 +108,21 @@ class SenderSession:
         match self.state, packet:
             case State.GREETING, Welcome():
                 self.state = State.OPEN
-                self.outbox.credit(packet.credit_count)
+                self._credit(packet.credit_count, self.outbox.window)
             case State.GREETING, Refuse():
                 self.state = State.REFUSED
                 raise RefusedLinkError(f"edge {self.terms.edge}", f"refused by its receiver: {packet.reason}")
             case ((State.OPEN | State.ENDING), Credit()):
-                self.outbox.credit(packet.count)
-            case ((State.OPEN | State.ENDING), Goodbye()):
+                self._credit(packet.count, self.outbox.out_count)
+            case State.ENDING, Goodbye():
                 self.state = State.CLOSED
             case _:
                 raise _out_of_place(self.terms.edge, packet, self.state)
+
+    def _credit(self, count: int, limit: int) -> None:
+        if count > limit:
+            raise BrokenLinkError(f"edge {self.terms.edge}", f"{count} credits granted", f"at most {limit}")
+        self.outbox.credit(count)
 
 
 class ReceiverSession:

@@ -73,3 +73,15 @@ def test_several_elements_are_refused() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match="ThresholdAlert"):
         ThresholdAlert(**settings)
+
+
+def test_the_alert_of_one_signal_is_not_ended_by_another() -> None:
+    def scored(signal: str, score: float, at: int) -> Message:
+        return Message({"score": np.float32(score)}, signal, at, at * 10**9, {"signal": signal})
+
+    sent = drive(
+        ThresholdAlert(6.0, 3.0, field="score", by="signal"),
+        [scored("disk", 9, 0), scored("cpu", 1, 1), scored("disk", 8, 2), scored("cpu", 7, 3), scored("disk", 1, 4)],
+    ).messages
+    told = [(m.attributes["signal"], bool(m["started"]), float(m["time_s"])) for m in sent]
+    assert told == [("disk", True, 0.0), ("cpu", True, 3.0), ("disk", False, 4.0)]

@@ -184,7 +184,7 @@ def test_over_a_gap_there_is_no_interval_and_nothing_else_is_lost() -> None:
         for i in range(0, len(signal), 36)
         if not 20 * 360 <= i < 30 * 360
     ]
-    sent = drive(BeatDetector(), chunks).messages
+    sent = drive(BeatDetector(360), chunks).messages
     kept = beats[(beats < 19.9) | (beats > 30.1)]
     missed, false = missed_and_false(kept, times(sent))
     assert missed == 0
@@ -196,15 +196,15 @@ def test_over_a_gap_there_is_no_interval_and_nothing_else_is_lost() -> None:
 def test_a_lead_is_chosen_and_one_that_is_not_there_is_refused() -> None:
     signal, beats = ecg(seconds=10)
     both = np.stack([np.zeros(len(signal)), signal]).astype(np.float32)
-    assert missed_and_false(beats, times(drive(BeatDetector(lead=1), [both]).messages)) == (0, 0)
+    assert missed_and_false(beats, times(drive(BeatDetector(360, lead=1), [both]).messages)) == (0, 0)
     with pytest.raises(InputError, match="BeatDetector lead: 2, expected below the 2 channels"):
-        drive(BeatDetector(lead=2), [both])
+        drive(BeatDetector(360, lead=2), [both])
 
 
 def test_the_padding_of_a_last_chunk_is_not_signal() -> None:
     signal, _ = ecg(seconds=10)
     padded = np.concatenate([signal, np.full(500, 50.0)])[np.newaxis]
-    sent = drive(BeatDetector(), [Message({"array": padded}, attributes={"valid": len(signal)})]).messages
+    sent = drive(BeatDetector(360), [Message({"array": padded}, attributes={"valid": len(signal)})]).messages
     assert times(sent).tolist() == times(found_in(signal)).tolist()
 
 

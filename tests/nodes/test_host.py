@@ -1,13 +1,10 @@
-"""The pipeline of `make demo`: what it is made of, and that its own small node keeps signals apart."""
+"""The pipeline of `make demo`: what it is made of."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from pipelines.host import AlertOfEachSignal, build
-from streamflow import Message
-from streamflow.testing import drive
+from pipelines.host import build
 
 psutil = pytest.importorskip("psutil", reason="the extra `host` is not installed")
 
@@ -41,15 +38,3 @@ def test_a_machine_without_network_has_memory_alone(monkeypatch: pytest.MonkeyPa
     pipeline = build()
     pipeline.check()
     assert pipeline.definition().nodes["memory"].outputs()["readings"].type.tensors["array"].dimensions == (1, 1)
-
-
-def test_the_alert_of_one_signal_is_not_ended_by_another() -> None:
-    def scored(signal: str, score: float, at: int) -> Message:
-        return Message({"score": np.float32(score)}, signal, at, at * 10**9, {"signal": signal})
-
-    sent = drive(
-        AlertOfEachSignal(6.0, 3.0),
-        [scored("disk", 9, 0), scored("cpu", 1, 1), scored("disk", 8, 2), scored("cpu", 7, 3), scored("disk", 1, 4)],
-    ).messages
-    told = [(m.attributes["signal"], bool(m["started"]), float(m["time_s"])) for m in sent]
-    assert told == [("disk", True, 0.0), ("cpu", True, 3.0), ("disk", False, 4.0)]

@@ -97,3 +97,10 @@ def test_a_file_that_cannot_grow_keeps_its_whole_arrays(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     np.testing.assert_array_equal(np.load(path), [[i] * 8 for i in range(13)])
+
+
+def test_of_a_padded_last_chunk_only_the_signal_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    chunks = [Message({"array": np.full((4, 2), i)}, attributes={"valid": 4 - i}) for i in range(2)]
+    drive(NumpyWriter(path, concatenate=True), chunks)
+    assert np.load(path)[:, 0].tolist() == [0] * 4 + [1] * 3

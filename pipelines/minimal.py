@@ -1,6 +1,4 @@
-"""A tone and how loud it is: the smallest pipeline."""
-
-import numpy as np
+"""A tone and its peaks: the smallest pipeline."""
 
 from nodes.infer import Function
 from nodes.ingest import Tone
@@ -8,11 +6,9 @@ from nodes.postprocess import JsonLines
 from streamflow import Pipeline
 
 
-def build(out: str = "-") -> Pipeline:
+def build() -> Pipeline:
     p = Pipeline("minimal")
-    tone = p.add("tone", Tone(duration_s=2))
-    loud = p.add("loud", Function(lambda x: np.sqrt(np.mean(x * x)), input="float32[time]", output="float32[]"))
-    log = p.add("log", JsonLines(out))
-    p.connect(tone.signal, loud)
-    p.connect(loud, log)
+    peak = p.add("peak", Function(max, input="float32[time]", output="float32[]"))
+    p.connect(p.add("tone", Tone(duration_s=2)).signal, peak)
+    p.connect(peak, p.add("log", JsonLines()))
     return p

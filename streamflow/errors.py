@@ -64,6 +64,12 @@ class InputError(StreamflowError):
     """
 
 
+class ClosedOutputError(InputError):
+    """Nobody reads standard output any more, as after `| head`: the run ends as any Unix tool does, without a word."""
+
+    exit_code = 141  # what a shell says of a tool that SIGPIPE ended
+
+
 class MissingExtraError(InputError):
     """A node needs a library that is not installed; the hint is the command that brings it."""
 
@@ -73,6 +79,14 @@ class MissingExtraError(InputError):
 
 class WireError(StreamflowError, ValueError):
     """Bytes that are not a message, or a value that cannot be put on the wire."""
+
+
+class PortError(WireError):
+    """A datum is not of its port's type; the subject names the stage and the port."""
+
+
+class ResultError(StreamflowError, ValueError):
+    """User code returned something that is none of the forms of a result."""
 
 
 class LinkError(StreamflowError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -57,8 +58,9 @@ class ThresholdAlert(Node):
     field: the tensor to watch where messages have several (`field="score"`); whatever else they carry is left
     aside. It must have one element. by: an attribute each of whose values has an alert of its own
     (`by="signal"`): that one signal is quiet does not end the alert of another.
-    Output: `value` float64 that made the change; `started` bool; `time_s`
-    float64, the attribute of that name, or without one the event time in seconds.
+
+    Output: `value` float64 that made the change; `started` bool; `time_s` float64, the attribute of that name, or
+    without one the event time in seconds.
 
     An alert that is on when the input ends is not ended by that. Raises InputError: a value of several elements.
     """
@@ -81,7 +83,7 @@ class ThresholdAlert(Node):
         self.value = In("any[...]") if field is None else In(**{field: "any[...]"})
         self._field = field
         self._by = by
-        self._make = lambda: Hysteresis(level, release, round(hold_s * 1e9))
+        self._make = partial(Hysteresis, level, release, round(hold_s * 1e9))
         self._alerts: dict[Attribute, Hysteresis] = {}
 
     def process(self, message: Message) -> Output | None:

@@ -104,6 +104,7 @@ def command(
     )
     is_shown = sys.stderr.isatty() and not quiet
     progress = Progress(loaded.resolved.graph, is_shown=is_shown, command=_command(pipeline, settings))
+    progress.starting(len(loaded.resolved.graph.processes()))
     outcome = trio.run(Supervisor(loaded, options, progress).run)
     progress.clear()
     return _conclude(loaded, outcome, report, quiet)

@@ -23,7 +23,7 @@ from streamflow.core.message import Message
 from streamflow.core.pacing import Pacing
 from streamflow.core.ports import PortType, fits
 from streamflow.core.statistics import Histogram
-from streamflow.errors import LinkError, NodeError, StreamflowError, WireError
+from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError, WireError
 from streamflow.runtime.clock import Timer, now_ns
 from streamflow.runtime.emission import messages_of
 from streamflow.runtime.node import Node, Output
@@ -32,6 +32,7 @@ from streamflow.transport.link import Bell, Receiver, Sender
 from streamflow.wire.arrays import describe, dtype_name
 
 Handler = Callable[..., Any]
+RAISED = (Exception, SystemExit)  # what user code may raise: sys.exit() in a node is a failure like any other
 KNOWN_FORM_LIMIT = 4096  # dtypes and shapes remembered per stage; more means every message is new, and is checked
 
 
@@ -97,7 +98,7 @@ class Actor:
     async def emit(self, output: Output) -> None:
         """A source's datum: numbered here, rejected where a live source meets a full blocking edge."""
         base = Message({}, self.stage, self.counts.emitted, 0 if self.offline else now_ns())
-        await self._send_all(output, base)
+        await self._send_all(output, base, "run")
         self.counts.emitted += 1
         await trio.lowlevel.checkpoint()
 
@@ -117,7 +118,7 @@ class Actor:
         else:
             await self._run_inputs()
             result = await self._guarded(self.node.flush, "flush")
-            await self._send_all(result, self._last)
+            await self._send_all(result, self._last, "flush")
         for senders in self.senders.values():
             for sender in senders:
                 sender.end()
@@ -205,9 +206,9 @@ class Actor:
             result = handler(*args, **named)
             if inspect.isawaitable(result):
                 result = await result
-        except Exception as error:
+        except RAISED as error:
             raise self._blamed(error, "process") from error
-        await self._send_all(result, first)
+        await self._send_all(result, first, "process")
         ended = now_ns()
         counts = self.counts
         counts.processed += 1
@@ -221,17 +222,16 @@ class Actor:
 
     # ------------------------------------------------------------------------------------- sending
 
-    async def _send_all(self, result: Any, handled: Message) -> None:
+    async def _send_all(self, result: Any, handled: Message, where: str) -> None:
+        """Send what `where` has returned; a generator's work is the node's own, and fails as such."""
         try:
             for port, message in messages_of(result, handled, self._output_types):
                 self._check(port, message, self._output_types[port], "sent")
                 await self._send(port, message)
                 if not self._is_source:
                     self.counts.emitted += 1
-        except (trio.Cancelled, StreamflowError):
-            raise
-        except Exception as error:
-            raise self._blamed(error, "process") from error
+        except RAISED as error:
+            raise self._blamed(error, where) from error
 
     async def _send(self, port: str, message: Message) -> None:
         """Offer to every edge first, so that a full one holds back no other; then wait for those that block."""
@@ -259,7 +259,7 @@ class Actor:
         return message
 
     def _check(self, port: str, message: Message, expected: PortType, verb: str) -> None:
-        """Raise WireError where a message is not of the port's type; a form that passed once passes at once."""
+        """Raise PortError where a message is not of the port's type; a form that passed once passes at once."""
         form = (port, verb, *((name, array.dtype.str, array.shape) for name, array in message.tensors.items()))
         if form in self._known_forms:
             return
@@ -270,14 +270,14 @@ class Actor:
         subject = f"stage {self.stage}, port {port}"
         for array, tensor in pairs:
             if array is None:
-                raise WireError(subject, f"tensors {', '.join(message.tensors)} {verb}", str(expected))
+                raise PortError(subject, f"tensors {', '.join(message.tensors)} {verb}", str(expected))
             if not fits(dtype_name(array.dtype), array.shape, tensor):
-                raise WireError(subject, f"{dtype_name(array.dtype)}{list(array.shape)} {verb}", str(tensor))
+                raise PortError(subject, f"{dtype_name(array.dtype)}{list(array.shape)} {verb}", str(tensor))
         for array in message.tensors.values():
             try:
                 describe(array)
             except WireError as error:
-                raise WireError(subject, error.found, error.expected, error.hint) from None
+                raise PortError(subject, error.found, error.expected, error.hint) from None
         if len(self._known_forms) < KNOWN_FORM_LIMIT:
             self._known_forms.add(form)
 
@@ -287,18 +287,17 @@ class Actor:
         try:
             result = function()
             return await result if inspect.isawaitable(result) else result
-        except Exception as error:
+        except RAISED as error:
             raise self._blamed(error, where) from error
 
-    def _blamed(self, error: Exception, where: str) -> StreamflowError:
+    def _blamed(self, error: BaseException, where: str) -> StreamflowError:
         """The error as the user should see it: named by its stage, a traceback only for a bug in user code."""
         if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            inner = error.exceptions[0]
-            if isinstance(inner, Exception):
-                return self._blamed(inner, where)
-        if isinstance(error, LinkError):
+            return self._blamed(error.exceptions[0], where)
+        if isinstance(error, LinkError | NodeError | PortError | ClosedOutputError):
             return error
         if isinstance(error, StreamflowError):
             return NodeError(self.stage, str(error))
         kind = type(error).__name__
-        return NodeError(self.stage, f"{where} raised {kind}: {error}", user_traceback(error))
+        raised = f"{kind}: {error}" if str(error) else kind
+        return NodeError(self.stage, f"{where} raised {raised}", user_traceback(error))

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamflow.core.message import Message
 from streamflow.core.ports import DEFAULT_TENSOR, PortType
+from streamflow.errors import ResultError
 from streamflow.runtime.node import Output
 
 PortTypes = Mapping[str, PortType]
@@ -18,7 +19,7 @@ PortTypes = Mapping[str, PortType]
 def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[tuple[str, Message]]:
     """(port, message) for each datum in `result`, in order; lazily, so that a generator's work is interleaved.
 
-    Raises TypeError or ValueError, one sentence, when the result is none of the forms.
+    Raises ResultError, one sentence, when the result is none of the forms.
     """
     if result is None:
         return
@@ -40,7 +41,7 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[t
         for part in result:
             yield from messages_of(part, handled, outputs)
     else:
-        raise TypeError(f"a {type(result).__name__} was returned, expected an array, a mapping, an Output or None")
+        raise ResultError("", f"a {type(result).__name__} was returned", "an array, a mapping, an Output or None")
 
 
 def _names_ports(result: Mapping[Any, Any], outputs: PortTypes) -> bool:
@@ -55,12 +56,11 @@ def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str,
     port = output.port
     if port is None:
         if len(outputs) != 1:
-            raise ValueError(
-                f"a result names no port, expected one of {', '.join(outputs) or 'none: there is no Out port'}"
-            )
+            expected = f"one of {', '.join(outputs)}" if outputs else "none: there is no Out port"
+            raise ResultError("", "a result names no port", expected)
         port = next(iter(outputs))
     elif port not in outputs:
-        raise ValueError(f"'{port}' is no Out port, expected one of {', '.join(outputs)}")
+        raise ResultError("", f"'{port}' is no Out port", f"one of {', '.join(outputs) or 'none'}")
     attributes = {**handled.attributes, **output.attributes} if output.attributes else handled.attributes
     return port, Message(
         _tensors(output.value, outputs[port]),
@@ -76,9 +76,9 @@ def _tensors(value: Any, port: PortType) -> dict[str, np.ndarray[Any, Any]]:
         tensors = {str(name): np.asarray(part) for name, part in value.items()}
         missing = [name for name in port.tensors if name not in tensors]
         if missing:
-            raise ValueError(f"tensors {', '.join(tensors)} returned, expected also {', '.join(missing)}")
+            raise ResultError("", f"tensors {', '.join(tensors)} returned", f"also {', '.join(missing)}")
         return tensors
     if len(port.tensors) != 1:
-        raise ValueError(f"a single array returned, expected a mapping of {', '.join(port.tensors)}")
+        raise ResultError("", "a single array returned", f"a mapping of {', '.join(port.tensors)}")
     name = next(iter(port.tensors), DEFAULT_TENSOR)
     return {name: np.asarray(value)}

@@ -78,8 +78,8 @@ def _broken_stages(resolved: Resolved, counts: StageCounts) -> list[str]:
 
 def _stages(resolved: Resolved, counts: StageCounts, duration_ns: int) -> dict[str, Any]:
     stages: dict[str, Any] = {}
-    for stage in resolved.graph.stages:
-        mine = counts.get(stage.name)
+    for name in resolved.order:
+        stage, mine = resolved.graph.stage(name), counts.get(name)
         if mine is None:
             continue
         processed = mine["emitted"] if stage.is_source else mine["processed"]

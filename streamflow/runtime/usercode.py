@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 
+import outcome
 import trio
 
-_RUNTIME_FOLDERS = (str(Path(__file__).resolve().parent.parent), str(Path(trio.__file__).resolve().parent))
+_RUNTIME_FOLDERS = tuple(
+    str(folder) + os.sep
+    for folder in (
+        Path(__file__).resolve().parent.parent,
+        Path(trio.__file__).resolve().parent,
+        Path(outcome.__file__).resolve().parent,  # trio's threads
+    )
+)
 
 
 def user_traceback(error: BaseException) -> str:

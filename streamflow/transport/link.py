@@ -111,7 +111,7 @@ def frozen(message: Message) -> Message:
 
 def _may_change(array: Array) -> bool:
     """Whether somebody may still write to it: also through the array of which it is a read-only view."""
-    owner = array
+    owner: object = array
     while isinstance(owner, np.ndarray) and not owner.flags.writeable:
         owner = owner.base
     return isinstance(owner, np.ndarray)

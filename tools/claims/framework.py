@@ -1,0 +1,148 @@
+"""Claims as rows that anyone can run: claim, bound, measured, holds; as a table or JSON, and an exit code.
+
+A row that needs what is not there counts as neither held nor fallen short, and so does one that only reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COLUMNS = ("claim", "bound", "measured", "holds")
+WIDTHS = (46, 34, 44)  # characters of the first three columns on a wide screen; longer text goes on below
+
+
+class AbsentError(Exception):
+    """What a claim needs is not there: its row counts as neither."""
+
+
+class ShortfallError(Exception):
+    """A claim could not even be measured, because what it is about failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`is_quick`: shortened streams, for a first look and for tests; what is claimed is the full length."""
+
+    is_quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `holds` None: it counts as neither."""
+
+    claim: str
+    bound: str
+    measured: str
+    holds: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that can be run by itself and gives one row or several."""
+
+    name: str
+    measure: Callable[[Options], Iterable[Row]]
+
+    def rows(self, options: Options) -> Iterator[Row]:
+        """The rows as they are measured; what fails on the way is a row that falls short."""
+        try:
+            for row in self.measure(options):
+                yield Row(f"{self.name}: {row.claim}", row.bound, row.measured, row.holds)
+        except AbsentError as error:
+            yield Row(self.name, "", f"not measured: {error}", None)
+        except (ShortfallError, OSError, ValueError, KeyError) as error:
+            yield Row(self.name, "can be measured", f"{type(error).__name__}: {error}", False)
+
+
+def recording(name: str) -> Path:
+    """A file or WFDB record of the data folder. Raises AbsentError."""
+    folder = Path(os.environ.get("STREAMFLOW_DATA", ROOT.parent / "shared" / "data"))
+    path = folder / name
+    if not path.exists() and not (path.parent.is_dir() and list(path.parent.glob(path.name + ".*"))):
+        raise AbsentError(f"{name} is not there (STREAMFLOW_DATA names the folder)")
+    return path
+
+
+def environment() -> str:
+    """What the figures depend on, in a line."""
+    cpus = len(os.sched_getaffinity(0))
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("streamflow", "numpy", "pyzmq", "trio"))
+    return f"{cpus} CPUs, load {load}; {kernel}; Python {platform.python_version()}; {libraries}"
+
+
+def main(topic: str, claims: Sequence[Claim], arguments: Sequence[str] | None = None) -> int:
+    """Run the claims of a topic and print their rows; 1 when one falls short, 2 when none was asked for."""
+    parser = argparse.ArgumentParser(prog=f"claims-{topic}", description=f"Measure the claims of '{topic}'.")
+    parser.add_argument("--json", action="store_true", help="the rows as a JSON list on standard output")
+    parser.add_argument("--only", metavar="SUBSTRING", default="", help="claims whose name has this in it")
+    parser.add_argument("--quick", action="store_true", help="shortened streams, for a first look")
+    parser.add_argument("--list", action="store_true", help="the names of the claims, and nothing is run")
+    asked = parser.parse_args(arguments)
+    chosen = [claim for claim in claims if asked.only in claim.name]
+    if not chosen:
+        print(f"claims-{topic}: no claim has '{asked.only}' in its name; --list tells them", file=sys.stderr)
+        return 2
+    if asked.list:
+        print("\n".join(claim.name for claim in chosen))
+        return 0
+    print(environment(), file=sys.stderr if asked.json else sys.stdout, flush=True)
+    rows = _measured(chosen, Options(asked.quick), _nothing if asked.json else _print_row)
+    if asked.json:
+        print(json.dumps([{"topic": topic} | asdict(row) for row in rows], indent=2))
+    else:
+        print(_verdict(rows))
+    return 1 if any(row.holds is False for row in rows) else 0
+
+
+def _measured(claims: Sequence[Claim], options: Options, tell: Callable[[Sequence[str]], None]) -> list[Row]:
+    rows = []
+    tell(COLUMNS)
+    for claim in claims:
+        for row in claim.rows(options):
+            rows.append(row)
+            tell((row.claim, row.bound, row.measured, _word(row.holds)))
+    return rows
+
+
+def _word(holds: bool | None) -> str:
+    return "-" if holds is None else "yes" if holds else "NO"
+
+
+def _nothing(cells: Sequence[str]) -> None:
+    """JSON is printed at the end, in one piece."""
+
+
+def _print_row(cells: Sequence[str]) -> None:
+    """One row under the other, each when it is known; a cell that is too long goes on in the next line."""
+    share = min(1.0, max(0.5, (shutil.get_terminal_size((140, 24)).columns - 16) / sum(WIDTHS)))
+    widths = [int(width * share) for width in WIDTHS]
+    columns = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=False)]
+    for number in range(max(len(lines) for lines in columns)):
+        parts = [lines[number] if number < len(lines) else "" for lines in columns]
+        padded = [part.ljust(width) for part, width in zip(parts, widths, strict=True)]
+        print(" | ".join([*padded, cells[-1] if number == 0 else ""]).rstrip(" |" if number else " "), flush=True)
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    held = sum(row.holds is True for row in rows)
+    short = sum(row.holds is False for row in rows)
+    return f"{held} hold, {short} fall short, {len(rows) - held - short} count as neither"
+
+
+def duration_text(started: float) -> str:
+    """Seconds since `started` (time.monotonic), for a cell."""
+    return f"{time.monotonic() - started:.1f} s"

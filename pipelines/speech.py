@@ -10,10 +10,17 @@ CHUNK = 512  # samples; the model takes 32 ms of new sound and carries 4 ms of t
 CONTEXT = 64
 
 
-def build(wav: str, model: str, out: str = "-", out_probs: str | None = None, threshold: float = 0.5) -> Pipeline:
-    """`out`: JSON lines, one segment each; `out_probs`: a .npy of the probability of every chunk."""
+def build(
+    wav: str,
+    model: str,
+    out: str = "-",
+    out_probs: str | None = None,
+    threshold: float = 0.5,
+    channel: int | None = None,
+) -> Pipeline:
+    """`out`: JSON lines, one segment each; `out_probs`: a .npy, the probability of each chunk; `channel`: from 0."""
     p = Pipeline("speech")
-    mic = p.add("mic", WavFile(wav, chunk=CHUNK))
+    mic = p.add("mic", WavFile(wav, chunk=CHUNK, channel=channel))
     vad = p.add(
         "vad",
         OnnxModel(

@@ -168,6 +168,8 @@ class OnnxModel(Node):
 
 def _session(path: str, threads: int) -> Any:
     """An InferenceSession that computes in `threads` threads and leaves the core when it waits."""
+    # From 1.29 on its import would report to Microsoft and leave a file in the temporary folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

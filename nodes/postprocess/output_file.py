@@ -3,8 +3,8 @@
 A record is written whole, unbuffered, at once: the file can be followed while it grows (`tail -f`), and what
 a killed process leaves is whole records. When the disk fills in the middle of one, that one is cut off again.
 
-Standard output that nobody reads any more (`| head`) ends the run as it ends any Unix tool: InputError, from
-BrokenPipeError, after which nothing more is written there and Python's own exit stays silent.
+Standard output that nobody reads any more (`| head`) ends the run as it ends any Unix tool: ClosedOutputError,
+after which nothing more is written there and Python's own exit stays silent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from streamflow import InputError
+from streamflow.errors import ClosedOutputError
 
 STANDARD_OUTPUT = "-"
 
@@ -133,6 +134,8 @@ class OutputFile:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         expected = "" if error.errno in _OUT_OF_ROOM or self.is_standard_output else "a file that can be written"
         kept = f"the {self._size} bytes written before are whole" if error.errno in _OUT_OF_ROOM else ""
+        if self.is_standard_output and error.errno == errno.EPIPE:
+            return ClosedOutputError(self.name, reason)
         return InputError(self.name, reason, expected, kept)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import click
 
 from streamflow.cli.options import pipeline_argument, reference
+from streamflow.core.drawing import summary_text
 from streamflow.runtime.loader import load
 
 
-@click.command()
+@click.command(short_help="Find everything wrong with a pipeline.")
 @pipeline_argument
 def command(pipeline: str, settings: tuple[str, ...]) -> None:
-    """Say everything that is wrong with PIPELINE, each fault in a sentence; exit 0 when nothing is."""
+    """Say everything that is wrong with PIPELINE, each fault in a sentence; nothing is started.
+
+    Its module is imported and built with the settings, the files they name are looked at, and every connection is
+    followed: ports, types, sizes, sampling rates. Exit 0 when there is no fault, 2 when there is one.
+    """
     resolved = load(reference(pipeline, settings)).resolved
-    graph = resolved.graph
-    click.echo(
-        f"{graph.name}: {len(graph.stages)} stages in {len(graph.processes())} processes, "
-        f"{len(graph.edges)} edges, no faults"
-    )
+    click.echo(f"{summary_text(resolved.graph)}, no faults")

@@ -20,7 +20,7 @@ FORMATS: dict[str, Callable[[Resolved], str]] = {
 }
 
 
-@click.command()
+@click.command(short_help="Draw a pipeline: text, Mermaid, DOT or SVG.")
 @pipeline_argument
 @click.option(
     "--format",

@@ -6,6 +6,7 @@ Anyone adds a command by registering a click command in the entry-point group `s
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import click
 
-from streamflow.errors import StreamflowError
+from streamflow.errors import StreamflowError, UsageError
 
 # Each is a module `streamflow.cli.<name>` with a click command `command`; imported only when it is called.
 OWN_COMMANDS = {
@@ -29,32 +30,83 @@ OWN_COMMANDS = {
 ENTRY_POINT_GROUP = "streamflow.commands"
 
 
+DEBUG = "--debug"
+
+
 class Commands(click.Group):
     """The group of all commands, loaded one by one."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*OWN_COMMANDS, *sorted(entry.name for entry in _foreign())]
+        return [*OWN_COMMANDS, *sorted(_foreign())]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name in OWN_COMMANDS:
             command: click.Command = importlib.import_module(f"streamflow.cli.{OWN_COMMANDS[name]}").command
+        elif name in (foreign := _foreign()):
+            command = _loaded(foreign[name])
+        else:
+            return None
+        if not any(DEBUG in parameter.opts for parameter in command.params):
+            command.params.append(_debug_option())
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(context)
+        if args[0] not in known and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], known, 1)
+            hint = f"did you mean {close[0]}?" if close else "streamflow --help lists them"
+            raise UsageError(args[0], "no such command", hint=hint)
+        return super().resolve_command(context, args)
+
+
+def _debug_option() -> click.Option:
+    """Taken before a command and after it alike; `main` looks for it."""
+    return click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+
+
+def _foreign() -> dict[str, importlib.metadata.EntryPoint]:
+    """Commands that other distributions registered; a name of ours stays ours."""
+    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {entry.name: entry for entry in found if entry.name not in OWN_COMMANDS}
+
+
+def _loaded(entry: importlib.metadata.EntryPoint) -> click.Command:
+    """The command of an entry point; one that cannot be loaded says so when it is called, and hinders no other."""
+    try:
+        command = entry.load()
+    except Exception as error:  # anything may go wrong in a stranger's module
+        found = f"cannot be loaded from {entry.value}, {type(error).__name__}: {error}"
+    else:
+        if isinstance(command, click.Command):
             return command
-        for entry in _foreign():
-            if entry.name == name:
-                loaded: click.Command = entry.load()
-                return loaded
-        return None
+        found = f"{entry.value} is a {type(command).__name__}"
+
+    def refuse() -> None:
+        raise UsageError(f"command {entry.name}", found, "a click command")
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(entry.name, anything, refuse, short_help="(cannot be loaded)")
 
 
-def _foreign() -> list[importlib.metadata.EntryPoint]:
-    return [e for e in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP) if e.name not in OWN_COMMANDS]
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors that are not your nodes'.")
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="PIPELINE is a file such as pipelines/minimal.py or a module such as pipelines.minimal, either with "
+    ":function; `streamflow list` shows them. Exit codes: 0 done, 1 the pipeline failed, 2 usage or an invalid "
+    "pipeline, 130 interrupted.",
+)
 @click.version_option(importlib.metadata.version("streamflow"), prog_name="streamflow")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Sensor signals at different rates into inference results on time."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+cli.params.append(_debug_option())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,19 +114,28 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code: Any = cli.main(arguments, prog_name="streamflow", standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except StreamflowError as error:
-        if "--debug" in arguments:
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = 130
+    except Exception as error:
+        if DEBUG in arguments:
             traceback.print_exc()
-        for sentence in str(error).splitlines():
-            click.echo(f"streamflow: {sentence}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(1)
+        code = _tell(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: Exception) -> int:
+    """Say on stderr, in a sentence for each, what went wrong; the exit code."""
+    match error:
+        case click.ClickException():
+            command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "streamflow"
+            sentences, code = [f"{error.format_message().rstrip('.')}; {command} --help shows what there is"], 2
+        case StreamflowError():
+            sentences, code = str(error).splitlines(), error.exit_code
+        case ExceptionGroup(exceptions=inner):
+            return max(_tell(one) for one in inner)
+        case _:
+            found = f"{type(error).__name__}: {error}"
+            sentences, code = [f"a fault of streamflow's own, {found}; {DEBUG} shows the traceback"], 1
+    for sentence in sentences:
+        click.echo(f"streamflow: {sentence}", err=True)
+    return code

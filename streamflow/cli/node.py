@@ -6,13 +6,15 @@ import click
 import trio
 
 from streamflow.cli.options import pipeline_argument, reference
-from streamflow.errors import StreamflowError, UsageError
-from streamflow.runtime.loader import load
+from streamflow.errors import BrokenLinkError, StreamflowError, UsageError
+from streamflow.runtime.launch import wait_ended
+from streamflow.runtime.loader import Loaded, load
 from streamflow.runtime.rundir import RunFolder, live_runs
 from streamflow.runtime.stage_process import load_for, work
+from streamflow.runtime.worker import WorkerOptions
 
 
-@click.command()
+@click.command(short_help="Run one stage by hand, in a run that waits.")
 @pipeline_argument
 @click.argument("stage", metavar="STAGE")
 def command(pipeline: str, settings: tuple[str, ...], stage: str) -> None:
@@ -31,7 +33,35 @@ def command(pipeline: str, settings: tuple[str, ...], stage: str) -> None:
     loaded, options = load_for(folder)
     process = loaded.resolved.graph.stage(stage).process
     click.echo(f"streamflow: {stage} joins {folder.path.name}", err=True)
-    trio.run(work, folder, process, loaded, options)
+    interrupts: list[BaseException] = []
+    try:
+        trouble = trio.run(_visit, folder, process, loaded, options)
+    except* KeyboardInterrupt as group:
+        interrupts += group.exceptions
+    if interrupts:
+        raise click.Abort
+    if trouble is not None:
+        raise trouble
+
+
+async def _visit(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> StreamflowError | None:
+    """Work the stage until the run lets go of it or is no more; what went wrong with the run, if anything."""
+    trouble: StreamflowError | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def follow_supervisor() -> None:
+            nonlocal trouble
+            await wait_ended(folder.description()["supervisor"])
+            trouble = BrokenLinkError(f"run {folder.path.name}", "was killed")
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(follow_supervisor)
+        try:
+            await work(folder, process, loaded, options)
+        except StreamflowError as error:
+            trouble = error
+        nursery.cancel_scope.cancel()
+    return trouble
 
 
 def _find_run(pipeline: str, stage: str) -> RunFolder | None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from streamflow.errors import UsageError
+from streamflow.runtime.catalogue import find_pipelines, runnable_name
 from streamflow.runtime.loader import Reference
 
 Decorated = Callable[..., Any]
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: the pipelines that can be found; where none begins like this, files."""
+    found = find_pipelines([str(Path.cwd()), *sys.path])
+    names = [runnable_name(one.name, Path(one.file)) for one in found]
+    matching = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return matching or [CompletionItem(incomplete, type="file")]
 
 
 def pipeline_argument(function: Decorated) -> Decorated:
@@ -22,7 +34,7 @@ def pipeline_argument(function: Decorated) -> Decorated:
         metavar="NAME=VALUE",
         help="A parameter of the pipeline's build function; may be repeated.",
     )(function)
-    return click.argument("pipeline", metavar="PIPELINE")(function)
+    return click.argument("pipeline", metavar="PIPELINE", shell_complete=_complete)(function)
 
 
 def reference(pipeline: str, settings: tuple[str, ...]) -> Reference:
@@ -30,7 +42,10 @@ def reference(pipeline: str, settings: tuple[str, ...]) -> Reference:
     values: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
+        name = name.strip()
         if not equals or not name:
-            raise UsageError(f"--set {setting}", "no value", "NAME=VALUE")
-        values[name.strip()] = value
+            raise UsageError(f"--set {setting}", "not a setting", "NAME=VALUE")
+        if name in values:
+            raise UsageError(f"--set {name}", "given twice")
+        values[name] = value
     return Reference(pipeline, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ import trio
 
 from streamflow.cli.options import pipeline_argument, reference
 from streamflow.cli.progress import Progress
-from streamflow.errors import UsageError
+from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
+from streamflow.runtime.interrupts import INTERRUPTED
 from streamflow.runtime.loader import Loaded, load
 from streamflow.runtime.report import make_report, table
 from streamflow.runtime.supervisor import LinkKind, Outcome, RunOptions, Supervisor
@@ -21,7 +23,7 @@ from streamflow.runtime.supervisor import LinkKind, Outcome, RunOptions, Supervi
 LAUNCHERS = ("local", "manual")
 
 
-@click.command()
+@click.command(short_help="Run a pipeline, each stage its own process.")
 @pipeline_argument
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Drain and stop then.")
 @click.option(
@@ -91,7 +93,7 @@ def command(
     if inline and by_hand:
         raise UsageError("--inline", "together with stages to be started by hand", "one of the two")
     if report is not None and not report.resolve().parent.is_dir():
-        raise UsageError(f"--report {report}", "no such folder")
+        raise UsageError(f"--report {report}", "its folder does not exist")
     options = RunOptions(
         offline=offline,
         inline=inline,
@@ -111,7 +113,7 @@ def command(
 
 
 def _command(pipeline: str, settings: Sequence[str]) -> str:
-    return " ".join([pipeline, *(f"--set {setting}" for setting in settings)])
+    return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
 
 
 def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool) -> int:
@@ -123,20 +125,23 @@ def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool) 
         clean=outcome.is_clean,
         failure=sentence,
     )
+    failure = outcome.failure
+    is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
+    if not quiet and not is_silent and outcome.counts:
+        click.echo(table(report), err=True)
+    if failure is not None and not is_silent:
+        if failure.traceback_text:
+            click.echo(failure.traceback_text, err=True)
+        click.echo(f"streamflow: {sentence}", err=True)
     if path is not None:
         _write(path, report)
-    if not quiet and outcome.counts:
-        click.echo(table(report), err=True)
-    if outcome.failure is not None:
-        if outcome.failure.traceback_text:
-            click.echo(outcome.failure.traceback_text, err=True)
-        click.echo(f"streamflow: {sentence}", err=True)
-        return 1
-    return 130 if outcome.interrupted else 0
+    if failure is not None:
+        return failure.exit_code
+    return INTERRUPTED if outcome.interrupted else 0
 
 
 def _write(path: Path, report: Mapping[str, Any]) -> None:
     try:
         path.write_text(json.dumps(report, indent=2) + "\n")
     except OSError as error:
-        raise UsageError(f"--report {path}", f"cannot be written: {error.strerror}") from None
+        raise StreamflowError(f"--report {path}", f"cannot be written: {error.strerror}") from None

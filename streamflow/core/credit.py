@@ -171,8 +171,8 @@ class Inbox(Generic[T]):
         return self._items.popleft()[1]
 
     def credits_to_return(self) -> int:
-        """Credits to send back now: half a window together, and all when nothing waits. They count as sent."""
-        if self._items and self._credits_due * 2 < self.window:
+        """Credits to send back now, half a window together: one packet for several. They count as sent."""
+        if self._credits_due * 2 < self.window:
             return 0
         due, self._credits_due = self._credits_due, 0
         return due

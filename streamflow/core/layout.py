@@ -58,6 +58,7 @@ class _Cell:
     right: list[_Cell] = field(default_factory=list)
     x: float = 0
     y: float = 0
+    rank_end: float = 0
 
     @property
     def middle(self) -> float:
@@ -134,6 +135,7 @@ def _place_columns(columns: list[list[_Cell]], gaps: list[float]) -> float:
         width = max(cell.width for cell in column)
         for cell in column:
             cell.x = x
+            cell.rank_end = x + width
             if not cell.width:
                 cell.width = width  # a way point is a straight line past the boxes of its rank
         x += width
@@ -170,7 +172,8 @@ def _around(cells: list[_Cell]) -> Box:
 def _route(graph: Graph, edge: EdgeDef, chain: list[_Cell]) -> tuple[Point, ...]:
     """From the sender's right side to the receiver's left, each port at its own height."""
     first, *between, last = chain
-    points = [(first.x + first.width, _port_height(first, list(graph.stage(edge.source).outputs), edge.output))]
+    height = _port_height(first, list(graph.stage(edge.source).outputs), edge.output)
+    points = [(first.x + first.width, height), (first.rank_end, height)]  # past wider boxes before it turns
     for cell in between:
         points += [(cell.x, cell.middle), (cell.x + cell.width, cell.middle)]
     points.append((last.x, _port_height(last, list(graph.stage(edge.target).inputs), edge.input)))

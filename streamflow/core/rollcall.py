@@ -10,7 +10,7 @@ the one that is reported, since those after it are usually its consequences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -83,6 +83,7 @@ class Failure:
     subject: str
     sentence: str
     traceback_text: str = ""
+    exit_code: int = 1
 
 
 class RollCall:
@@ -94,7 +95,8 @@ class RollCall:
         self.interrupt_count = 0
         self._processes = {name: tuple(stages) for name, stages in processes.items()}
         self._unbound = set(self._processes)
-        self._unready = {stage for stages in self._processes.values() for stage in stages}
+        self._unopened = {stage for stages in self._processes.values() for stage in stages}
+        self._unready = set(self._unopened)
         self._unclosed = set(self._unready)
         self._alive = set(self._processes)
         self._endpoints: dict[str, str] = {}
@@ -102,7 +104,15 @@ class RollCall:
     @property
     def unready(self) -> list[str]:
         """Stages that have not said they are ready, in the order of definition."""
-        return [stage for stages in self._processes.values() for stage in stages if stage in self._unready]
+        return self._in_order(self._unready)
+
+    @property
+    def holding_up(self) -> list[str]:
+        """Stages for which the start waits: those not open, else those whose links are not."""
+        return self._in_order(self._unopened & self._unready or self._unready)
+
+    def _in_order(self, some: Set[str]) -> list[str]:
+        return [stage for stages in self._processes.values() for stage in stages if stage in some]
 
     def begun(self) -> list[Instruction]:
         return [Arm(Limit.STARTUP)]
@@ -113,6 +123,10 @@ class RollCall:
         self._unbound.discard(process)
         self._endpoints.update(endpoints)
         return [] if self._unbound else [Connect(dict(self._endpoints))]
+
+    def opened(self, stage: str) -> list[Instruction]:
+        self._unopened.discard(stage)
+        return []
 
     def ready(self, stage: str) -> list[Instruction]:
         self._unready.discard(stage)
@@ -151,6 +165,8 @@ class RollCall:
     def interrupted(self) -> list[Instruction]:
         """Ctrl-C or SIGTERM: the first drains, the second kills."""
         self.interrupt_count += 1
+        if self.phase is Phase.DONE:
+            return []
         if self.interrupt_count > 1:
             self.phase = Phase.ABORTING
             return [Kill(tuple(sorted(self._alive)))]
@@ -162,14 +178,17 @@ class RollCall:
     def expired(self, limit: Limit) -> list[Instruction]:
         match limit, self.phase:
             case Limit.STARTUP, Phase.STARTING:
-                names = ", ".join(self.unready)
-                stages = "stage" if len(self.unready) == 1 else "stages"
-                sentence = f"{stages} {names}: not ready within the start-up deadline"
-                return self.failed(Failure(names, f"{sentence}; --startup-timeout sets it"))
+                who = _stages(self.holding_up)
+                sentence = f"{who}: not ready within the start-up deadline; --startup-timeout sets it"
+                return self.failed(Failure(who, sentence))
             case Limit.DRAIN, Phase.DRAINING:
-                names = ", ".join(sorted(self._unclosed))
-                return self.failed(Failure(names, f"stages {names}: not drained in time; killed"))
+                who = _stages(self._in_order(self._unclosed))
+                sentence = f"{who}: not drained in time, killed; --drain-timeout sets it"
+                return self.failed(Failure(who, sentence))
             case Limit.EXIT, (Phase.LEAVING | Phase.ABORTING):
+                if self.failure is None and self.phase is Phase.LEAVING:
+                    who = _stages([stage for name in self._alive for stage in self._processes[name]])
+                    self.failure = Failure(who, f"{who}: had finished, but the process did not exit, killed")
                 return [Kill(tuple(sorted(self._alive)))]
             case _:
                 return []
@@ -190,3 +209,7 @@ class RollCall:
             return []
         self.phase = Phase.DONE
         return [Finish()]
+
+
+def _stages(names: Sequence[str]) -> str:
+    return f"stage{'s' if len(names) != 1 else ''} {', '.join(names)}"

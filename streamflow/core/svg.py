@@ -19,7 +19,9 @@ _STYLE = """\
   text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1b1f24; }
   .name { font-weight: bold; }
   .node, .label, .process { fill: #57606a; }
-  .label { font-size: 11px; stroke: #ffffff; stroke-width: 4px; paint-order: stroke; }
+  .label, .process { stroke: #ffffff; stroke-width: 4px; paint-order: stroke; }
+  .label { font-size: 11px; }
+  .process { stroke: #f3f4f6; }
   .stage { fill: #ffffff; stroke: #1b1f24; stroke-width: 1.2; }
   .source { fill: #e6f2ea; }
   .shared { fill: #f3f4f6; stroke: #8c959f; stroke-dasharray: 5 4; }
@@ -44,10 +46,11 @@ def as_svg(resolved: Resolved) -> str:
         f' markerWidth="{ARROW_LENGTH}" markerHeight="{ARROW_LENGTH}" orient="auto">'
         '<path d="M0 1 L10 5 L0 9 z" fill="#57606a"/></marker></defs>',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        *_processes(layout),
+        *_process_boxes(layout),
     ]
     for edge in graph.edges:
         lines += _edge(resolved, edge, layout.routes[edge.name])
+    lines += _process_names(layout)
     for stage in graph.stages:
         lines += _stage(stage, layout)
     return "\n".join([*lines, "</svg>"])
@@ -72,13 +75,18 @@ def _label(graph: Graph, edge: EdgeDef) -> str:
     return " · ".join(parts)
 
 
-def _processes(layout: Layout) -> list[str]:
+def _process_boxes(layout: Layout) -> list[str]:
     lines = []
-    for process, box in layout.processes.items():
+    for box in layout.processes.values():
         lines.append(f'<rect class="shared" x="{box.x:.1f}" y="{box.y:.1f}" '
                      f'width="{box.width:.1f}" height="{box.height:.1f}" rx="8"/>')  # fmt: skip
-        lines.append(_text("process", box.x + 10, box.y + LINE_HEIGHT, f"process {process}"))
     return lines
+
+
+def _process_names(layout: Layout) -> list[str]:
+    return [
+        _text("process", box.x + 10, box.y + LINE_HEIGHT, f"process {name}") for name, box in layout.processes.items()
+    ]
 
 
 def _edge(resolved: Resolved, edge: EdgeDef, route: tuple[Point, ...]) -> list[str]:

@@ -33,6 +33,7 @@ from streamflow.wire.arrays import describe, dtype_name
 
 Handler = Callable[..., Any]
 RAISED = (Exception, SystemExit)  # what user code may raise: sys.exit() in a node is a failure like any other
+TURN_NS = 1_000_000  # how long a stage works on what has arrived before links and others in its process have a turn
 KNOWN_FORM_LIMIT = 4096  # dtypes and shapes remembered per stage; more means every message is new, and is checked
 
 
@@ -145,6 +146,7 @@ class Actor:
             port: process or getattr(self.node, f"process_{port}") for port in self.receivers
         }
         open_ports = dict(self.receivers)
+        turn_ends_ns = now_ns() + TURN_NS
         while open_ports:
             took_any = False
             for port, receiver in list(open_ports.items()):
@@ -155,10 +157,13 @@ class Actor:
                     await self._handle(handlers[port], (message,), {}, message)
                 elif receiver.is_exhausted:
                     del open_ports[port]
-            if took_any:
-                await trio.lowlevel.checkpoint()
-            elif open_ports:
+            if not took_any and open_ports:
                 await self.bell.wait()
+            elif now_ns() >= turn_ends_ns:
+                await trio.lowlevel.checkpoint()
+            else:
+                continue
+            turn_ends_ns = now_ns() + TURN_NS
 
     async def _run_joined(self, process: Handler) -> None:
         join: ExactJoin[Message] = ExactJoin(list(self.receivers))
@@ -299,5 +304,5 @@ class Actor:
         if isinstance(error, StreamflowError):
             return NodeError(self.stage, str(error))
         kind = type(error).__name__
-        raised = f"{kind}: {error}" if str(error) else kind
+        raised = f"{kind}: {str(error).splitlines()[0]}" if str(error).strip() else kind
         return NodeError(self.stage, f"{where} raised {raised}", user_traceback(error))

@@ -23,6 +23,9 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[t
     """
     if result is None:
         return
+    if isinstance(result, np.ndarray):  # by far the most frequent
+        yield _message(Output(result), handled, outputs)
+        return
     if isinstance(result, Output):
         if result.port is None and isinstance(result.value, Mapping) and _names_ports(result.value, outputs):
             for port, value in result.value.items():
@@ -35,7 +38,7 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[t
             if value is not None:
                 output = value if isinstance(value, Output) else Output(value)
                 yield _message(replace(output, port=port), handled, outputs)
-    elif isinstance(result, Mapping | np.ndarray | np.generic | int | float | complex):
+    elif isinstance(result, Mapping | np.generic | int | float | complex):
         yield _message(Output(result), handled, outputs)
     elif isinstance(result, Iterable) and not isinstance(result, str | bytes):
         for part in result:

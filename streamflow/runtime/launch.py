@@ -38,16 +38,20 @@ class StageProcess:
     async def wait(self) -> str:
         """Return when it has ended, how: `was killed by SIGKILL`, `ended with status 1`."""
         await trio.lowlevel.wait_readable(self._fd)
-        return how_ended(self._popen.wait())
+        return how_ended(self._reap())
 
     def kill(self) -> None:
-        if self._popen.poll() is None:
-            self._popen.kill()
+        """Kill it and what it has started, as long as it has not been reaped: until then its group is its own."""
+        if self._popen.returncode is None:
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def _reap(self) -> int:
+        self.kill()
+        return self._popen.wait()
 
     def close(self) -> None:
         """Kill it if it lives, reap it, and let go of the descriptor."""
-        self.kill()
-        self._popen.wait()
+        self._reap()
         os.close(self._fd)
 
 
@@ -71,6 +75,18 @@ class ForeignProcess:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+async def wait_ended(pid: int) -> None:
+    """Return when the process, which need not be a child of this one, has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
 
 
 def how_ended(status: int) -> str:

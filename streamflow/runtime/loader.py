@@ -1,4 +1,4 @@
-"""From a pipeline's name and settings to its definition: import the module, convert `--set` values, call `build`.
+"""From a pipeline's name and settings to its definition: import the module, convert the settings, call `build`.
 
 Every process of a run does this for itself: what travels between them is the name and the texts of the
 settings, never code. What is wrong with the module or the settings is a UsageError or a PipelineError with
@@ -8,23 +8,24 @@ the line of the user's file; nothing has been started then.
 from __future__ import annotations
 
 import difflib
-import enum
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from streamflow.core.graph import Resolved
-from streamflow.errors import Fault, PipelineError, StreamflowError, UsageError
+from streamflow.errors import PipelineError, StreamflowError, UsageError
+from streamflow.runtime.catalogue import PIPELINES, folders, runnable_name
 from streamflow.runtime.definition import Definition
+from streamflow.runtime.extras import remedy_for
+from streamflow.runtime.settings import convert_settings
+from streamflow.runtime.usercode import shown, user_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,17 @@ class Loaded:
 def load(reference: Reference, *, lossless: bool = False) -> Loaded:
     """Import, build and resolve. Raises UsageError or PipelineError; `lossless` makes every edge block."""
     build = find_build(reference)
-    arguments = convert_settings(build, reference)
+    arguments = convert_settings(build, reference.settings, reference.text)
     try:
         pipeline = build(**arguments)
     except StreamflowError as error:
         raise PipelineError([error]) from error
-    except Exception as error:
-        raise UsageError(reference.text, f"{_raised(error)} while it built the pipeline", hint=_where(error)) from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(reference.text, f"{_raised(error)} while it built the pipeline", hint=_at(error)) from error
     make_definition = getattr(pipeline, "definition", None)
-    if make_definition is None:
-        raise UsageError(reference.text, f"{reference.function} returned {type(pipeline).__name__}", "a Pipeline")
+    if not callable(make_definition):
+        found = "nothing" if pipeline is None else f"a {type(pipeline).__name__}"
+        raise UsageError(reference.text, f"{reference.function} returned {found}", "a Pipeline")
     definition: Definition = make_definition()
     if lossless:
         definition = Definition(definition.graph.lossless(), definition.nodes, definition.faults)
@@ -96,23 +98,39 @@ def import_pipeline(reference: Reference) -> types.ModuleType:
     try:
         if target.endswith(".py") or "/" in target:
             return _import_file(Path(target))
+        if not all(part.isidentifier() for part in target.split(".")):
+            raise _no_pipeline(target, "no file and no module")
         _make_importable(Path.cwd())
         return importlib.import_module(target)
     except UsageError:
         raise
     except SyntaxError as error:
-        where = f"{error.filename}:{error.lineno}"
-        raise UsageError(target, f"a syntax error, {error.msg}", hint=where) from error
+        where = f"{shown(error.filename)}:{error.lineno or 1}" if error.filename else target
+        raise UsageError(target, f"a syntax error, {error.msg}", hint=f"at {where}") from error
     except ModuleNotFoundError as error:
-        if error.name and target.startswith(error.name):
+        if error.name and f"{target}.".startswith(f"{error.name}."):
             raise _no_pipeline(target, "no such module") from None
-        raise UsageError(target, f"an import failed: {error}", hint=_where(error)) from error
-    except Exception as error:
-        raise UsageError(target, f"{_raised(error)} when it was imported", hint=_where(error)) from error
+        line = user_line(error)
+        found = f"an import failed{f' at {line}' if line else ''}, {error}"
+        raise UsageError(target, found, hint=remedy_for(error.name or "")) from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(target, f"{_raised(error)} when it was imported", hint=_at(error)) from error
 
 
 def _no_pipeline(target: str, found: str) -> UsageError:
-    return UsageError(target, found, "a pipeline's file or module", "streamflow list shows them")
+    hint = f"did you mean {nearest}?" if (nearest := _nearest(target)) else "streamflow list shows them"
+    return UsageError(target, found, "a pipeline's file or module", hint)
+
+
+def _nearest(target: str) -> str:
+    """How `run` takes the pipeline that is called most like the target, or nothing."""
+    wanted = Path(target).stem if "/" in target or target.endswith(".py") else target.rpartition(".")[2]
+    files: dict[str, Path] = {}
+    for folder in folders(PIPELINES, [str(Path.cwd()), *sys.path]):
+        for file in folder.glob("*.py"):
+            files.setdefault(file.stem, file)
+    close = difflib.get_close_matches(wanted, files, 1)
+    return runnable_name(f"{PIPELINES}.{close[0]}", files[close[0]]) if close else ""
 
 
 def _import_file(path: Path) -> types.ModuleType:
@@ -148,104 +166,10 @@ def _make_importable(folder: Path) -> None:
         importlib.invalidate_caches()
 
 
-# ------------------------------------------------------------------------------------------ settings
-
-
-def convert_settings(build: Callable[..., Any], reference: Reference) -> dict[str, Any]:
-    """`--set` texts as `build`'s annotations want them. Raises PipelineError with everything that is wrong."""
-    parameters = inspect.signature(build).parameters
-    try:
-        hints = typing.get_type_hints(build)
-    except Exception as error:
-        raise UsageError(reference.text, f"annotations that cannot be read: {error}") from error
-    faults: list[StreamflowError] = []
-    values: dict[str, Any] = {}
-    for name, text in reference.settings.items():
-        if name not in parameters:
-            close = difflib.get_close_matches(name, parameters, 1)
-            known = ", ".join(parameters) or "none"
-            hint = f"did you mean {close[0]}?" if close else ""
-            faults.append(Fault(f"--set {name}", f"{reference.text} has no such parameter", f"one of {known}", hint))
-            continue
-        try:
-            values[name] = convert(text, hints.get(name, str))
-        except ValueError as error:
-            faults.append(Fault(f"--set {name}", f"{text!r}", str(error)))
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in reference.settings:
-            kind = _described(hints.get(name, str))
-            faults.append(Fault(reference.text, f"no value for {name}", kind, f"--set {name}=..."))
-    if faults:
-        raise PipelineError(faults)
-    return values
-
-
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-
-
-def convert(text: str, annotation: Any) -> Any:
-    """`text` as a value of `annotation`. Raises ValueError whose text says what was expected."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(text, arguments)
-    if origin is typing.Literal:
-        for value in arguments:
-            if text == str(value):
-                return value
-        raise ValueError(_described(annotation))
-    if origin in (list, tuple):
-        inner = arguments[0] if arguments else str
-        return origin(convert(part.strip(), inner) for part in text.split(",") if part.strip())
-    if annotation is bool:
-        if text.lower() in _TRUE + _FALSE:
-            return text.lower() in _TRUE
-        raise ValueError(_described(bool))
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        for member in annotation:
-            if text.lower() in (member.name.lower(), str(member.value).lower()):
-                return member
-        raise ValueError(_described(annotation))
-    if annotation in (int, float, Path):
-        try:
-            return annotation(text)
-        except ValueError:
-            raise ValueError(_described(annotation)) from None
-    return text
-
-
-def _convert_union(text: str, alternatives: tuple[Any, ...]) -> Any:
-    if type(None) in alternatives and text.lower() in ("none", ""):
-        return None
-    failed: list[str] = []
-    for alternative in alternatives:
-        if alternative is type(None):
-            continue
-        try:
-            return convert(text, alternative)
-        except ValueError as error:
-            failed.append(str(error))
-    raise ValueError(" or ".join(failed))
-
-
-def _described(annotation: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
-    if annotation in names:
-        return names[annotation]
-    if typing.get_origin(annotation) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(annotation)))
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return "one of " + ", ".join(member.name.lower() for member in annotation)
-    return str(annotation).replace("typing.", "")
-
-
-_OWN = (__file__, "<frozen importlib", importlib.__file__)
-
-
 def _raised(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _where(error: BaseException) -> str:
-    """The last line of the user's own code that the error passed."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OWN)]
-    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+def _at(error: BaseException) -> str:
+    line = user_line(error)
+    return f"at {line}" if line else ""

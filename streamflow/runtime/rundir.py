@@ -28,21 +28,30 @@ _LOCK = "lock"
 _JANITOR = 'trap "" INT TERM HUP; read -r _; for _ in 1 2 3; do rm -rf -- "$1" && break; sleep 0.1; done; rmdir -- "$2"'
 
 
+def base_path() -> Path:
+    """Where the folders of this user's runs are, whether there are any or not."""
+    return Path(tempfile.gettempdir()) / f"streamflow-{os.getuid()}"
+
+
 def base_folder() -> Path:
-    """Where the folders of this user's runs are; made, 0700, when missing. Raises UsageError if it is not ours."""
-    base = Path(tempfile.gettempdir()) / f"streamflow-{os.getuid()}"
+    """The same, made, 0700, when missing. Raises UsageError if it is not ours."""
+    base = base_path()
     try:
         base.mkdir(mode=0o700, exist_ok=True)
-        status = base.lstat()
     except OSError as error:
         raise UsageError(
             str(base), f"cannot be made: {error.strerror}", hint="set TMPDIR to a folder of yours"
         ) from None
+    _make_private(base)
+    return base
+
+
+def _make_private(base: Path) -> None:
+    status = base.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise UsageError(str(base), "not a folder of this user", hint="set TMPDIR to a folder of yours")
     if stat.S_IMODE(status.st_mode) != 0o700:
         base.chmod(0o700)
-    return base
 
 
 class RunFolder:
@@ -80,10 +89,9 @@ class OwnedRunFolder(RunFolder):
 
     def __init__(self, pipeline: str) -> None:
         sweep()
-        base = base_folder()
-        name = f"{pipeline[:32]}-{os.getpid()}-{secrets.token_hex(2)}"
-        hidden, path = base / f".{name}", base / name
-        hidden.mkdir(mode=0o700)
+        name = _folder_name(pipeline, os.getpid())
+        hidden = _make_folder(f".{name}")
+        base, path = hidden.parent, hidden.with_name(name)
         self._lock = os.open(hidden / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         hidden.rename(path)  # seen by others only once it is locked
@@ -106,22 +114,60 @@ class OwnedRunFolder(RunFolder):
         self._janitor.wait()
 
 
+def _make_folder(name: str) -> Path:
+    """A new folder in the base folder, which the end of another run may remove between two calls of ours."""
+    while True:
+        path = base_folder() / name
+        try:
+            path.mkdir(mode=0o700)
+        except FileNotFoundError:
+            continue
+        return path
+
+
+def _folder_name(pipeline: str, pid: int) -> str:
+    return f"{pipeline[:32]}-{pid}-{secrets.token_hex(2)}"
+
+
+def longest_socket() -> Path:
+    """The longest path a socket of any run may have."""
+    return base_path() / _folder_name("p" * 32, 9_999_999) / "control"
+
+
 def live_runs() -> Iterator[RunFolder]:
-    """The folders of this user's runs whose supervisor lives."""
-    for path in sorted(base_folder().iterdir()):
-        if _is_run(path) and not _is_abandoned(path):
+    """The folders of this user's runs whose supervisor lives, the newest last."""
+    for path in _run_paths():
+        if not _is_abandoned(path):
             yield RunFolder(path)
+
+
+def abandoned_runs() -> Iterator[Path]:
+    """The folders that killed runs have left behind."""
+    return (path for path in _run_paths() if _is_abandoned(path))
 
 
 def sweep() -> None:
     """Remove what killed runs have left behind."""
-    for path in base_folder().iterdir():
-        if _is_run(path) and _is_abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
+    for path in abandoned_runs():
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_run(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _run_paths() -> list[Path]:
+    """Folders of runs, alive or not; looking makes nothing. Raises UsageError if the base folder is not ours."""
+    base = base_path()
+    try:
+        _make_private(base)
+        paths = sorted(base.iterdir(), key=_started)
+        return [path for path in paths if path.is_dir() and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+
+
+def _started(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0  # it has gone meanwhile
 
 
 def _is_abandoned(path: Path) -> bool:

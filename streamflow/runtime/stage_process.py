@@ -5,6 +5,7 @@ It builds the same pipeline from the same module and settings as the supervisor,
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -22,8 +23,9 @@ from streamflow.transport.zmq_socket import ZmqContext
 
 
 def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
-    """The pipeline of the run in `folder`, built here, and how the run moves its data."""
+    """The pipeline of the run in `folder`, built here as there: in its working folder, with what it could import."""
     description = folder.description()
+    os.chdir(description["working_folder"])
     for path in reversed(description["search_path"]):
         if path not in sys.path:
             sys.path.insert(0, path)
@@ -33,7 +35,7 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
 
 
 async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> None:
-    """Join the run as `process` and work its stages until the supervisor says exit."""
+    """Join the run as `process` and work its stages until the supervisor says exit. Raises RefusedLinkError."""
     stages = loaded.resolved.graph.processes()[process]
     hello = {"process": process, "pid": os.getpid(), "run_key": loaded.key}
     with ZmqContext() as context:
@@ -49,8 +51,9 @@ def main() -> None:
     folder, process, parent = RunFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a node prints is seen at once, and not lost with it
     try:
-        os.chdir(folder.description()["working_folder"])
         loaded, options = load_for(folder)
         trio.run(work, folder, process, loaded, options)
     except StreamflowError as error:

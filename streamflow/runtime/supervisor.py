@@ -6,6 +6,7 @@ arms timers, catches signals, and collects what the stages counted.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from streamflow.core.rollcall import (
 )
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.control import ControlServer, InProcessControl, Telegram
+from streamflow.runtime.interrupts import INTERRUPTED, killing_when_stuck
 from streamflow.runtime.launch import ForeignProcess, StageProcess
 from streamflow.runtime.loader import Loaded
 from streamflow.runtime.rundir import OwnedRunFolder
@@ -108,7 +110,8 @@ class Supervisor:
         """Run to the end; the outcome says how it went. Ctrl-C and SIGTERM drain, a second one kills."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             if self._options.inline:
-                await self._run_inline(signals)
+                with killing_when_stuck(INTERRUPTED):
+                    await self._run_inline(signals)
             else:
                 await self._run_processes(signals)
         self._outcome.failure = self._roll_call.failure
@@ -136,6 +139,7 @@ class Supervisor:
                     "by_hand": list(self._options.by_hand),
                     "search_path": [path for path in sys.path if path],
                     "working_folder": str(Path.cwd()),
+                    "supervisor": os.getpid(),
                 }
             )
             with ZmqContext() as context:
@@ -195,6 +199,8 @@ class Supervisor:
                 return []
             case "bound":
                 return self._roll_call.bound(process, telegram["endpoints"])
+            case "opened":
+                return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
             case "counts":
@@ -207,7 +213,9 @@ class Supervisor:
             case "failed":
                 if telegram["counts"]:
                     self._outcome.counts[telegram["stage"]] = telegram["counts"]
-                return self._roll_call.failed(Failure(telegram["stage"], telegram["sentence"], telegram["traceback"]))
+                return self._roll_call.failed(
+                    Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
+                )
             case _:
                 return []
 

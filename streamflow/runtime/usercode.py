@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -18,12 +19,27 @@ _RUNTIME_FOLDERS = tuple(
     )
 )
 
+_LIBRARY_FOLDERS = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
 
 def user_traceback(error: BaseException) -> str:
     """The traceback of `error` from the first frame outside the runtime on, as Python prints it."""
     told = traceback.TracebackException.from_exception(error)
     _strip(told)
     return "".join(told.format()).rstrip()
+
+
+def user_line(error: BaseException) -> str:
+    """`file:line` of the last line of the user's own that the error passed; nothing where it passed none."""
+    foreign = (*_RUNTIME_FOLDERS, *_LIBRARY_FOLDERS, "<")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(foreign)]
+    return f"{shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+
+
+def shown(file: str) -> str:
+    """A file's path as people say it: from here, where it is below."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
 def _strip(told: traceback.TracebackException) -> None:

@@ -1,7 +1,8 @@
 """One process of a run: its actors, the links between them and to others, and its conversation with the supervisor.
 
-The conversation, in order: `bound` (where our receivers are), `connect` (where the others' are), `ready` per
-stage, `start`, then `drain` at will, `closed` or `failed` per stage, and `exit`. `counts` come along all the time.
+The conversation, in order: `bound` (where our receivers are), `connect` (where the others' are), `opened` and
+`ready` per stage, `start`, then `drain` at will, `closed` or `failed` per stage, and `exit`. `counts` come along
+all the time. A process that has no place in the run hears `refused`.
 The same worker serves a process of its own and, for `--inline`, the supervisor's: only the channel differs.
 """
 
@@ -15,7 +16,7 @@ import trio
 
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.pacing import Pacing
-from streamflow.errors import LinkError, NodeError, StreamflowError
+from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.runtime.actor import Actor
 from streamflow.runtime.definition import Definition
 from streamflow.transport.link import Receiver, Sender
@@ -71,9 +72,13 @@ class Worker:
         self._started = trio.Event()
         self._endpoints: Mapping[str, str] = {}
         self._pacing: Pacing | None = None
+        self._refusal = ""
 
     async def run(self) -> None:
-        """Until the supervisor says `exit`; a failing stage is told to the supervisor, not raised."""
+        """Until the supervisor says `exit`; a failing stage is told to the supervisor, not raised.
+
+        Raises RefusedLinkError where the supervisor does not want this process.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, nursery.cancel_scope)
@@ -93,6 +98,8 @@ class Worker:
                 sender.close()
             for receiver in self._receivers.values():
                 receiver.close()
+        if self._refusal:
+            raise RefusedLinkError("the run", f"refused this process: {self._refusal}")
 
     # -------------------------------------------------------------------------------------- set-up
 
@@ -158,6 +165,10 @@ class Worker:
                 case "exit":
                     everything.cancel()
                     return
+                case "refused":
+                    self._refusal = telegram["reason"]
+                    everything.cancel()
+                    return
 
     async def _live(self, name: str) -> None:
         actor = self._actors[name]
@@ -165,6 +176,7 @@ class Worker:
         try:
             await actor.open()
             opened = True
+            self._channel.tell({"is": "opened", "stage": name})
             for sender in self._senders_of(name):
                 await sender.wait_open()
             self._channel.tell({"is": "ready", "stage": name})
@@ -205,6 +217,7 @@ class Worker:
                 "stage": stage,
                 "sentence": str(error),
                 "traceback": traceback_text,
+                "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,
                 "counts": self.counts(stage) if stage in self._actors else None,
             }
         )

@@ -28,16 +28,39 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return _PORT_NAMES.get(dtype.kind, dtype.name)
 
 
+_known_dtypes: dict[np.dtype[Any], str] = {}
+_known_texts: dict[str, np.dtype[Any]] = {}
+_KNOWN_LIMIT = 1024  # dtypes remembered; text of many widths could make more
+
+
+def _text_of(dtype: np.dtype[Any]) -> str:
+    """The dtype as a string; raises WireError for one without a plain buffer."""
+    text = _known_dtypes.get(dtype)
+    if text is None:
+        text = dtype.str
+        if not _DTYPE.fullmatch(text) or _LONG_DOUBLE.match(text):
+            hint = "structured and object arrays cannot be sent"
+            raise WireError("array", f"dtype {dtype}", "a dtype with a plain buffer", hint)
+        if len(_known_dtypes) < _KNOWN_LIMIT:
+            _known_dtypes[dtype] = text
+    return text
+
+
+def _dtype_of(text: Any) -> np.dtype[Any]:
+    """The dtype that a string says. Raises WireError, or what NumPy raises for one that it does not know."""
+    dtype = _known_texts.get(text) if isinstance(text, str) else None
+    if dtype is None:
+        if not isinstance(text, str) or not _DTYPE.fullmatch(text) or _LONG_DOUBLE.match(text):
+            raise WireError("tensor", f"dtype {str(text)[:40]!r}", "a dtype with a plain buffer")
+        dtype = np.dtype(text)
+        if len(_known_texts) < _KNOWN_LIMIT:
+            _known_texts[text] = dtype
+    return dtype
+
+
 def describe(array: Array) -> list[Any]:
     """`[dtype, shape]` for the header. Raises WireError for a dtype without a plain buffer or an array too large."""
-    text = array.dtype.str
-    if not _DTYPE.fullmatch(text) or _LONG_DOUBLE.match(text):
-        raise WireError(
-            "array",
-            f"dtype {array.dtype}",
-            "a dtype with a plain buffer",
-            "structured and object arrays cannot be sent",
-        )
+    text = _text_of(array.dtype)
     if array.nbytes >= TENSOR_SIZE_LIMIT:
         raise WireError("array", f"{array.nbytes:,} bytes", f"less than TENSOR_SIZE_LIMIT = {TENSOR_SIZE_LIMIT:,}")
     return [text, list(array.shape)]
@@ -56,8 +79,6 @@ def restore(description: Any, buffer: Any) -> Array:
     if not isinstance(description, list) or len(description) != 2:
         raise WireError("tensor", "a malformed description", "[dtype, shape]")
     text, shape = description
-    if not isinstance(text, str) or not _DTYPE.fullmatch(text) or _LONG_DOUBLE.match(text):
-        raise WireError("tensor", f"dtype {str(text)[:40]!r}", "a dtype with a plain buffer")
     if (
         not isinstance(shape, list)
         or len(shape) > DIMENSION_COUNT_LIMIT
@@ -65,7 +86,7 @@ def restore(description: Any, buffer: Any) -> Array:
     ):
         raise WireError("tensor", f"shape {str(shape)[:80]}", f"at most {DIMENSION_COUNT_LIMIT} sizes")
     try:
-        dtype = np.dtype(text)
+        dtype = _dtype_of(text)
         size = math.prod(shape) * dtype.itemsize
         if size != len(buffer):
             raise WireError("tensor", f"{len(buffer)} bytes", f"{size} for {text} of shape {tuple(shape)}")
@@ -73,9 +94,9 @@ def restore(description: Any, buffer: Any) -> Array:
             array: Array = np.empty(shape, dtype)
         else:
             array = np.ndarray(shape, dtype, buffer=buffer)
+    except WireError:
+        raise
     except (TypeError, ValueError) as error:
-        if isinstance(error, WireError):
-            raise
         raise WireError("tensor", f"{text} of shape {tuple(shape)}: {error}") from None
     array.flags.writeable = False
     return array

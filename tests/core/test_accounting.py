@@ -46,7 +46,9 @@ def test_more_received_than_transmitted_is_told() -> None:
 def test_what_is_still_under_way_when_the_stream_has_ended_is_told() -> None:
     counts = replace(DONE, received=6, delivered=3)
     assert broken_sums("a->b", counts, ended=False) == []
-    assert broken_sums("a->b", counts, ended=True) == ["a->b: 2 in flight after the end of the stream, 0 known to be lost"]
+    assert broken_sums("a->b", counts, ended=True) == [
+        "a->b: 2 in flight after the end of the stream, 0 known to be lost"
+    ]
     assert broken_sums("a->b", counts, ended=True, lost=2) == []
 
 

@@ -82,6 +82,16 @@ def test_a_stage_that_is_not_ready_in_time_is_named() -> None:
     assert roll.failure.sentence.startswith("stages work, sink: not ready within the start-up deadline")
 
 
+def test_a_stage_that_did_not_open_is_to_blame_for_those_that_wait_for_their_links() -> None:
+    roll = starting()
+    roll.opened("source")
+    roll.opened("sink")
+    assert roll.unready == ["source", "work", "sink"]
+    assert roll.holding_up == ["work"]
+    roll.opened("work")
+    assert roll.holding_up == ["source", "work", "sink"]
+
+
 def test_a_start_up_deadline_that_passes_later_means_nothing() -> None:
     assert running().expired(Limit.STARTUP) == []
 
@@ -110,7 +120,7 @@ def test_stages_that_do_not_drain_in_time_are_named_and_then_killed() -> None:
     roll.closed("source")
     assert roll.expired(Limit.DRAIN) == LEAVE
     assert roll.failure is not None
-    assert roll.failure.sentence == "stages sink, work: not drained in time; killed"
+    assert roll.failure.sentence.startswith("stages work, sink: not drained in time")
     assert roll.expired(Limit.EXIT) == [Kill(("p", "q"))]
 
 
@@ -164,6 +174,10 @@ class RunMachine(RuleBasedStateMachine):
     @rule(process=processes)
     def bound(self, process: str) -> None:
         self.told(self.roll.bound(process, {}))
+
+    @rule(stage=stages)
+    def opened(self, stage: str) -> None:
+        self.told(self.roll.opened(stage))
 
     @rule(stage=stages)
     def ready(self, stage: str) -> None:

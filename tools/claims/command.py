@@ -62,7 +62,7 @@ class Run:
         """Wait for a run that is to end well, and give its report. Raises ShortfallError."""
         code = self.wait()
         if code:
-            raise ShortfallError(f"exit code {code}: {' '.join(self.errors()) or 'no error'}")
+            raise ShortfallError(f"exit code {code}: {''.join(self.errors()[-1:]) or 'no error'}")
         return self.report()
 
     def report(self) -> dict[str, Any]:
@@ -103,9 +103,7 @@ class Run:
 
 
 @contextmanager
-def a_run(
-    pipeline: str, arguments: Sequence[str] = (), settings: Mapping[str, object] | None = None
-) -> Iterator[Run]:
+def a_run(pipeline: str, arguments: Sequence[str] = (), settings: Mapping[str, object] | None = None) -> Iterator[Run]:
     """Start a run in a temporary folder, which `{}` in a setting stands for; both are gone in the end."""
     with tempfile.TemporaryDirectory(prefix="claim-", ignore_cleanup_errors=True) as name:
         run = Run(Path(name))

@@ -1,0 +1,257 @@
+"""Runs of the real command line in real processes, in a project folder of their own, that must leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HARD_LIMIT_S = 60  # a run that takes longer hangs; it is killed and the test fails
+LEFTOVER_LIMIT_S = 2  # what is still there after that was left behind
+ENDED = ("Z", "X")
+
+OWN_NODES = '''
+"""Nodes of the tests' own: numbers from 0, and a sink that keeps what it gets and how it ended."""
+
+import os
+
+import numpy as np
+
+from streamflow import In, Node, Out
+
+
+class Numbers(Node):
+    """The numbers from 0, one a millisecond of recorded time, or `rate_hz`; for ever without a count."""
+
+    number = Out("int64[]")
+
+    def __init__(self, count=None, rate_hz=1000.0):
+        self.count, self.rate_hz = count, rate_hz
+
+    async def run(self):
+        number = 0
+        while self.count is None or number < self.count:
+            due_ns = await self.pace(round(number * 1e9 / self.rate_hz))
+            await self.emit(np.int64(number), event_time_ns=due_ns)
+            number += 1
+
+
+class Pass(Node):
+    """Hands on what it gets."""
+
+    data = In("int64[]")
+    same = Out("int64[]")
+
+    def process(self, message):
+        return message.array
+
+
+class Keep(Node):
+    """Writes its process, what it gets, and whether it was flushed and closed, a word a line."""
+
+    data = In("int64[]")
+
+    def __init__(self, path):
+        self.path = path
+
+    def open(self):
+        self.file = open(self.path, "w")
+        self.write(f"pid {os.getpid()}")
+
+    def write(self, line):
+        print(line, file=self.file, flush=True)
+
+    def process(self, message):
+        self.write(f"got {int(message.array)}")
+
+    def flush(self):
+        self.write("flushed")
+
+    def close(self):
+        self.write("closed")
+        self.file.close()
+'''
+
+PIPELINE_HEAD = """
+import asyncio, ctypes, os, sys, threading, time
+import numpy as np
+import trio
+from nodes.own import Keep, Numbers, Pass
+from streamflow import In, InputError, Node, Out, Output, Overflow, Pipeline
+"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a `Keep` wrote."""
+
+    pid: int
+    numbers: list[int]
+    is_flushed: bool
+    is_closed: bool
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def sentences(self) -> list[str]:
+        """What streamflow itself had to say."""
+        return [
+            line.removeprefix("streamflow: ") for line in self.stderr.splitlines() if line.startswith("streamflow: ")
+        ]
+
+    @property
+    def sentence(self) -> str:
+        """The only one."""
+        assert len(self.sentences) == 1, self.stderr
+        return self.sentences[0]
+
+
+@dataclass
+class Command:
+    """A command that runs, in a temporary folder of its own."""
+
+    process: subprocess.Popen[str]
+    temporary: Path
+    started: float = field(default_factory=time.monotonic)
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = HARD_LIMIT_S) -> Ended:
+        stdout, stderr = self.process.communicate(timeout=timeout_s)
+        return Ended(self.process.returncode, stdout, stderr, time.monotonic() - self.started)
+
+    def processes(self) -> dict[int, str]:
+        """Every process of the run, this one included: process id and command line."""
+        return processes_in(self.temporary)
+
+    def stage(self, name: str) -> int:
+        """The process id of a stage's process."""
+        return eventually(lambda: next((pid for pid, line in self.processes().items() if f" {name} " in line), None))
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, once the run has made it."""
+        return eventually(lambda: next(self.temporary.glob("*/[!.]*"), None))
+
+
+def processes_in(temporary: Path) -> dict[int, str]:
+    """Living processes that have `temporary` as their temporary folder."""
+    mark = f"TMPDIR={temporary}\0".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            if state not in ENDED and mark in (folder / "environ").read_bytes() + b"\0":
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def eventually(find: Callable[[], Any], limit_s: float = 20) -> Any:
+    """What `find` returns once it is true."""
+    end = time.monotonic() + limit_s
+    while not (found := find()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+class Project:
+    """A user's folder with `nodes/` and `pipelines/`, and the command line run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._commands: list[Command] = []
+        self._shared_memory = set(os.listdir("/dev/shm"))
+        self._environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.write("nodes/own.py", OWN_NODES)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    def pipeline(self, body: str, name: str = "probe") -> str:
+        """Write `pipelines/<name>.py`, with the usual imports in front; its reference."""
+        self.write(f"pipelines/{name}.py", PIPELINE_HEAD + textwrap.dedent(body))
+        return f"pipelines/{name}.py"
+
+    def start(
+        self,
+        *arguments: object,
+        program: Sequence[str] = (sys.executable, "-m", "streamflow"),
+        temporary: Path | None = None,
+        **options: Any,
+    ) -> Command:
+        """Start `streamflow ARGUMENTS` in the project's folder."""
+        temporary = temporary or Path(tempfile.mkdtemp(prefix="sf", dir="/tmp"))  # short: for the sockets in it
+        process = subprocess.Popen(
+            [*program, *map(str, arguments)],
+            cwd=self.folder,
+            env={**self._environment, "TMPDIR": str(temporary)},
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+        command = Command(process, temporary)
+        self._commands.append(command)
+        return command
+
+    def run(self, *arguments: object, timeout_s: float = HARD_LIMIT_S, **options: Any) -> Ended:
+        """`streamflow run ARGUMENTS` from beginning to end."""
+        return self.start("run", *arguments, **options).wait(timeout_s)
+
+    def report(self, *arguments: object) -> dict[str, Any]:
+        """The report of a run that must succeed."""
+        path = self.folder / "report.json"
+        path.unlink(missing_ok=True)
+        ended = self.run(*arguments, "--report", path, "--quiet")
+        assert ended.code == 0, ended.stderr
+        report: dict[str, Any] = json.loads(path.read_text())
+        return report
+
+    def kept(self, name: str) -> Kept:
+        """What the `Keep` of that file was given."""
+        lines = [line.split() for line in (self.folder / name).read_text().splitlines()]
+        words = {line[0]: line[-1] for line in lines}
+        numbers = [int(line[1]) for line in lines if line[0] == "got"]
+        return Kept(int(words["pid"]), numbers, "flushed" in words, "closed" in words)
+
+    def assert_nothing_left(self) -> None:
+        """No process, no file in the temporary folder, no shared memory; what is left is taken away all the same."""
+        left: dict[str, Mapping[int, str] | list[str]] = {}
+        for command in self._commands:
+            end = time.monotonic() + LEFTOVER_LIMIT_S
+            while (processes := command.processes()) and time.monotonic() < end:
+                time.sleep(0.02)
+            if processes:
+                left["processes"] = processes
+            for pid in processes:
+                os.kill(pid, signal.SIGKILL)
+            command.process.wait()
+            if command.temporary.exists() and (files := [str(p) for p in command.temporary.rglob("*")]):
+                left["files"] = files
+            shutil.rmtree(command.temporary, ignore_errors=True)
+        if memory := sorted(set(os.listdir("/dev/shm")) - self._shared_memory):
+            left["shared memory"] = memory
+        assert not left

@@ -1,0 +1,255 @@
+"""Packets to frames and back: any bytes are a packet or a WireError, and what can be encoded can be decoded."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from streamflow import Message, WireError
+from streamflow.wire.packets import (
+    HEADER_SIZE_LIMIT,
+    NAME_SIZE_LIMIT,
+    TENSOR_COUNT_LIMIT,
+    Credit,
+    Data,
+    End,
+    Goodbye,
+    Hello,
+    Packet,
+    Refuse,
+    Revocation,
+    Welcome,
+    decode,
+    encode,
+)
+
+COUNT = st.integers(0, (1 << 63) - 1)
+NAME = st.text(max_size=20)
+ATTRIBUTES = st.dictionaries(
+    st.text(max_size=8),
+    st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text(max_size=8) | st.booleans(),
+    max_size=4,
+)
+TENSORS = st.dictionaries(
+    st.text(max_size=8),
+    hnp.arrays(st.sampled_from(["<f4", ">i2", "|b1", "<U2", "<M8[ns]"]), hnp.array_shapes(min_dims=0, min_side=0)),
+    max_size=4,
+)
+DATA = st.builds(
+    Data,
+    COUNT,
+    st.builds(Message, TENSORS, NAME, COUNT, st.integers(-(1 << 63), (1 << 63) - 1), ATTRIBUTES),
+)
+PACKETS: st.SearchStrategy[Packet] = st.one_of(
+    DATA,
+    st.builds(Hello, COUNT, NAME, NAME, COUNT),
+    st.builds(Welcome, COUNT),
+    st.builds(Refuse, NAME),
+    st.builds(Credit, COUNT),
+    st.builds(Revocation, COUNT),
+    st.builds(End, COUNT),
+    st.just(Goodbye()),
+)
+
+
+def frames_of(packet: Packet) -> list[bytes]:
+    return [bytes(frame) for frame in encode(packet)]
+
+
+def datum(**changes: Any) -> Data:
+    return Data(0, Message(**{"tensors": {"array": np.zeros(3, "float32")}, "stream": "mic", **changes}))
+
+
+def header_of(*fields: Any) -> bytes:
+    packed = msgpack.packb(list(fields))
+    assert isinstance(packed, bytes)
+    return packed
+
+
+# ---------------------------------------------------------------------------------------------- round trip
+
+
+@given(PACKETS)
+def test_every_packet_arrives_as_it_was_sent(packet: Packet) -> None:
+    assert frames_of(decode(frames_of(packet))) == frames_of(packet)
+
+
+@given(PACKETS.filter(lambda packet: not isinstance(packet, Data)))
+def test_a_packet_without_data_is_one_frame_and_equal(packet: Packet) -> None:
+    frames = frames_of(packet)
+    assert len(frames) == 1
+    assert decode(frames) == packet
+
+
+def test_a_datum_keeps_its_names_times_attributes_and_tensors() -> None:
+    tensors = {
+        "box": np.arange(8, dtype="float32").reshape(2, 4),
+        "score": np.float64(0.5) * np.ones(()),
+        "none": np.zeros((0, 2)),
+    }
+    sent = Data(7, Message(tensors, "cam", 3, -5, {"frame": 12, "time_s": 0.25, "codec": "h264", "key": True}))
+    received = decode(frames_of(sent))
+    assert isinstance(received, Data)
+    assert received.number == 7
+    message = received.message
+    assert (message.stream, message.seq, message.event_time_ns) == ("cam", 3, -5)
+    assert message.attributes == sent.message.attributes
+    assert [type(value) for value in message.attributes.values()] == [int, float, str, bool]
+    assert list(message.tensors) == ["box", "score", "none"]
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(message[name], array, strict=True)
+        assert not message[name].flags.writeable
+
+
+def test_an_attribute_may_be_no_number() -> None:
+    received = decode(frames_of(datum(attributes={"gain": math.nan})))
+    assert isinstance(received, Data)
+    assert math.isnan(float(received.message.attributes["gain"]))
+
+
+# --------------------------------------------------------------------------------------- what cannot be sent
+
+
+@pytest.mark.parametrize("value", [None, [1], {"a": 1}, b"x", 1j, np.int64(3), np.zeros(1), 1 << 64, "\ud800"])
+def test_an_attribute_that_could_not_be_received_is_not_sent(value: Any) -> None:
+    with pytest.raises(WireError, match="expected int, float, str or bool"):
+        encode(datum(attributes={"bad": value}))
+
+
+def test_an_attribute_is_refused_by_its_name() -> None:
+    with pytest.raises(WireError, match="message: attribute frame is a int64, expected int, float, str or bool"):
+        encode(datum(attributes={"frame": np.int64(3)}))
+
+
+@pytest.mark.parametrize("field", ["seq", "event_time_ns"])
+@pytest.mark.parametrize("value", [1.5, 1 << 63, np.int64(1), None])
+def test_a_number_that_could_not_be_received_is_not_sent(field: str, value: Any) -> None:
+    with pytest.raises(WireError, match=field):
+        encode(datum(**{field: value}))
+
+
+def test_more_tensors_than_the_limit_are_refused() -> None:
+    tensors = {f"t{index}": np.zeros(1) for index in range(TENSOR_COUNT_LIMIT + 1)}
+    with pytest.raises(WireError, match=f"{TENSOR_COUNT_LIMIT + 1} tensors, expected at most {TENSOR_COUNT_LIMIT}"):
+        encode(datum(tensors=tensors))
+
+
+def test_a_header_larger_than_the_limit_is_refused_with_what_to_do() -> None:
+    with pytest.raises(WireError, match=r"a header of [\d,]+ bytes, expected at most 65,536; send it as a tensor"):
+        encode(datum(attributes={"text": "x" * HEADER_SIZE_LIMIT}))
+
+
+# ----------------------------------------------------------------------------------------- what is no packet
+
+
+def test_no_frames_are_no_packet() -> None:
+    with pytest.raises(WireError, match="no frames"):
+        decode([])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"GET / HTTP/1.1\r\n\r\n"],
+        [header_of()],
+        [header_of("4")],
+        [header_of(True, 1)],
+        [header_of(0)],
+        [header_of(9)],
+        [header_of(-1)],
+        [header_of(2)],
+        [header_of(2, "3")],
+        [header_of(2, True)],
+        [header_of(2, -1)],
+        [header_of(2, 1 << 63)],
+        [header_of(8, 0)],
+        [header_of(2, 1), b""],
+        [header_of(1, 1, "x" * (NAME_SIZE_LIMIT + 1), "", 0)],
+        [header_of(3, "x" * HEADER_SIZE_LIMIT)],
+        [msgpack.packb({"kind": 4})],
+        [msgpack.packb(msgpack.ExtType(4, b""))],
+        [msgpack.packb([4, msgpack.Timestamp(1), "", 0, 0, {}, []])],
+        [header_of(4)],
+        [header_of(4, 0, "mic", 0, 0, {}, [["array", "<f4", [1]]])],
+        [header_of(4, 0, "mic", 0, 0, {}, []), b"rest"],
+        [header_of(4, 0, "mic", 0, 0, {}, [["a", "|u1", [1]], ["a", "|u1", [1]]]), b"x", b"y"],
+        [header_of(4, 0, "mic", 0, 0, {}, [[b"a", "|u1", [1]]]), b"x"],
+        [header_of(4, 0, "mic", 0, 0, {}, {"a": 1}), b"x"],
+        [header_of(4, 0, "mic", 0, 0, {"a": None}, [])],
+        [header_of(4, 0, "mic", 0, 0, [], [])],
+        [header_of(4, 0, b"mic", 0, 0, {}, [])],
+        [header_of(4, 0, "mic", 0, 1 << 63, {}, [])],
+        [header_of(4, 0, "mic", -1, 0, {}, [])],
+        [header_of(4, 0, "mic", 0, 0, {}, [["a", "|u1", [0]]] * 65), *[b""] * 65],
+        [b"\x91" * 60_000],  # arrays in arrays in arrays
+        [b"\x94\x04" + b"\xdd\xff\xff\xff\xff" * 100],  # arrays that promise four thousand million elements each
+        [b"\xdf\xff\xff\xff\xff"],
+        [b"\xc6\xff\xff\xff\xff"],
+        [header_of(2, 1) + b"\x00"],
+    ],
+)
+def test_bytes_that_are_no_packet_are_a_wire_error(frames: list[bytes]) -> None:
+    with pytest.raises(WireError):
+        decode(frames)
+
+
+VALID = [frames_of(datum()), frames_of(Hello(1, "a->b", "0f", 0)), frames_of(Credit(3))]
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text(max_size=6)
+    | st.binary(max_size=6),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def packet_or_wire_error(frames: list[bytes]) -> None:
+    try:
+        packet = decode(frames)
+    except WireError as error:
+        assert len(str(error)) < 1000
+        return
+    encode(packet)
+
+
+@given(st.lists(st.binary(max_size=80), max_size=4))
+def test_any_bytes_are_a_packet_or_a_wire_error(frames: list[bytes]) -> None:
+    packet_or_wire_error(frames)
+
+
+@given(st.integers(0, 9), st.lists(JUNK, max_size=8), st.lists(st.binary(max_size=8), max_size=3))
+@example(4, [0, "mic", 0, 0, {}, [["a", "<M8[", [1]]]], [b"12345678"])
+def test_any_values_in_a_header_are_a_packet_or_a_wire_error(kind: int, fields: list[Any], rest: list[bytes]) -> None:
+    packet_or_wire_error([header_of(kind, *fields), *rest])
+
+
+@given(
+    st.sampled_from(VALID),
+    st.integers(0, 4),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=4),
+    st.integers(0, 200),
+)
+def test_a_packet_with_flipped_cut_or_missing_bytes_is_a_packet_or_a_wire_error(
+    valid: list[bytes], which: int, flips: list[tuple[int, int]], cut: int
+) -> None:
+    frames = list(valid)
+    changed = bytearray(frames[which % len(frames)])
+    for position, value in flips:
+        if changed:
+            changed[position % len(changed)] = value
+    frames[which % len(frames)] = bytes(changed[:cut])
+    packet_or_wire_error(frames)
+
+
+@given(st.integers(0, 15), st.integers(0, 0xFFFFFFFF))
+def test_a_promised_length_is_never_believed(kind: int, length: int) -> None:
+    packet_or_wire_error([bytes([0xD0 + kind]) + struct.pack(">I", length)])
+    packet_or_wire_error([b"\x97\x04\x00\xa0\x00\x00\x80" + bytes([0xD0 + kind]) + struct.pack(">I", length)])

@@ -1,0 +1,107 @@
+"""What four stages cost: the same stream through `streamflow run`, `--inline`, and four bare pyzmq processes.
+
+One after the other in one run, the bare chain before and after the others, so that what else the machine does
+falls on all. It prints figures and ratios, and judges nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tools.bench.raw_chain import Latencies, measure_raw
+from tools.claims.command import a_run
+from tools.claims.framework import environment
+
+RATE_HZ = 1000.0
+SIZE = 4096  # bytes
+SECONDS = 30.0
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
+
+Quantiles = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One way to run the chain. `latency_us`: from the instant a block was due to the end of the sink's work."""
+
+    way: str
+    sent_count: int
+    delivered_count: int
+    conserved: bool | list[str]
+    latency_us: Quantiles
+
+    @property
+    def is_whole(self) -> bool:
+        return self.sent_count == self.delivered_count and self.conserved is True
+
+
+def measure(seconds: float = SECONDS, *, rate_hz: float = RATE_HZ, size: int = SIZE) -> list[Figures]:
+    """streamflow's processes, streamflow in one process, the bare chain from due, and the same from sending."""
+    count = round(seconds * rate_hz)
+    before = measure_raw(rate_hz=rate_hz, size=size, count=count // 2)
+    own = [_streamflow(mode, rate_hz, size, count) for mode in ((), ("--inline",))]
+    after = measure_raw(rate_hz=rate_hz, size=size, count=count - count // 2)
+    latencies: Latencies = np.concatenate([before, after])
+    ways = ("raw pyzmq, from due", "raw pyzmq, from sending")
+    raw = [Figures(way, count, len(latencies), True, _quantiles(latencies[:, i])) for i, way in enumerate(ways)]
+    return [*own, *raw]
+
+
+def _streamflow(mode: Sequence[str], rate_hz: float, size: int, count: int) -> Figures:
+    settings = {"rate_hz": rate_hz, "size": size, "count": count}
+    with a_run("tools.bench.chain_pipeline", mode, settings) as run:
+        report = run.succeed()
+    edges: list[Mapping[str, Any]] = list(report["edges"].values())
+    latency_ms = report["paths"]["source->sink"]["latency_ms"]
+    return Figures(
+        way=" ".join(["streamflow", *mode]),
+        sent_count=report["paths"]["source->sink"]["produced"],
+        delivered_count=min(edge["delivered"] for edge in edges),
+        conserved=report["conserved"],
+        latency_us={name: latency_ms[name] * 1e3 for name in QUANTILES},
+    )
+
+
+def _quantiles(latencies_ns: Latencies) -> Quantiles:
+    return {name: float(np.quantile(latencies_ns, share)) / 1e3 for name, share in QUANTILES.items()}
+
+
+def latency_text(figures: Figures) -> str:
+    """Quantiles in microseconds, for people."""
+    latency = figures.latency_us
+    return "p50 {p50:,.0f}, p99 {p99:,.0f}, p99.9 {p999:,.0f} µs".format(**latency)
+
+
+def ratio_text(figures: Figures, peer: Figures) -> str:
+    """How many times as long as the peer's."""
+    mine, other = figures.latency_us, peer.latency_us
+    return ", ".join(f"{mine[name] / other[name]:.2f}" for name in ("p50", "p99", "p999")) + " times"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="chain", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--rate", type=float, default=RATE_HZ, metavar="HZ")
+    parser.add_argument("--size", type=int, default=SIZE, metavar="BYTES")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    measured = measure(asked.seconds, rate_hz=asked.rate, size=asked.size)
+    if asked.json:
+        print(json.dumps([asdict(figures) for figures in measured], indent=2))
+        return
+    print(environment())
+    print(f"{asked.seconds:g} s of {asked.rate:g} Hz, {asked.size:,} bytes, four stages; ratios to raw pyzmq from due")
+    peer = next(figures for figures in measured if figures.way.startswith("raw"))
+    for figures in measured:
+        lost = figures.sent_count - figures.delivered_count
+        print(f"{figures.way:26} {latency_text(figures):44} {ratio_text(figures, peer):22} lost {lost}")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A maximum runtime of an example would only measure what else the machine is doing.
+settings.register_profile("streamflow", deadline=None)
+settings.load_profile("streamflow")
 
 ROOT = Path(__file__).resolve().parent.parent
 

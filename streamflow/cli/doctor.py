@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes.util
+import ctypes
 import importlib.metadata
 import importlib.util
 import json
@@ -32,7 +32,7 @@ from streamflow.transport.zmq_socket import capabilities
 CAP_IPC_LOCK, CAP_SYS_NICE = 14, 23  # linux/capability.h
 SLEEPS, SLEEP_NS = 15, 2_000_000  # the median of so many sleeps says how late this machine wakes a process
 # A library that pip does not bring, for one that it does.
-SYSTEM_LIBRARIES = {"sounddevice": ("portaudio", "apt install libportaudio2")}
+SYSTEM_LIBRARIES = {"sounddevice": ("libportaudio.so.2", "apt install libportaudio2")}
 
 
 @click.command(short_help="Say what this machine offers and lacks.")
@@ -73,8 +73,7 @@ def examine() -> Iterator[Finding]:
     yield fitness.realtime_priority(_soft_limit(resource.RLIMIT_RTPRIO), _is_capable(CAP_SYS_NICE))
     yield fitness.locked_memory(_soft_limit(resource.RLIMIT_MEMLOCK), _is_capable(CAP_IPC_LOCK))
     yield fitness.shared_memory(_free("/dev/shm"))
-    parent = base_path().parent
-    yield fitness.temporary_folder(str(parent), _free(parent), len(os.fsencode(longest_socket())))
+    yield _temporary_folder()
     yield fitness.pressure([path.name for path in sorted(Path("/proc/pressure").glob("*")) if _is_readable(path)])
     zeromq = capabilities()
     yield fitness.zeromq(str(zeromq["libzmq"]), str(zeromq["pyzmq"]), has_ipc=bool(zeromq["ipc"]))
@@ -152,6 +151,14 @@ def _free(folder: str | Path) -> int | None:
     return shutil.disk_usage(folder).free
 
 
+def _temporary_folder() -> Finding:
+    try:
+        folder = base_path().parent
+    except UsageError as error:
+        return Finding("temporary folder", error.found, State.MISSING, error.hint)
+    return fitness.temporary_folder(str(folder), _free(folder), len(os.fsencode(longest_socket())))
+
+
 def _is_readable(path: Path) -> bool:
     try:
         path.read_bytes()
@@ -193,10 +200,18 @@ def _extra(name: str, libraries: Sequence[str]) -> Finding:
     if finding.state is State.OK:
         for library in libraries:
             system_library, remedy = SYSTEM_LIBRARIES.get(library, ("", ""))
-            if system_library and ctypes.util.find_library(system_library) is None:
+            if system_library and not _can_be_loaded(system_library):
                 found = f"{finding.found}, without {system_library}"
                 return Finding(finding.item, found, State.LACKING, remedy)
     return finding
+
+
+def _can_be_loaded(system_library: str) -> bool:
+    try:
+        ctypes.CDLL(system_library)
+    except OSError:
+        return False
+    return True
 
 
 def _runs() -> Finding:

@@ -147,8 +147,7 @@ class RollCall:
             self.failure = failure
         if self.phase in (Phase.ABORTING, Phase.DONE):
             return []
-        self.phase = Phase.ABORTING
-        return [Leave(), Arm(Limit.EXIT)] if self._alive else self._finish()
+        return self._abort()
 
     def exited(self, process: str, how: str) -> list[Instruction]:
         """A process has ended; `how` says by which signal or status, for people."""
@@ -175,16 +174,17 @@ class RollCall:
     def duration_elapsed(self) -> list[Instruction]:
         return self._stop_sources()
 
-    def expired(self, limit: Limit) -> list[Instruction]:
+    def expired(self, limit: Limit, silent: Set[str] = frozenset()) -> list[Instruction]:
+        """Time is up; `silent` are the processes that have not been heard of for a while.
+
+        One that is stuck in user code is silent and holds up all the others. So where there are silent ones they
+        are to blame, and are killed at once: they would not hear that they should leave.
+        """
         match limit, self.phase:
             case Limit.STARTUP, Phase.STARTING:
-                who = _stages(self.holding_up)
-                sentence = f"{who}: not ready within the start-up deadline; --startup-timeout sets it"
-                return self.failed(Failure(who, sentence))
+                late, found = self.holding_up, "not ready within the start-up deadline; --startup-timeout sets it"
             case Limit.DRAIN, Phase.DRAINING:
-                who = _stages(self._in_order(self._unclosed))
-                sentence = f"{who}: not drained in time, killed; --drain-timeout sets it"
-                return self.failed(Failure(who, sentence))
+                late, found = self._in_order(self._unclosed), "not drained in time, killed; --drain-timeout sets it"
             case Limit.EXIT, (Phase.LEAVING | Phase.ABORTING):
                 if self.failure is None and self.phase is Phase.LEAVING:
                     who = _stages([stage for name in self._alive for stage in self._processes[name]])
@@ -192,17 +192,27 @@ class RollCall:
                 return [Kill(tuple(sorted(self._alive)))]
             case _:
                 return []
+        stuck = [name for name in sorted(self._alive) if name in silent and set(self._processes[name]) & set(late)]
+        who = _stages([stage for stage in late if not stuck or any(stage in self._processes[name] for name in stuck)])
+        return [*self.failed(Failure(who, f"{who}: {found}")), *([Kill(tuple(stuck))] if stuck else [])]
 
     def _stop_sources(self) -> list[Instruction]:
         match self.phase:
             case Phase.STARTING:
-                self.phase = Phase.ABORTING
-                return [Leave(), Arm(Limit.EXIT)] if self._alive else self._finish()
+                return self._abort()
             case Phase.RUNNING:
                 self.phase = Phase.DRAINING
                 return [Drain(), Arm(Limit.DRAIN)]
             case _:
                 return []
+
+    def _abort(self) -> list[Instruction]:
+        """Let everybody leave; who has not even bound has opened nothing, and need not be waited for."""
+        self.phase = Phase.ABORTING
+        if not self._alive:
+            return self._finish()
+        unbound = tuple(sorted(self._unbound & self._alive))
+        return [Leave(), *([Kill(unbound)] if unbound else []), Arm(Limit.EXIT)]
 
     def _finish(self) -> list[Instruction]:
         if self.phase is Phase.DONE:

@@ -30,7 +30,12 @@ _JANITOR = 'trap "" INT TERM HUP; read -r _; for _ in 1 2 3; do rm -rf -- "$1" &
 
 def base_path() -> Path:
     """Where the folders of this user's runs are, whether there are any or not."""
-    return Path(tempfile.gettempdir()) / f"streamflow-{os.getuid()}"
+    try:
+        return Path(tempfile.gettempdir()) / f"streamflow-{os.getuid()}"
+    except FileNotFoundError:
+        raise UsageError(
+            "temporary folder", "none that can be written", hint="set TMPDIR to a folder of yours"
+        ) from None
 
 
 def base_folder() -> Path:

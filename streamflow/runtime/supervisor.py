@@ -31,16 +31,18 @@ from streamflow.core.rollcall import (
     RollCall,
     Start,
 )
+from streamflow.core.timebase import nanoseconds
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.control import ControlServer, InProcessControl, Telegram
 from streamflow.runtime.interrupts import INTERRUPTED, killing_when_stuck
 from streamflow.runtime.launch import ForeignProcess, StageProcess
 from streamflow.runtime.loader import Loaded
 from streamflow.runtime.rundir import OwnedRunFolder
-from streamflow.runtime.worker import Worker, WorkerOptions
+from streamflow.runtime.worker import COUNTS_PERIOD_S, Worker, WorkerOptions
 from streamflow.transport.zmq_socket import ZmqContext
 
 START_LEAD_NS = 20_000_000  # recordings begin this long after the last stage was ready: the word must reach all
+SILENCE_LIMIT_S = 4 * COUNTS_PERIOD_S  # a process that runs tells its counts far more often
 INLINE = "inline"  # the name of the one process of an inline run
 
 
@@ -103,6 +105,7 @@ class Supervisor:
         self._running: dict[str, StageProcess | ForeignProcess] = {}
         self._tell_all: Callable[[Telegram], None] = lambda telegram: None
         self._started_ns = 0
+        self._heard_ns: dict[str, int] = {}
         self._nursery: trio.Nursery
         self._inline_scope = trio.CancelScope()
 
@@ -187,6 +190,7 @@ class Supervisor:
     async def _follow_workers(self, hear: Callable[[], Any]) -> None:
         while True:
             process, telegram = await hear()
+            self._heard_ns[process] = now_ns()
             self._carry_out(self._heard(process, telegram))
 
     def _heard(self, process: str, telegram: Telegram) -> list[Instruction]:
@@ -230,7 +234,12 @@ class Supervisor:
     async def _follow_limit(self, limit: Limit, duration_s: float, phase: Phase) -> None:
         await trio.sleep(duration_s)
         if self._roll_call.phase is phase:
-            self._carry_out(self._roll_call.expired(limit))
+            self._carry_out(self._roll_call.expired(limit, self._silent()))
+
+    def _silent(self) -> set[str]:
+        """Processes not heard of for longer than one whose loop runs can be silent."""
+        limit_ns = now_ns() - nanoseconds(SILENCE_LIMIT_S)
+        return {name for name in self._processes if self._heard_ns.get(name, 0) < limit_ns}
 
     async def _follow_duration(self, duration_s: float) -> None:
         await trio.sleep(duration_s)

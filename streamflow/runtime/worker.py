@@ -1,8 +1,10 @@
 """One process of a run: its actors, the links between them and to others, and its conversation with the supervisor.
 
 The conversation, in order: `bound` (where our receivers are), `connect` (where the others' are), `opened` and
-`ready` per stage, `start`, then `drain` at will, `closed` or `failed` per stage, and `exit`. `counts` come along
-all the time. A process that has no place in the run hears `refused`.
+`ready` per stage, `start`, then `drain` at will, `closed` or `failed` per stage, and `exit`. `alive` and, once
+started, `counts` come all the time: who tells neither is stuck in user code. A process that has no place in the
+run hears `refused`.
+
 The same worker serves a process of its own and, for `--inline`, the supervisor's: only the channel differs.
 """
 
@@ -230,6 +232,8 @@ class Worker:
             await trio.sleep(COUNTS_PERIOD_S)
             if self._started.is_set():
                 self._channel.tell({"is": "counts", "stages": {name: self.counts(name) for name in self._actors}})
+            else:
+                self._channel.tell({"is": "alive"})
 
     def counts(self, stage: str) -> dict[str, Any]:
         """What the stage and its ends of edges did so far, as plain values for the wire."""

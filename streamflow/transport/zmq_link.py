@@ -9,6 +9,7 @@ from __future__ import annotations
 import trio
 
 from streamflow.core.message import Message
+from streamflow.core.overflow import Overflow
 from streamflow.errors import BrokenLinkError, WireError
 from streamflow.transport.link import Bell, ReceiverStatistics, SenderStatistics, frozen
 from streamflow.transport.zmq_socket import ZmqContext
@@ -95,6 +96,7 @@ class ZmqReceiver:
         self._socket = context.router()
         self.endpoint = self._socket.bind(endpoint)
         self._bell = bell
+        self._is_revocable = terms.overflow is not Overflow.BLOCK
         self._peer: Frame | None = None
         self.stranger_count = 0
 
@@ -103,8 +105,9 @@ class ZmqReceiver:
         return self._session.is_exhausted
 
     def take(self) -> Message | None:
-        """Reads what has arrived first, so that what is served next is by the policy of both sides."""
-        self._read()
+        """Where data may be revoked, reads first, so that what is served next is by the policy of both sides."""
+        if self._is_revocable or not len(self._session.inbox):
+            self._read()
         message = self._session.take()
         if message is not None:
             self._answer(self._session.due())

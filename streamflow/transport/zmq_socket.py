@@ -24,7 +24,6 @@ from streamflow.wire.packets import Frame
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
-_RCVMORE = int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
 _LOOPBACK = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+|\*)")
 IPC_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its terminator
@@ -120,13 +119,12 @@ class ZmqSocket:
         """The next message, or None when there is none. Tensor frames are views, not copies."""
         if not self._has_arrival():  # a look at EVENTS costs a tenth of the exception that says the same
             return None
-        socket = self._socket
-        frames: list[Frame] = [socket.recv(_NOBLOCK)]
-        while socket.getsockopt(_RCVMORE):
-            if len(frames) < 2:
-                frames.append(socket.recv(_NOBLOCK))
-            else:
-                frames.append(socket.recv(_NOBLOCK, copy=False).buffer)
+        frames: list[Frame] = []
+        has_more = True
+        while has_more:
+            frame = self._socket.recv(_NOBLOCK, copy=False)
+            frames.append(frame.bytes if len(frames) < 2 else frame.buffer)
+            has_more = frame.more
         return frames
 
     def nudge(self) -> None:
@@ -147,8 +145,9 @@ class ZmqSocket:
 
     async def wait_arrival(self) -> None:
         """Return when there may be something to read: at once, on arrival, or when somebody says so."""
-        await trio.lowlevel.checkpoint()
-        if not self._is_woken and not self._has_arrival():
+        if self._is_woken or self._has_arrival():
+            await trio.lowlevel.checkpoint()
+        else:
             with trio.CancelScope() as self._waiting:
                 await trio.lowlevel.wait_readable(self._socket.fileno())
             self._waiting = None

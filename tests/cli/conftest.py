@@ -12,6 +12,18 @@ import pytest
 
 from streamflow.cli.main import main
 
+TESTS = Path(__file__).resolve().parent.parent
+SMALL = """\
+    from nodes.ingest import Tone
+    from nodes.postprocess import JsonLines
+    from streamflow import Pipeline
+
+    def build(seconds: float = 0.32, out: str = "-") -> Pipeline:
+        p = Pipeline("small")
+        p.connect(p.add("tone", Tone(duration_s=seconds)).signal, p.add("log", JsonLines(out)))
+        return p
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -32,14 +44,14 @@ Write = Callable[[str, str], Path]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; modules and search path are put back at the end."""
-    modules = dict(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    """An empty working folder; its modules are forgotten, and the search path is put back, at the end."""
+    # pytest puts the folders of the tests on the search path, where tests/nodes would merge with nodes.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not Path(path).is_relative_to(TESTS)])
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in set(sys.modules) - set(modules):
-        if name.partition(".")[0] in ("pipelines", "nodes", "plugin") or "." not in name:
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
 
 
@@ -54,6 +66,13 @@ def write(folder: Path) -> Write:
         return path
 
     return write
+
+
+@pytest.fixture
+def small(write: Write) -> str:
+    """The name of a pipeline in the working folder: a tone of ten chunks, written as JSON lines."""
+    write("pipelines/small.py", SMALL)
+    return "pipelines/small.py"
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+import re
+import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Literal, NewType
 
 import pytest
@@ -11,17 +14,7 @@ import pytest
 from streamflow.errors import PipelineError, UsageError
 from streamflow.runtime.loader import Reference, find_build, load
 from streamflow.runtime.settings import convert, convert_settings
-
-PIPELINE = """\
-    from nodes.ingest import Tone
-    from nodes.postprocess import JsonLines
-    from streamflow import Pipeline
-
-    def build(out: str = "-") -> Pipeline:
-        p = Pipeline("small")
-        p.connect(p.add("tone", Tone(duration_s=1)).signal, p.add("log", JsonLines(out)))
-        return p
-"""
+from tests.cli.conftest import SMALL
 
 # ------------------------------------------------------------------------------------- how it is named
 
@@ -30,13 +23,13 @@ PIPELINE = """\
     "name", ["pipelines/small.py", "./pipelines/small.py", "pipelines.small", "pipelines/small.py:build"]
 )
 def test_a_pipeline_goes_by_its_file_or_its_module(write, streamflow, name):
-    write("pipelines/small.py", PIPELINE)
+    write("pipelines/small.py", SMALL)
     assert streamflow("check", name).out == "small: 2 stages in 2 processes, 1 edge, no faults\n"
 
 
 @pytest.mark.parametrize("name", ["pipelines/two.py:build_long", "pipelines.two:build_long"])
 def test_a_function_other_than_build_is_named_after_a_colon(write, streamflow, name):
-    write("pipelines/two.py", PIPELINE.replace("def build(", "def build_long("))
+    write("pipelines/two.py", SMALL.replace("def build(", "def build_long("))
     assert streamflow("check", name).code == 0
 
 
@@ -46,13 +39,13 @@ def test_a_shipped_pipeline_goes_by_its_module_from_anywhere(streamflow):
 
 def test_a_pipeline_outside_pipelines_may_import_what_lies_beside_it(write, streamflow):
     write("beside_it.py", "NAME = 'beside'")
-    write("alone.py", PIPELINE.replace('"small"', "NAME").replace("from nodes.ingest", "from beside_it import NAME\n    from nodes.ingest"))  # fmt: skip
+    write("alone.py", "from beside_it import NAME\n" + dedent(SMALL).replace('"small"', "NAME"))
     assert streamflow("check", "alone.py").out.startswith("beside: ")
 
 
 def test_nodes_of_ones_own_merge_with_the_shipped_ones(write, streamflow):
     write("nodes/own_thing.py", "from nodes.ingest import Tone\nclass OwnTone(Tone): ...")
-    write("pipelines/own.py", PIPELINE.replace("nodes.ingest import Tone", "nodes.own_thing import OwnTone as Tone"))
+    write("pipelines/own.py", SMALL.replace("nodes.ingest import Tone", "nodes.own_thing import OwnTone as Tone"))
     assert streamflow("check", "pipelines/own.py").code == 0
 
 
@@ -74,7 +67,7 @@ def refused(ended) -> str:
 
 
 def test_a_missing_file_is_named_with_the_nearest_there_is(write, streamflow):
-    write("pipelines/small.py", PIPELINE)
+    write("pipelines/small.py", SMALL)
     assert refused(streamflow("run", "pipelines/smal.py")) == (
         "streamflow: pipelines/smal.py: no such file, expected a pipeline's file or module; "
         "did you mean pipelines/small.py?"
@@ -97,9 +90,8 @@ def test_a_module_that_is_not_there_is_no_traceback(streamflow, name):
 
 def test_a_folder_is_no_pipeline(folder, streamflow):
     (folder / "pipelines").mkdir()
-    assert "pipelines/: " in refused(streamflow("run", "pipelines/")) or "a folder" in refused(
-        streamflow("run", "pipelines/")
-    )
+    sentence = refused(streamflow("run", "pipelines/"))
+    assert sentence.startswith("streamflow: pipelines: a folder, expected a pipeline's file or module")
 
 
 def test_a_file_that_is_not_python_is_refused(write, streamflow):
@@ -137,7 +129,7 @@ def test_a_module_without_build_is_told_what_to_define(write, streamflow):
 
 
 def test_a_misspelt_build_is_found(write, streamflow):
-    write("pipelines/typo.py", PIPELINE.replace("def build(", "def biuld("))
+    write("pipelines/typo.py", SMALL.replace("def build(", "def biuld("))
     assert refused(streamflow("run", "pipelines/typo.py")).endswith("no function build; did you mean :biuld?")
 
 
@@ -173,12 +165,10 @@ def test_a_missing_optional_library_is_told_with_the_command_that_brings_it(writ
             if name == "soundfile":
                 raise ModuleNotFoundError("No module named 'soundfile'", name="soundfile")
 
-    monkeypatch.setattr("sys.meta_path", [Absent(), *__import__("sys").meta_path])
-    monkeypatch.delitem(__import__("sys").modules, "soundfile", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "soundfile", raising=False)
     write("pipelines/importing.py", "import soundfile\n")
-    assert refused(streamflow("run", "pipelines/importing.py")).endswith(
-        "; pip install 'streamflow[audio]' brings it"
-    )
+    assert refused(streamflow("run", "pipelines/importing.py")).endswith("; pip install 'streamflow[audio]' brings it")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +198,7 @@ def test_build_must_return_a_pipeline(write, streamflow, value, told):
 
 
 def test_a_nodes_bad_setting_is_told_as_the_node_says_it(write, streamflow):
-    write("pipelines/small.py", PIPELINE.replace("duration_s=1", "rate_hz=-1"))
+    write("pipelines/small.py", SMALL.replace("duration_s=seconds", "rate_hz=-1"))
     assert refused(streamflow("run", "pipelines/small.py")) == (
         "streamflow: Tone: rate_hz = -1, expected a rate above 0"
     )
@@ -278,7 +268,7 @@ def test_a_setting_that_is_none_is_refused(write, streamflow, settings, sentence
 
 
 def test_a_value_may_hold_an_equals_sign_and_spaces(write, streamflow):
-    write("pipelines/set.py", PIPELINE.replace("return p", "assert out == 'a = b '; return p"))
+    write("pipelines/set.py", SMALL.replace("return p", "assert out == 'a = b '; return p"))
     assert streamflow("check", "pipelines/set.py", "--set", "out=a = b ").code == 0
 
 
@@ -348,9 +338,8 @@ def test_a_setting_becomes_what_the_annotation_says(text, annotation, value):
     ],
 )
 def test_a_setting_that_does_not_convert_says_what_was_expected(text, annotation, expected):
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         convert(text, annotation)
-    assert str(error.value) == expected
 
 
 def test_annotations_may_be_strings_and_names_of_the_module(write):
@@ -386,12 +375,12 @@ def test_build_may_take_any_names():
     def build(first: int, *rest: int, **others: float): ...
 
     assert convert_settings(build, {"first": "1", "x": "2"}, "p") == {"first": 1, "x": 2.0}
-    with pytest.raises(PipelineError, match="^p: no value for first, expected a whole number; --set first=...$"):
+    with pytest.raises(PipelineError, match=r"^p: no value for first, expected a whole number; --set first=\.\.\.$"):
         convert_settings(build, {}, "p")
 
 
 def test_a_build_without_parameters_says_so():
-    with pytest.raises(PipelineError, match="--set x: p has no such parameter, expected none: it has no parameters"):
+    with pytest.raises(PipelineError, match=r"p has no such parameter, expected none: it has no parameters"):
         convert_settings(lambda: None, {"x": "1"}, "p")
 
 
@@ -406,7 +395,7 @@ def test_offline_makes_every_edge_block(folder):
 
 
 def test_the_key_tells_settings_apart(folder):
-    first, again, other = (load(Reference("pipelines.minimal", {"out": out})).key for out in ("a", "a", "b"))
+    first, again, other = (load(Reference("pipelines.host", {"score": text})).key for text in "556")
     assert first == again != other
 
 

@@ -312,7 +312,7 @@ async def test_an_empty_stream_ends_too(connect: Connect) -> None:
 async def test_an_offer_after_the_end_is_the_senders_own_fault(connect: Connect) -> None:
     edge = connect()
     edge.sender.end()
-    with pytest.raises(ClosedLinkError, match="edge a.out->b.in: a datum after the end of the stream"):
+    with pytest.raises(ClosedLinkError, match=r"edge a\.out->b\.in: a datum after the end"):
         edge.sender.offer(datum(0))
 
 
@@ -407,6 +407,16 @@ async def test_what_was_received_can_be_passed_on(connect: Connect) -> None:
             again = await second.receive()
             assert again is not None
             assert same(again.array, message.array)
+
+
+async def test_within_a_process_what_nobody_can_change_any_more_is_passed_on_without_a_copy() -> None:
+    link = LocalLink(TERMS, Bell())
+    array = np.arange(3)
+    array.flags.writeable = False
+    link.offer(datum(0, array=array))
+    message = link.take()
+    assert message is not None
+    assert message.array is array
 
 
 # ======================================================================================= links over sockets only

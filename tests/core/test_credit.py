@@ -181,7 +181,7 @@ class CreditMachine(RuleBasedStateMachine):
             assert self.edge.outbox.depth * 2 < self.window, "the rest of half a window may be kept back"
 
 
-CreditMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+CreditMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestBothEndsAsOneQueue = CreditMachine.TestCase
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def chain(*nodes: Node) -> Pipeline:
     """Stages a, b, c, ... each joined to the next by their only ports."""
     p = Pipeline("test")
     stages = [p.add(name, node) for name, node in zip("abcdefgh", nodes, strict=False)]
-    for sender, receiver in zip(stages, stages[1:], strict=False):
+    for sender, receiver in pairwise(stages):
         p.connect(sender, receiver)
     return p
 

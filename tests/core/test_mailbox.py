@@ -86,5 +86,5 @@ def test_offered_is_taken_and_dropped_and_held_in_order_within_the_limit(
         assert not mailbox.dropped
         assert served + taken(mailbox) == list(range(offered))
     elif overflow is not Overflow.DROP_NEWEST:
-        newest = {item for item in range(offered)[-limit:]} - set(served)
+        newest = set(range(offered)[-limit:]) - set(served)
         assert set(taken(mailbox)) == newest

@@ -249,9 +249,12 @@ class Project:
             for pid in processes:
                 os.kill(pid, signal.SIGKILL)
             command.process.wait()
+            for stream in (command.process.stdout, command.process.stderr):
+                if stream is not None:
+                    stream.close()
             if command.temporary.exists() and (files := [str(p) for p in command.temporary.rglob("*")]):
                 left["files"] = files
             shutil.rmtree(command.temporary, ignore_errors=True)
         if memory := sorted(set(os.listdir("/dev/shm")) - self._shared_memory):
             left["shared memory"] = memory
-        assert not left
+        assert not left, left

@@ -170,7 +170,7 @@ def build(what: str) -> Pipeline:
         ("shape", "stage wrong, port pair: float32[3] sent, expected float32[2]"),
         ("source", "stage source, port number: float64[] sent, expected int64[]"),
         ("port", "stage wrong: 'pear' is no Out port, expected one of pair"),
-        ("tensor", "stage wrong, port pair: tensors left, right sent, expected float32[2]"),
+        ("tensor", "stage wrong: tensors left, right returned, expected also array"),
         ("text", "stage wrong: a str was returned, expected an array, a mapping, an Output or None"),
         ("object", "stage wrong, port pair: object[2] sent, expected float32[2]"),
         ("input", "stage wrong: nothing.txt: not what it should be, expected something else"),
@@ -272,7 +272,7 @@ def test_a_stage_that_is_never_ready_is_named_and_ended(project: Project) -> Non
 
 
 def test_a_stage_that_is_stuck_when_it_should_drain_is_named_and_killed(project: Project) -> None:
-    options = ["--set", "where=process", "--duration", 0.5, "--drain-timeout", 2]
+    options = ["--set", "where=process", "--duration", 0.5, "--drain-timeout", 3]
     ended = project.run(project.pipeline(STUCK), *options)
     assert ended.code == 1
     assert ended.sentence == "stage stuck: not drained in time, killed; --drain-timeout sets it"
@@ -316,7 +316,7 @@ def test_standard_output_that_nobody_reads_ends_the_run_without_a_word(project: 
     """
     command = project.start("run", project.pipeline(body))
     assert command.process.stdout is not None
-    assert json.loads(command.process.stdout.readline())["number"] == 0
+    assert json.loads(command.process.stdout.readline())["array"] == 0
     command.process.stdout.close()
     assert command.process.wait(20) == 141
     assert command.process.stderr is not None

@@ -206,7 +206,8 @@ VALID = [frames_of(datum()), frames_of(Hello(1, "a->b", "0f", 0)), frames_of(Cre
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text(max_size=6)
     | st.binary(max_size=6),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=5)
+    | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3),
     max_leaves=12,
 )  # fmt: skip
 
@@ -214,8 +215,7 @@ JUNK = st.recursive(
 def packet_or_wire_error(frames: list[bytes]) -> None:
     try:
         packet = decode(frames)
-    except WireError as error:
-        assert len(str(error)) < 1000
+    except WireError:
         return
     encode(packet)
 

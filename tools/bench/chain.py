@@ -1,7 +1,7 @@
 """What four stages cost: the same stream through `streamflow run`, `--inline`, and four bare pyzmq processes.
 
-One after the other in one run, the bare chain before and after the others, so that what else the machine does
-falls on all. It prints figures and ratios, and judges nothing.
+They take turns, a third of the time each turn, so that what else the machine does falls on all alike. It prints
+figures and ratios, and judges nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,8 @@ from tools.claims.framework import environment
 RATE_HZ = 1000.0
 SIZE = 4096  # bytes
 SECONDS = 30.0
+ROUND_COUNT = 3
+MODES: Sequence[Sequence[str]] = ((), ("--inline",))
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 Quantiles = Mapping[str, float]
@@ -43,28 +44,41 @@ class Figures:
 
 def measure(seconds: float = SECONDS, *, rate_hz: float = RATE_HZ, size: int = SIZE) -> list[Figures]:
     """streamflow's processes, streamflow in one process, the bare chain from due, and the same from sending."""
-    count = round(seconds * rate_hz)
-    before = measure_raw(rate_hz=rate_hz, size=size, count=count // 2)
-    own = [_streamflow(mode, rate_hz, size, count) for mode in ((), ("--inline",))]
-    after = measure_raw(rate_hz=rate_hz, size=size, count=count - count // 2)
-    latencies: Latencies = np.concatenate([before, after])
-    ways = ("raw pyzmq, from due", "raw pyzmq, from sending")
-    raw = [Figures(way, count, len(latencies), True, _quantiles(latencies[:, i])) for i, way in enumerate(ways)]
-    return [*own, *raw]
+    count = round(seconds * rate_hz / ROUND_COUNT)
+    turns = []
+    for _ in range(ROUND_COUNT):
+        raw = measure_raw(rate_hz=rate_hz, size=size, count=count)
+        from_due, from_sending = (_Turn(count, len(raw), [], raw[:, i]) for i in range(2))
+        turns.append((*(_streamflow(mode, rate_hz, size, count) for mode in MODES), from_due, from_sending))
+    ways = [" ".join(["streamflow", *mode]) for mode in MODES] + ["raw pyzmq, from due", "raw pyzmq, from sending"]
+    return [_figures(way, own) for way, own in zip(ways, zip(*turns, strict=True), strict=True)]
 
 
-def _streamflow(mode: Sequence[str], rate_hz: float, size: int, count: int) -> Figures:
-    settings = {"rate_hz": rate_hz, "size": size, "count": count}
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    sent_count: int
+    delivered_count: int
+    broken_sums: list[str]
+    latencies_ns: Latencies
+
+
+def _streamflow(mode: Sequence[str], rate_hz: float, size: int, count: int) -> _Turn:
+    settings = {"latencies": "{}/latencies.npy", "rate_hz": rate_hz, "size": size, "count": count}
     with a_run("tools.bench.chain_pipeline", mode, settings) as run:
         report = run.succeed()
-    edges: list[Mapping[str, Any]] = list(report["edges"].values())
-    latency_ms = report["paths"]["source->sink"]["latency_ms"]
+        latencies_ns: Latencies = np.load(run.folder / "latencies.npy")
+    delivered_count = min(len(latencies_ns), *(edge["delivered"] for edge in report["edges"].values()))
+    broken_sums = [] if report["conserved"] is True else report["conserved"]
+    return _Turn(report["paths"]["source->sink"]["produced"], delivered_count, broken_sums, latencies_ns)
+
+
+def _figures(way: str, turns: Sequence[_Turn]) -> Figures:
     return Figures(
-        way=" ".join(["streamflow", *mode]),
-        sent_count=report["paths"]["source->sink"]["produced"],
-        delivered_count=min(edge["delivered"] for edge in edges),
-        conserved=report["conserved"],
-        latency_us={name: latency_ms[name] * 1e3 for name in QUANTILES},
+        way=way,
+        sent_count=sum(turn.sent_count for turn in turns),
+        delivered_count=sum(turn.delivered_count for turn in turns),
+        conserved=[sentence for turn in turns for sentence in turn.broken_sums] or True,
+        latency_us=_quantiles(np.concatenate([turn.latencies_ns for turn in turns])),
     )
 
 

@@ -20,13 +20,12 @@ def chain(options: Options) -> Iterator[Row]:
     measured = measure(CHAIN_QUICK_S if options.is_quick else CHAIN_S)
     peer = next(figures for figures in measured if figures.way.startswith("raw"))
     for figures in measured:
-        lost = figures.sent_count - figures.delivered_count
-        text = f"{lost} of {figures.sent_count:,}, conserved {str(figures.conserved).lower()}"
         if figures.way.startswith("streamflow"):
+            lost = figures.sent_count - figures.delivered_count
+            text = f"{lost} of {figures.sent_count:,}, conserved {str(figures.conserved).lower()}"
             yield Row(f"{figures.way}, lost", "0, conserved true", text, figures.is_whole)
-        yield Row(f"{figures.way}, source to sink", "", latency_text(figures), None)
-        if figures is not peer:
-            yield Row(f"{figures.way} / {peer.way}", "", ratio_text(figures, peer), None)
+        beside = "" if figures is peer else f": {ratio_text(figures, peer)} {peer.way}"
+        yield Row(f"{figures.way}, source to sink", "", f"{latency_text(figures)}{beside}", None)
 
 
 def _in(mode: Mode, measure: Callable[[Mode], Iterable[Row]]) -> Callable[[Options], Iterable[Row]]:
@@ -40,7 +39,7 @@ def _claims() -> Iterator[Claim]:
         yield Claim(f"detect --offline, {name}", _in(mode, recordings.detect_offline))
         yield Claim(f"heartbeat --offline, {name}", _in(mode, recordings.heartbeat_offline))
         yield Claim(f"speech --speed 1, {name}", partial(recordings.speech_live, mode))
-    yield Claim("chain of four stages, 1 kHz, 4 KiB", chain)
+    yield Claim("chain, 1 kHz of 4 KiB", chain)
     yield Claim("kill -9 of a stage, processes", _in((), endings.stage_is_killed))
     for name, mode in MODES.items():
         yield Claim(f"kill -9 of the run, {name}", _in(mode, endings.run_is_killed))

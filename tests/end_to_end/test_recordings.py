@@ -1,0 +1,83 @@
+"""Real recordings through real models, in separate processes and in one: the known answers come out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nodes.kernels.wfdb_format import parse_annotations
+from tests.end_to_end.project import Project
+
+Recordings = Callable[[str], Path]
+PLACES = pytest.mark.parametrize("place", [[], ["--inline"]], ids=["processes", "inline"])
+
+
+def run(project: Project, pipeline: str, place: list[str], **settings: object) -> dict[str, Any]:
+    """The report of an offline run of a shipped pipeline, every datum of which is accounted for."""
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    report = project.report(f"pipelines.{pipeline}", "--offline", *place, *words)
+    assert report["conserved"] is True
+    assert all(edge["dropped"] == {} and edge["in_flight"] == 0 for edge in report["edges"].values())
+    return report
+
+
+@PLACES
+def test_speech_is_found_where_it_is_known_to_be(project: Project, recordings: Recordings, place: list[str]) -> None:
+    wav, model = recordings("silero_vad/test.wav"), recordings("silero_vad/silero_vad.onnx")
+    run(project, "speech", place, wav=wav, model=model, out="segments.jsonl", out_probs="probs.npy")
+    expected = np.load(recordings("silero_vad/expected_probs.npy"))
+    np.testing.assert_allclose(np.load(project.folder / "probs.npy").reshape(-1), expected, atol=1e-4)
+    lines = [json.loads(line) for line in (project.folder / "segments.jsonl").read_text().splitlines()]
+    known = json.loads(recordings("silero_vad/expected_timestamps_samples.json").read_text())
+    assert [(line["start_sample"], line["end_sample"]) for line in lines] == [(k["start"], k["end"]) for k in known]
+
+
+@PLACES
+def test_attitude_is_the_one_known_for_every_sample(project: Project, recordings: Recordings, place: list[str]) -> None:
+    imu = recordings("imu_riann/broad_02_undisturbed_slow_rotation_B.hdf5")
+    run(project, "attitude", place, imu=imu, model=recordings("imu_riann/riann.onnx"), out="quat.npy", chunk=200)
+    expected = np.load(recordings("imu_riann/expected_quat.npy"))
+    np.testing.assert_allclose(np.load(project.folder / "quat.npy"), expected, atol=1e-4)
+
+
+def test_objects_are_found_where_they_are_known_to_be(project: Project, recordings: Recordings) -> None:
+    """The first seconds of the video; `make claims-core` does all of it."""
+    settings = {
+        "video": recordings("cam_fastestdet/bottle-detection.mp4"),
+        "model": recordings("cam_fastestdet/FastestDet.onnx"),
+        "names": recordings("cam_fastestdet/coco.names"),
+        "out": "found.jsonl",
+    }
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    report = project.report("pipelines.detect", "--offline", "--inline", "--duration", 2, *words)
+    assert report["conserved"] is True
+    frames = [json.loads(line) for line in (project.folder / "found.jsonl").read_text().splitlines()]
+    expected = json.loads(recordings("cam_fastestdet/expected_detections.json").read_text())["frames"]
+    assert len(frames) > 20
+    assert [frame["frame"] for frame in frames] == list(range(len(frames)))
+    same = sum(is_same(frame["detections"], known) for frame, known in zip(frames, expected, strict=False))
+    assert same >= 0.99 * len(frames)
+
+
+def is_same(found: list[dict[str, Any]], known: list[list[float]]) -> bool:
+    """Whether the boxes are the known ones, to about a pixel."""
+    rows = [[*one["box"], one["score"], one["class"]] for one in found]
+    return len(rows) == len(known) and np.allclose(rows, known, atol=[2, 2, 2, 2, 1e-3, 0]) if rows else not known
+
+
+def test_heart_beats_are_found_where_they_were_labelled(project: Project, recordings: Recordings) -> None:
+    record = recordings("ecg_mitbih/100.hea").with_suffix("")
+    run(project, "heartbeat", ["--inline"], record=record, out="beats.csv")
+    with (project.folder / "beats.csv").open() as file:
+        found = np.array([int(row["sample"]) for row in csv.DictReader(file)])
+    labelled = parse_annotations(recordings("ecg_mitbih/100.atr").read_bytes()).beats
+    near = round(0.150 * 360)
+    sensitivity = np.mean([np.abs(found - beat).min() <= near for beat in labelled])
+    predictivity = np.mean([np.abs(labelled - beat).min() <= near for beat in found])
+    assert (sensitivity >= 0.995, predictivity >= 0.995) == (True, True)

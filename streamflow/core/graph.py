@@ -14,7 +14,7 @@ from streamflow.core.ports import Dimension, Mismatch, PortType, substitute, uni
 from streamflow.errors import Fault
 
 CAPACITY_LIMIT = 65_536  # data on one edge; more is a store, not a mailbox
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")  # also a file's and a socket's name
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # a dot would end the stage in the name of an edge
 
 
 @dataclass(frozen=True, slots=True)

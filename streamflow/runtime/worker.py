@@ -89,10 +89,11 @@ class Worker:
                 nursery.start_soon(self._tell_counts)
                 await self._connected.wait()
                 self._connect()
-                for edge, receiver in self._receivers.items():
-                    nursery.start_soon(self._work_link, edge, receiver)
-                for edge, sender in self._senders.items():
-                    nursery.start_soon(self._work_link, edge, sender)
+                for edge in self._resolved.graph.edges:
+                    if edge.name in self._receivers:
+                        nursery.start_soon(self._work_link, edge.target, self._receivers[edge.name])
+                    if edge.name in self._senders:
+                        nursery.start_soon(self._work_link, edge.source, self._senders[edge.name])
                 for name in self._stages:
                     nursery.start_soon(self._live, name)
         finally:
@@ -205,11 +206,11 @@ class Worker:
             except StreamflowError as error:
                 self._tell_failure(actor.stage, error)
 
-    async def _work_link(self, edge: str, link: Sender | Receiver) -> None:
+    async def _work_link(self, stage: str, link: Sender | Receiver) -> None:
         try:
             await link.run()
         except StreamflowError as error:
-            self._tell_failure(edge.split("->")[0].split(".")[0], error)
+            self._tell_failure(stage, error)
 
     def _tell_failure(self, stage: str, error: StreamflowError) -> None:
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""

@@ -41,7 +41,7 @@ from streamflow.runtime.rundir import OwnedRunFolder
 from streamflow.runtime.worker import COUNTS_PERIOD_S, Worker, WorkerOptions
 from streamflow.transport.zmq_socket import ZmqContext
 
-START_LEAD_NS = 20_000_000  # recordings begin this long after the last stage was ready: the word must reach all
+START_LEAD_NS = 50_000_000  # recordings begin this long after the last stage was ready: the word must reach all
 SILENCE_LIMIT_S = 4 * COUNTS_PERIOD_S  # a process that runs tells its counts far more often
 INLINE = "inline"  # the name of the one process of an inline run
 

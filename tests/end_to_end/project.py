@@ -183,7 +183,6 @@ class Project:
         self.folder = folder
         self._commands: list[Command] = []
         self._shared_memory = set(os.listdir("/dev/shm"))
-        self._environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         self.write("nodes/own.py", OWN_NODES)
 
     def write(self, name: str, text: str) -> Path:
@@ -209,7 +208,7 @@ class Project:
         process = subprocess.Popen(
             [*program, *map(str, arguments)],
             cwd=self.folder,
-            env={**self._environment, "TMPDIR": str(temporary)},
+            env={**os.environ, "TMPDIR": str(temporary)},
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )

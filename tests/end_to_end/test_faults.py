@@ -135,11 +135,9 @@ class Wrong(Node):
     def process(self, message):
         return {
             "dtype": np.zeros(2),
-            "shape": np.zeros(3, np.float32),
             "port": Output(np.zeros(2, np.float32), port="pear"),
             "tensor": {"left": np.zeros(2, np.float32), "right": np.zeros(2, np.float32)},
             "text": "two",
-            "object": np.array([object(), object()]),
             "input": InputError("nothing.txt", "not what it should be", "something else"),
         }[self.what]
 
@@ -167,12 +165,10 @@ def build(what: str) -> Pipeline:
     ("what", "sentence"),
     [
         ("dtype", "stage wrong, port pair: float64[2] sent, expected float32[2]"),
-        ("shape", "stage wrong, port pair: float32[3] sent, expected float32[2]"),
         ("source", "stage source, port number: float64[] sent, expected int64[]"),
         ("port", "stage wrong: 'pear' is no Out port, expected one of pair"),
         ("tensor", "stage wrong: tensors left, right returned, expected also array"),
         ("text", "stage wrong: a str was returned, expected an array, a mapping, an Output or None"),
-        ("object", "stage wrong, port pair: object[2] sent, expected float32[2]"),
         ("input", "stage wrong: nothing.txt: not what it should be, expected something else"),
     ],
 )

@@ -146,6 +146,11 @@ class Actor:
             port: process or getattr(self.node, f"process_{port}") for port in self.receivers
         }
         open_ports = dict(self.receivers)
+        wait = self.bell.wait
+        if len(open_ports) == 1:
+            (receiver,) = open_ports.values()
+            await receiver.take_over()
+            wait = receiver.wait
         turn_ends_ns = now_ns() + TURN_NS
         while open_ports:
             took_any = False
@@ -158,7 +163,7 @@ class Actor:
                 elif receiver.is_exhausted:
                     del open_ports[port]
             if not took_any and open_ports:
-                await self.bell.wait()
+                await wait()
             elif now_ns() >= turn_ends_ns:
                 await trio.lowlevel.checkpoint()
             else:

@@ -77,7 +77,16 @@ class Receiver(Protocol):
         """The stream has ended and everything was taken."""
 
     async def run(self) -> None:
-        """Work the link until it is exhausted; rings the bell when there may be something to take."""
+        """Work the link until it is exhausted or taken over; rings the bell when there may be something to take."""
+
+    async def take_over(self) -> None:
+        """The caller alone works the link from now on: `run` has returned, and `wait` says when to take.
+
+        For an actor with one input: a datum then wakes the actor, not first a task that wakes it.
+        """
+
+    async def wait(self) -> None:
+        """Return when there may be something to take; only after `take_over`."""
 
     def statistics(self) -> ReceiverStatistics: ...
 

@@ -59,6 +59,9 @@ class LocalLink:
     async def run(self) -> None:
         await self._exhausted.wait()
 
+    async def wait_data(self) -> None:
+        await self._bell.wait()
+
     async def wait_open(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -97,6 +100,8 @@ class LocalReceiver:
         self._link = link
         self.take = link.take
         self.run = link.run
+        self.take_over = link.wait_open
+        self.wait = link.wait_data
         self.statistics = link.receiver_statistics
         self.close = link.close
 

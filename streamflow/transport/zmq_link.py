@@ -98,6 +98,8 @@ class ZmqReceiver:
         self._bell = bell
         self._is_revocable = terms.overflow is not Overflow.BLOCK
         self._peer: Frame | None = None
+        self._is_taken_over = False
+        self._has_run = trio.Event()
         self.stranger_count = 0
 
     @property
@@ -117,10 +119,19 @@ class ZmqReceiver:
         return message
 
     async def run(self) -> None:
-        while self._session.state is not State.CLOSED:
+        while self._session.state is not State.CLOSED and not self._is_taken_over:
             await self._socket.wait_arrival()
             self._read()
             self._bell.ring()
+        self._has_run.set()
+
+    async def take_over(self) -> None:
+        self._is_taken_over = True
+        self._socket.wake()
+        await self._has_run.wait()
+
+    async def wait(self) -> None:
+        await self._socket.wait_arrival()
 
     def _read(self) -> None:
         for _ in range(READ_BURST):

@@ -176,6 +176,14 @@ def eventually(find: Callable[[], Any], limit_s: float = 20) -> Any:
     return found
 
 
+@dataclass(frozen=True)
+class Started:
+    """A run that was started beside others, to be waited for by the test that is about it."""
+
+    project: Project
+    command: Command
+
+
 class Project:
     """A user's folder with `nodes/` and `pipelines/`, and the command line run in it."""
 

@@ -260,7 +260,7 @@ def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_told(project: 
 LINE = """
 def build() -> Pipeline:
     p = Pipeline("line")
-    p.connect(p.add("source", Numbers(1500)), p.add("sink", Keep("kept.txt")))
+    p.connect(p.add("source", Numbers(1000)), p.add("sink", Keep("kept.txt")))
     return p
 """
 
@@ -290,7 +290,7 @@ def test_a_stranger_at_a_running_run_s_socket_is_refused_and_disturbs_nobody(pro
     assert reasons[5] == "a Data without a hello"
     ended = run.wait()
     assert (ended.code, ended.stderr) == (0, "")
-    assert project.kept("kept.txt").numbers == list(range(1500))
+    assert project.kept("kept.txt").numbers == list(range(1000))
     assert json.loads(report.read_text())["conserved"] is True
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.end_to_end.project import Ended, Project
+from tests.end_to_end.conftest import StartTogether
+from tests.end_to_end.project import Ended, Project, Started
 
 BROKEN = """
 class Trouble(ValueError):
@@ -84,12 +85,19 @@ def assert_only_user_frames(ended: Ended) -> None:
     assert all(file.endswith("pipelines/probe.py") for file in files), ended.stderr
 
 
-@pytest.mark.parametrize("where", ["open", "process", "generator", "flush", "close", "run", "thread"])
+PLACES = ("open", "process", "generator", "flush", "close", "run", "thread")
+
+
+@pytest.fixture(scope="module")
+def broken(start_together: StartTogether) -> dict[str, Started]:
+    return start_together(BROKEN, {place: ["--quiet", "--inline", "--set", f"where={place}"] for place in PLACES})
+
+
+@pytest.mark.parametrize("where", PLACES)
 def test_what_a_node_raises_while_it_runs_is_told_with_its_stage_and_its_own_traceback(
-    project: Project, where: str
+    broken: dict[str, Started], where: str
 ) -> None:
-    options = ["--quiet", "--offline", "--inline", "--set", f"where={where}"]
-    ended = project.run(project.pipeline(BROKEN), *options)
+    project, ended = broken[where].project, broken[where].command.wait()
     stage = "source" if where == "run" else "broken"
     method = {"generator": "process", "thread": "process"}.get(where, where)
     assert ended.code == 1
@@ -161,22 +169,27 @@ def build(what: str) -> Pipeline:
 """
 
 
-@pytest.mark.parametrize(
-    ("what", "sentence"),
-    [
-        ("dtype", "stage wrong, port pair: float64[2] sent, expected float32[2]"),
-        ("source", "stage source, port number: float64[] sent, expected int64[]"),
-        ("port", "stage wrong: 'pear' is no Out port, expected one of pair"),
-        ("tensor", "stage wrong: tensors left, right returned, expected also array"),
-        ("text", "stage wrong: a str was returned, expected an array, a mapping, an Output or None"),
-        ("input", "stage wrong: nothing.txt: not what it should be, expected something else"),
-    ],
-)
+UNFIT = {
+    "dtype": "stage wrong, port pair: float64[2] sent, expected float32[2]",
+    "source": "stage source, port number: float64[] sent, expected int64[]",
+    "port": "stage wrong: 'pear' is no Out port, expected one of pair",
+    "tensor": "stage wrong: tensors left, right returned, expected also array",
+    "text": "stage wrong: a str was returned, expected an array, a mapping, an Output or None",
+    "input": "stage wrong: nothing.txt: not what it should be, expected something else",
+}
+
+
+@pytest.fixture(scope="module")
+def unfit(start_together: StartTogether) -> dict[str, Started]:
+    return start_together(RESULTS, {what: ["--quiet", "--inline", "--set", f"what={what}"] for what in UNFIT})
+
+
+@pytest.mark.parametrize("what", UNFIT)
 def test_a_result_that_does_not_fit_is_told_in_one_sentence_without_a_traceback(
-    project: Project, what: str, sentence: str
+    unfit: dict[str, Started], what: str
 ) -> None:
-    ended = project.run(project.pipeline(RESULTS), "--quiet", "--inline", "--set", f"what={what}")
-    assert (ended.code, ended.stdout, ended.stderr) == (1, "", f"streamflow: {sentence}\n")
+    ended = unfit[what].command.wait()
+    assert (ended.code, ended.stdout, ended.stderr) == (1, "", f"streamflow: {UNFIT[what]}\n")
 
 
 ENDS = """
@@ -260,29 +273,40 @@ def build(where: str) -> Pipeline:
 """
 
 
-def test_a_stage_that_is_never_ready_is_named_and_ended(project: Project) -> None:
-    options = ["--quiet", "--set", "where=open", "--startup-timeout", 3]
-    ended = project.run(project.pipeline(STUCK), *options)
+@pytest.fixture(scope="module")
+def stuck(start_together: StartTogether) -> dict[str, Started]:
+    options = {
+        "open": ["--startup-timeout", 7],
+        "process": ["--duration", 0.5, "--drain-timeout", 4],
+        "exit": ["--offline"],
+    }
+    return start_together(
+        STUCK, {where: ["--quiet", *more, "--set", f"where={where}"] for where, more in options.items()}
+    )
+
+
+def test_a_process_that_does_not_exit_is_killed_and_named_and_its_results_are_whole(stuck: dict[str, Started]) -> None:
+    ended = stuck["exit"].command.wait()
     assert ended.code == 1
-    assert ended.sentence == "stage stuck: not ready within the start-up deadline; --startup-timeout sets it"
+    assert ended.sentence == "stage stuck: had finished, but the process did not exit, killed"
+    kept = stuck["exit"].project.kept("kept.txt")
+    assert kept.numbers == list(range(100))
+    assert kept.is_flushed
 
 
-def test_a_stage_that_is_stuck_when_it_should_drain_is_named_and_killed(project: Project) -> None:
-    options = ["--set", "where=process", "--duration", 0.5, "--drain-timeout", 3]
-    ended = project.run(project.pipeline(STUCK), *options)
+def test_a_stage_that_is_stuck_when_it_should_drain_is_named_and_killed(stuck: dict[str, Started]) -> None:
+    ended = stuck["process"].command.wait()
     assert ended.code == 1
     assert ended.sentence == "stage stuck: not drained in time, killed; --drain-timeout sets it"
-    kept = project.kept("kept.txt")
+    kept = stuck["process"].project.kept("kept.txt")
     assert kept.numbers == list(range(20))
     assert kept.is_closed
 
 
-def test_a_process_that_does_not_exit_is_killed_and_named_and_its_results_are_whole(project: Project) -> None:
-    ended = project.run(project.pipeline(STUCK), "--offline", "--set", "where=exit")
+def test_a_stage_that_is_never_ready_is_named_and_killed(stuck: dict[str, Started]) -> None:
+    ended = stuck["open"].command.wait()
     assert ended.code == 1
-    assert ended.sentence == "stage stuck: had finished, but the process did not exit, killed"
-    assert project.kept("kept.txt").numbers == list(range(100))
-    assert project.kept("kept.txt").is_flushed
+    assert ended.sentence == "stage stuck: not ready within the start-up deadline; --startup-timeout sets it"
 
 
 def test_what_a_node_has_started_ends_with_it(project: Project) -> None:

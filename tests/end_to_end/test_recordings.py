@@ -71,13 +71,21 @@ def is_same(found: list[dict[str, Any]], known: list[list[float]]) -> bool:
     return len(rows) == len(known) and np.allclose(rows, known, atol=[2, 2, 2, 2, 1e-3, 0]) if rows else not known
 
 
-def test_heart_beats_are_found_where_they_were_labelled(project: Project, recordings: Recordings) -> None:
-    record = recordings("ecg_mitbih/100.hea").with_suffix("")
-    run(project, "heartbeat", ["--inline"], record=record, out="beats.csv")
+@PLACES
+def test_heart_beats_are_found_where_they_were_labelled(
+    project: Project, recordings: Recordings, place: list[str]
+) -> None:
+    """The first 100 seconds of the record; `make claims-core` does all of it."""
+    count = 36_000
+    signal = "100.dat 212 200 11 1024"  # as in 100.hea, less the checksum of all samples
+    (project.folder / "100.hea").write_text(f"100 2 360 {count}\n{signal}\n{signal}\n")
+    (project.folder / "100.dat").write_bytes(recordings("ecg_mitbih/100.dat").read_bytes()[: 3 * count])
+    run(project, "heartbeat", place, record="100", out="beats.csv")
     with (project.folder / "beats.csv").open() as file:
         found = np.array([int(row["sample"]) for row in csv.DictReader(file)])
     labelled = parse_annotations(recordings("ecg_mitbih/100.atr").read_bytes()).beats
-    near = round(0.150 * 360)
-    sensitivity = np.mean([np.abs(found - beat).min() <= near for beat in labelled])
-    predictivity = np.mean([np.abs(labelled - beat).min() <= near for beat in found])
-    assert (sensitivity >= 0.995, predictivity >= 0.995) == (True, True)
+    labelled = labelled[labelled < count]
+    near, edge = round(0.150 * 360), 360
+    missed = [beat for beat in labelled if np.abs(found - beat).min() > near and edge < beat < count - edge]
+    wrong = [beat for beat in found if np.abs(labelled - beat).min() > near]
+    assert (missed, wrong) == ([], [])

@@ -76,7 +76,7 @@ def test_the_second_signal_kills_although_user_code_is_stuck(
     command = started(*place, blocks=True)
     command.interrupt()
     with pytest.raises(TimeoutError):
-        wait_for_end(command, 1.0)
+        wait_for_end(command, 0.5)
     command.interrupt()
     wait_for_end(command, 5.0)
     ended = command.wait()

@@ -1,3 +1,5 @@
+"""Claims: what a row says, when a claim counts, and a quick run of real ones."""
+
 from __future__ import annotations
 
 import json

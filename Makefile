@@ -7,6 +7,7 @@ TOPICS := core
 .PHONY: demo test lint lock claims $(TOPICS:%=claims-%) clean
 
 demo: $(VENV)/ready
+	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
 	$(BIN)/streamflow run pipelines/host.py --duration 15
 
 test: lint

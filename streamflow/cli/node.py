@@ -6,7 +6,7 @@ import click
 import trio
 
 from streamflow.cli.options import pipeline_argument, reference
-from streamflow.errors import BrokenLinkError, StreamflowError, UsageError
+from streamflow.errors import BrokenLinkError, NodeError, StreamflowError, UsageError
 from streamflow.runtime.launch import wait_ended
 from streamflow.runtime.loader import Loaded, load
 from streamflow.runtime.rundir import RunFolder, live_runs
@@ -40,6 +40,8 @@ def command(pipeline: str, settings: tuple[str, ...], stage: str) -> None:
         interrupts += group.exceptions
     if interrupts:
         raise click.Abort
+    if isinstance(trouble, NodeError) and trouble.traceback_text:
+        click.echo(trouble.traceback_text, err=True)
     if trouble is not None:
         raise trouble
 
@@ -57,7 +59,7 @@ async def _visit(folder: RunFolder, process: str, loaded: Loaded, options: Worke
 
         nursery.start_soon(follow_supervisor)
         try:
-            await work(folder, process, loaded, options)
+            trouble = await work(folder, process, loaded, options) or trouble
         except StreamflowError as error:
             trouble = error
         nursery.cancel_scope.cancel()
@@ -71,6 +73,12 @@ def _find_run(pipeline: str, stage: str) -> RunFolder | None:
             description = folder.description()
         except StreamflowError:
             continue
-        if description["reference"] == pipeline and stage in description["by_hand"]:
+        if _module(description["reference"]) == _module(pipeline) and stage in description["by_hand"]:
             return folder
     return None
+
+
+def _module(pipeline: str) -> str:
+    """`pipelines/speech.py` and `pipelines.speech` are one; `:function` stays."""
+    target, colon, function = pipeline.partition(":")
+    return target.removesuffix(".py").replace("/", ".").lstrip(".") + colon + function

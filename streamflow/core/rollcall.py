@@ -187,7 +187,9 @@ class RollCall:
                 late, found = self._in_order(self._unclosed), "not drained in time, killed; --drain-timeout sets it"
             case Limit.EXIT, (Phase.LEAVING | Phase.ABORTING):
                 if self.failure is None and self.phase is Phase.LEAVING:
-                    who = _stages([stage for name in self._alive for stage in self._processes[name]])
+                    who = _stages(
+                        [stage for name, own in self._processes.items() if name in self._alive for stage in own]
+                    )
                     self.failure = Failure(who, f"{who}: had finished, but the process did not exit, killed")
                 return [Kill(tuple(sorted(self._alive)))]
             case _:

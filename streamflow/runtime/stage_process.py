@@ -34,14 +34,16 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
     return load(reference, lossless=options.offline), options
 
 
-async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> None:
-    """Join the run as `process` and work its stages until the supervisor says exit. Raises RefusedLinkError."""
+async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> StreamflowError | None:
+    """Join the run as `process` and work its stages until the supervisor says exit; the first failure, told already."""
     stages = loaded.resolved.graph.processes()[process]
     hello = {"process": process, "pid": os.getpid(), "run_key": loaded.key}
     with ZmqContext() as context:
         control = ControlClient(context, folder.control_endpoint, hello)
+        worker = Worker(loaded.definition, loaded.resolved, stages, options, control, context)
         try:
-            await Worker(loaded.definition, loaded.resolved, stages, options, control, context).run()
+            await worker.run()
+            return worker.failure
         finally:
             control.close()
 

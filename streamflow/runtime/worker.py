@@ -75,6 +75,7 @@ class Worker:
         self._endpoints: Mapping[str, str] = {}
         self._pacing: Pacing | None = None
         self._refusal = ""
+        self.failure: StreamflowError | None = None
 
     async def run(self) -> None:
         """Until the supervisor says `exit`; a failing stage is told to the supervisor, not raised.
@@ -213,6 +214,7 @@ class Worker:
             self._tell_failure(stage, error)
 
     def _tell_failure(self, stage: str, error: StreamflowError) -> None:
+        self.failure = self.failure or error
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""
         self._channel.tell(
             {

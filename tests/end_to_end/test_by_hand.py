@@ -70,12 +70,19 @@ def test_a_run_that_nobody_joins_names_the_stage_it_waited_for(project: Project)
     assert ended.sentence == "stage middle: not ready within the start-up deadline; --startup-timeout sets it"
 
 
-def test_a_stage_by_hand_that_fails_is_told_by_the_run(project: Project) -> None:
+def test_a_stage_by_hand_that_fails_is_told_by_the_run_and_where_it_was_started(project: Project) -> None:
     run = project.start("run", project.pipeline(LINE), "--quiet", "--wait-for", "middle", "--set", "node=Fails")
-    project.start(*told_commands(run, 1)[0], temporary=run.temporary)
-    ended = run.wait()
-    assert ended.code == 1
-    assert ended.sentence == "stage middle: process raised ValueError: by hand"
+    node = project.start(*told_commands(run, 1)[0], temporary=run.temporary)
+    for ended in (run.wait(), node.wait()):
+        assert ended.code == 1
+        assert ended.sentences[-1] == "stage middle: process raised ValueError: by hand"
+
+
+def test_a_stage_may_name_the_pipeline_as_a_module(project: Project) -> None:
+    run = project.start("run", project.pipeline(LINE), "--offline", "--quiet", "--wait-for", "middle")
+    told_commands(run, 1)
+    node = project.start("node", "pipelines.probe", "middle", temporary=run.temporary)
+    assert [run.wait().code, node.wait().code] == [0, 0]
 
 
 def joined(project: Project) -> tuple[Command, Command]:

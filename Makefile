@@ -27,6 +27,7 @@ $(TOPICS:%=claims-%): claims-%: $(VENV)/ready
 # The lock holds every extra and the development tools, with hashes, for Python 3.11 and newer.
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("streamflow needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@echo "making $(VENV) and installing what is locked: about a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.core.overflow import Overflow
 from streamflow.errors import Fault, StreamflowError
-from streamflow.runtime.definition import Definition, stage_of
+from streamflow.runtime.definition import Definition, handler_faults, stage_of
 from streamflow.runtime.node import Node
 
 
@@ -61,15 +61,16 @@ class Pipeline:
     def add(self, name: str, node: Node, *, process: str | None = None) -> Stage:
         """Put `node` into the graph. Stages of one `process` share it; by default each has its own."""
         if not isinstance(node, Node):
-            self._faults.append(
-                Fault(f"stage {name}", f"a {type(node).__name__}", "a Node", "subclass streamflow.Node")
-            )
+            self._faults.append(_no_node(name, node))
+            self._stages.append(StageDef(name, "", process or name, {}, {}, is_known=False))
             return Stage(name)
         if any(node is other for other in self._nodes.values()):
             self._faults.append(Fault(f"stage {name}", "a node that another stage has", "a node of its own"))
         stage, fault = stage_of(name, node, process)
         if fault is not None:
             self._faults.append(fault)
+        else:
+            self._faults += handler_faults(name, node)
         self._stages.append(stage)
         self._nodes[name] = node
         return Stage(name)
@@ -113,6 +114,13 @@ class Pipeline:
     def check(self) -> None:
         """Raise PipelineError with every fault there is; return when there is none."""
         self.definition().resolved()
+
+
+def _no_node(stage: str, found: object) -> Fault:
+    if isinstance(found, type):
+        written = found.__name__
+        return Fault(f"stage {stage}", f"the class {written} itself", "a node", f"write {written}(...)")
+    return Fault(f"stage {stage}", f"a {type(found).__name__}", "a Node", "subclass streamflow.Node")
 
 
 def _text(end: object) -> str:

@@ -36,6 +36,7 @@ class Layout:
 class CsvFile(TableSource):
     """Rows of a CSV file as `dtype`[chunk, columns]; with `dt`, the seconds since the row before come last.
 
+    What is sent is [time, columns], time first: Window, Resample and Spectrogram behind it need `axis=0`.
     The first line is a header if no cell of it is a number. Empty cells and `nan` are missing values: `nan`
     says what becomes of their row (tables.NanRule). Empty lines are skipped. Rows are counted as people
     see them in an editor: lines from 1, the header included. Attributes: see tables.TableSource.

@@ -28,6 +28,8 @@ class Hdf5File(TableSource):
     fields in their order. `dt` adds the seconds since the row before, `dtype`[chunk], as the tensor `dt` or,
     with `stack`, as the last column; the first row's is 1 / rate. `nan` says what becomes of a row with a NaN
     in a field (tables.NanRule). Attributes: see tables.TableSource.
+
+    What is sent is [time, columns], time first: Window, Resample and Spectrogram behind it need `axis=0`.
     """
 
     samples = Out("any[...]")

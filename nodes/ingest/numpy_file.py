@@ -24,6 +24,8 @@ class NumpyFile(TableSource):
 
     `key` names the array of an .npz archive; it may be left out where there is one. `nan` says what becomes
     of a row with a NaN (tables.NanRule). Attributes: see tables.TableSource.
+
+    What is sent is [time, columns], time first: Window, Resample and Spectrogram behind it need `axis=0`.
     """
 
     samples = Out("any[...]")

@@ -16,6 +16,9 @@ def command(pipeline: str, settings: tuple[str, ...]) -> None:
 
     Its module is imported and built with the settings, the files they name are looked at, and every connection is
     followed: ports, types, sizes, sampling rates. Exit 0 when there is no fault, 2 when there is one.
+    An output that is connected to nothing is noted, and is no fault.
     """
-    resolved = load(reference(pipeline, settings)).resolved
-    click.echo(f"{summary_text(resolved.graph)}, no faults")
+    graph = load(reference(pipeline, settings)).resolved.graph
+    click.echo(f"{summary_text(graph)}, no faults")
+    for stage, port in graph.unused_outputs():
+        click.echo(f"note: {stage}.{port} is connected to nothing")

@@ -53,6 +53,12 @@ class Progress:
         sys.stderr.flush()
         self._width = len(line)
 
+    def draining(self, limit_s: float) -> None:
+        """Sources have been told to stop."""
+        if self._is_shown:
+            self.clear()
+            click.echo(f"draining, at most {limit_s:g} s; Ctrl-C again kills", err=True)
+
     def waiting_for(self, stages: Sequence[str]) -> None:
         """The run waits for stages that somebody starts by hand."""
         for stage in stages:

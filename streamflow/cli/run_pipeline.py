@@ -17,7 +17,7 @@ from streamflow.cli.progress import Progress
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
 from streamflow.runtime.interrupts import INTERRUPTED
 from streamflow.runtime.loader import Loaded, load
-from streamflow.runtime.report import make_report, table
+from streamflow.runtime.report import Ending, make_report, table
 from streamflow.runtime.supervisor import LinkKind, Outcome, RunOptions, Supervisor
 
 LAUNCHERS = ("local", "manual")
@@ -118,13 +118,7 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
 
 def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool) -> int:
     sentence = outcome.failure.sentence if outcome.failure else ""
-    report = make_report(
-        loaded.resolved,
-        outcome.counts,
-        duration_ns=outcome.duration_ns,
-        clean=outcome.is_clean,
-        failure=sentence,
-    )
+    report = make_report(loaded.resolved, outcome.counts, outcome.duration_ns, _ending(outcome))
     failure = outcome.failure
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
     if not quiet and not is_silent and outcome.counts:
@@ -138,6 +132,14 @@ def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool) 
     if failure is not None:
         return failure.exit_code
     return INTERRUPTED if outcome.interrupted else 0
+
+
+def _ending(outcome: Outcome) -> Ending:
+    if outcome.failure is not None:
+        return Ending("failed", outcome.is_complete, outcome.failure.sentence, outcome.failure.subject)
+    if outcome.was_killed:
+        return Ending("killed", outcome.is_complete)
+    return Ending("interrupted" if outcome.interrupted else "done", outcome.is_complete)
 
 
 def _write(path: Path, report: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ class StageDef:
     handled: frozenset[str] | None = None
     """Inputs that have a handler of their own; None when `process` takes all."""
     is_known: bool = True
-    """False when the node could not be inspected: its ports may be others, so nothing is said about them."""
+    """False when the node is none or could not be inspected: its ports may be others, and nothing is said of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,12 @@ class Graph:
         """Stages from which nothing is sent on."""
         return [stage.name for stage in self.stages if not self.edges_from(stage.name)]
 
+    def unused_outputs(self) -> list[tuple[str, str]]:
+        """(stage, port) of every output from which no edge leaves."""
+        used = {(edge.source, edge.output) for edge in self.edges}
+        ends = [(stage.name, port) for stage in self.stages for port in stage.outputs]
+        return [end for end in ends if end not in used]
+
     def lossless(self) -> Graph:
         """The same graph with every edge blocking: what `--offline` runs."""
         return replace(self, edges=tuple(replace(edge, overflow=Overflow.BLOCK) for edge in self.edges))
@@ -130,9 +136,9 @@ def resolve(graph: Graph) -> tuple[Resolved | None, list[Fault]]:
     faults = _stage_faults(graph)
     firsts = {stage.name: stage for stage in reversed(graph.stages)}
     graph = replace(graph, stages=tuple(stage for stage in graph.stages if firsts[stage.name] is stage))
-    named, port_faults = _name_ports(graph)
+    named, left_out, port_faults = _name_ports(graph)
     faults += port_faults
-    faults += _connection_faults(named)
+    faults += _connection_faults(named, left_out)
     order, cycle = _order(named)
     if cycle:
         faults.append(
@@ -154,15 +160,14 @@ def _stage_faults(graph: Graph) -> list[Fault]:
     faults = []
     if not graph.stages:
         faults.append(Fault(f"pipeline {graph.name}", "no stages", "at least one", "add one with p.add(name, node)"))
-    elif not any(stage.is_source for stage in graph.stages):
+    elif not any(stage.is_source or not stage.is_known for stage in graph.stages):
         faults.append(Fault(f"pipeline {graph.name}", "no source", "a stage with run()", "nothing would ever flow"))
     for name, count in Counter(stage.name for stage in graph.stages).items():
         if count > 1:
             faults.append(Fault(f"stage {name}", f"{count} stages of this name", "one", "name them apart"))
     for stage in graph.stages:
-        for what, name in (("stage", stage.name), ("process", stage.process)):
-            if not _NAME.fullmatch(name):
-                faults.append(Fault(f"{what} {name!r}", "a name that is none", "letters, digits, '_', '-', at most 64"))
+        if not _NAME.fullmatch(stage.name):
+            faults.append(_name_fault("stage", stage.name))
         if not stage.is_known:
             continue
         unhandled = [] if stage.handled is None else [port for port in stage.inputs if port not in stage.handled]
@@ -182,13 +187,19 @@ def _stage_faults(graph: Graph) -> list[Fault]:
                 Fault(f"stage {stage.name}", f"{stage.node} has neither run() nor an In port",
                       "a source or an input")
             )  # fmt: skip
-    return faults
+    processes = dict.fromkeys(stage.process for stage in graph.stages if stage.process != stage.name)
+    return faults + [_name_fault("process", name) for name in processes if not _NAME.fullmatch(name)]
 
 
-def _name_ports(graph: Graph) -> tuple[Graph, list[Fault]]:
-    """Every edge with both its ports named; edges that name no port there is are left out and are faults."""
+def _name_fault(what: str, name: str) -> Fault:
+    expected = "letters, digits, '_' or '-', at most 64, the first a letter or '_'"
+    return Fault(f"{what} {name!r}", "not a valid name", expected)
+
+
+def _name_ports(graph: Graph) -> tuple[Graph, list[EdgeDef], list[Fault]]:
+    """Every edge with both its ports named; those that name no port there is are left out, and are faults."""
     stages = {stage.name: stage for stage in graph.stages}
-    edges, faults = [], []
+    edges, left_out, faults = [], [], []
     for edge in graph.edges:
         found: list[str] = []
         for end, name, port in (("output", edge.source, edge.output), ("input", edge.target, edge.input)):
@@ -217,7 +228,9 @@ def _name_ports(graph: Graph) -> tuple[Graph, list[Fault]]:
             faults.append(Fault(f"edge {edge.name}", f"capacity {edge.capacity}", f"1 to {CAPACITY_LIMIT:,}"))
         if len(found) == 2:
             edges.append(replace(edge, output=found[0], input=found[1]))
-    return replace(graph, edges=tuple(edges)), faults
+        else:
+            left_out.append(edge)
+    return replace(graph, edges=tuple(edges)), left_out, faults
 
 
 def _one_of(names: Iterable[str]) -> str:
@@ -230,28 +243,32 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
-def _connection_faults(graph: Graph) -> list[Fault]:
+def _connection_faults(graph: Graph, left_out: list[EdgeDef]) -> list[Fault]:
+    """Inputs with several senders, and those with none, unless an edge that was left out was meant for them."""
     faults = []
     known = [stage for stage in graph.stages if stage.is_known]
     names = {stage.name for stage in known}
     senders: dict[tuple[str, str], list[EdgeDef]] = {}
     for edge in graph.edges:
-        if edge.target in names:
-            senders.setdefault((edge.target, edge.input), []).append(edge)
+        senders.setdefault((edge.target, edge.input), []).append(edge)
     for (stage, port), edges in senders.items():
-        if len(edges) > 1:
+        if len(edges) > 1 and stage in names:
             who = " and ".join(f"{edge.source}.{edge.output}" for edge in edges)
             faults.append(
                 Fault(f"input {stage}.{port}", f"connected {len(edges)} times, from {who}", "one sender",
                       "give the node an input for each")
             )  # fmt: skip
+    named = {end for edge in left_out for end in ((edge.target, edge.input), (edge.source, edge.output))}
     for receiver in known:
-        for port, definition in receiver.inputs.items():
-            if (receiver.name, port) not in senders:
-                faults.append(
-                    Fault(f"input {receiver.name}.{port}", "not connected", f"a sender of {definition.type}",
-                          f"p.connect(..., {receiver.name}.{port})")
-                )  # fmt: skip
+        open_ports = [p for p in receiver.inputs if (receiver.name, p) not in senders.keys() | named]
+        vague = [edge for edge in left_out if edge.target == receiver.name and edge.input not in receiver.inputs]
+        if len(open_ports) <= len(vague) or any(not edge.input for edge in vague):
+            continue  # each of them is what one of those edges was meant for
+        for port in open_ports:
+            faults.append(
+                Fault(f"input {receiver.name}.{port}", "not connected", f"a sender of {receiver.inputs[port].type}",
+                      f"p.connect(..., {receiver.name}.{port})")
+            )  # fmt: skip
     return faults
 
 

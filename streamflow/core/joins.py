@@ -20,34 +20,48 @@ class Timed(Protocol):
 T = TypeVar("T", bound=Timed)
 
 
-class ExactJoin(Generic[T]):
-    """Pure: `offer` what was taken from an input, `ready` gives the next complete set."""
+HELD_LIMIT = 256  # data per input that wait for partners; a branch whose results are rarer than that is no branch
 
-    def __init__(self, inputs: Sequence[str]) -> None:
+
+class ExactJoin(Generic[T]):
+    """Pure: `offer` what was taken from an input, `ready` gives the next complete set.
+
+    It never refuses: an input that waits for another is not held back by it, since the two may hang on one
+    source, which would then stand still for ever. Beyond `limit` the oldest is given up.
+    """
+
+    def __init__(self, inputs: Sequence[str], limit: int = HELD_LIMIT) -> None:
         self._queues: dict[str, deque[T]] = {name: deque() for name in inputs}
+        self._limit = limit
+        self._ended: set[str] = set()
         self.unmatched: Counter[str] = Counter()
 
-    def wants(self) -> list[str]:
-        """The inputs of which nothing is here yet: only these are worth taking from."""
-        return [name for name, queue in self._queues.items() if not queue]
-
     def offer(self, name: str, item: T) -> None:
-        self._queues[name].append(item)
+        """Keep what came from an input, in its order."""
+        queue = self._queues[name]
+        queue.append(item)
+        if len(queue) > self._limit:
+            self._give_up_oldest(name)
+
+    def end(self, name: str) -> None:
+        """Nothing more will come from this input."""
+        self._ended.add(name)
 
     def ready(self) -> dict[str, T] | None:
-        """A set of equal event times, or None; heads that are older than another input's head are given up."""
+        """A set of equal event times, or None; what can find no partner any more is given up."""
         while all(self._queues.values()):
             newest = max(queue[0].event_time_ns for queue in self._queues.values())
             behind = [name for name, queue in self._queues.items() if queue[0].event_time_ns < newest]
             if not behind:
                 return {name: queue.popleft() for name, queue in self._queues.items()}
             for name in behind:
-                self._queues[name].popleft()
-                self.unmatched[name] += 1
+                self._give_up_oldest(name)
+        if any(not self._queues[name] for name in self._ended):
+            for name, queue in self._queues.items():
+                self.unmatched[name] += len(queue)
+                queue.clear()
         return None
 
-    def give_up(self) -> None:
-        """The inputs have ended: what waits has no partner."""
-        for name, queue in self._queues.items():
-            self.unmatched[name] += len(queue)
-            queue.clear()
+    def _give_up_oldest(self, name: str) -> None:
+        self._queues[name].popleft()
+        self.unmatched[name] += 1

@@ -1,7 +1,7 @@
 """What the supervisor does next: events in the past tense go in, instructions in the imperative come out.
 
     STARTING --all bound, all ready--> RUNNING --(interrupt, duration)--> DRAINING --all closed--> LEAVING --> DONE
-        any failure, in any phase: ABORTING --all gone or time is up--> DONE
+        a failure that is not contained, in any phase: ABORTING --all gone or time is up--> DONE
 
 No clock, no process, no socket: the doer carries the instructions out and reports what happened. A stage
 that fails ends the run: what else is running is told to leave, files are closed, and the first failure is
@@ -102,6 +102,11 @@ class RollCall:
         self._endpoints: dict[str, str] = {}
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every stage has closed in order."""
+        return not self._unclosed
+
+    @property
     def unready(self) -> list[str]:
         """Stages that have not said they are ready, in the order of definition."""
         return self._in_order(self._unready)
@@ -142,11 +147,14 @@ class RollCall:
         self.phase = Phase.LEAVING
         return [Leave(), Arm(Limit.EXIT)]
 
-    def failed(self, failure: Failure) -> list[Instruction]:
+    def failed(self, failure: Failure, *, is_contained: bool = False) -> list[Instruction]:
+        """A stage has failed. Contained: its streams end in order, so that the run drains, and the rest is whole."""
         if self.failure is None:
             self.failure = failure
         if self.phase in (Phase.ABORTING, Phase.DONE):
             return []
+        if is_contained and self.phase is not Phase.STARTING:
+            return self._stop_sources()
         return self._abort()
 
     def exited(self, process: str, how: str) -> list[Instruction]:

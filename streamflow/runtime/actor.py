@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import trio
@@ -21,15 +20,15 @@ from streamflow.core.graph import Resolved
 from streamflow.core.joins import ExactJoin
 from streamflow.core.message import Message
 from streamflow.core.pacing import Pacing
-from streamflow.core.ports import PortType, fits
+from streamflow.core.ports import PortType
 from streamflow.core.statistics import Histogram
-from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError, WireError
+from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError
 from streamflow.runtime.clock import Timer, now_ns
+from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
 from streamflow.runtime.node import Node, Output
 from streamflow.runtime.usercode import user_traceback
 from streamflow.transport.link import Bell, Receiver, Sender
-from streamflow.wire.arrays import describe, dtype_name
 
 Handler = Callable[..., Any]
 RAISED = (Exception, SystemExit)  # what user code may raise: sys.exit() in a node is a failure like any other
@@ -120,6 +119,10 @@ class Actor:
             await self._run_inputs()
             result = await self._guarded(self.node.flush, "flush")
             await self._send_all(result, self._last, "flush")
+        self.end_outputs()
+
+    def end_outputs(self) -> None:
+        """Nothing more will be sent: every stream ends after what was sent so far."""
         for senders in self.senders.values():
             for sender in senders:
                 sender.end()
@@ -140,11 +143,37 @@ class Actor:
     async def _run_inputs(self) -> None:
         process = getattr(self.node, "process", None)
         if process is not None and len(self.receivers) > 1:
-            await self._run_joined(process)
-            return
-        handlers: dict[str, Handler] = {
-            port: process or getattr(self.node, f"process_{port}") for port in self.receivers
-        }
+            join: ExactJoin[Message] = ExactJoin(list(self.receivers))
+            self.counts.unmatched = join.unmatched
+
+            async def handle_joined(port: str, message: Message) -> None:
+                join.offer(port, self._received(port, message))
+                while (row := join.ready()) is not None:
+                    await self._handle(process, (), row, next(iter(row.values())))
+
+            await self._serve(handle_joined, join.end)
+            join.ready()
+        else:
+            handlers: dict[str, Handler] = {
+                port: process or getattr(self.node, f"process_{port}") for port in self.receivers
+            }
+
+            async def handle_each(port: str, message: Message) -> None:
+                message = self._received(port, message)
+                await self._handle(handlers[port], (message,), {}, message)
+
+            await self._serve(handle_each, lambda port: None)
+
+    async def discard_inputs(self) -> None:
+        """Take and let go what still comes, so that nobody upstream waits for ever: the stage has failed."""
+
+        async def let_go(port: str, message: Message) -> None:
+            await trio.lowlevel.checkpoint()
+
+        await self._serve(let_go, lambda port: None)
+
+    async def _serve(self, handle: Callable[[str, Message], Awaitable[None]], ended: Callable[[str], None]) -> None:
+        """Hand over what arrives, from each input in turn, until all have ended."""
         open_ports = dict(self.receivers)
         wait = self.bell.wait
         if len(open_ports) == 1:
@@ -158,10 +187,10 @@ class Actor:
                 message = receiver.take()
                 if message is not None:
                     took_any = True
-                    message = self._received(port, message)
-                    await self._handle(handlers[port], (message,), {}, message)
+                    await handle(port, message)
                 elif receiver.is_exhausted:
                     del open_ports[port]
+                    ended(port)
             if not took_any and open_ports:
                 await wait()
             elif now_ns() >= turn_ends_ns:
@@ -169,42 +198,6 @@ class Actor:
             else:
                 continue
             turn_ends_ns = now_ns() + TURN_NS
-
-    async def _run_joined(self, process: Handler) -> None:
-        join: ExactJoin[Message] = ExactJoin(list(self.receivers))
-        while True:
-            waiting = False
-            for port in join.wants():
-                receiver = self.receivers[port]
-                message = receiver.take()
-                if message is not None:
-                    join.offer(port, self._received(port, message))
-                elif receiver.is_exhausted:
-                    join.give_up()
-                    await self._discard_rest(join)
-                    self.counts.unmatched = join.unmatched
-                    return
-                else:
-                    waiting = True
-            row = join.ready()
-            if row is not None:
-                await self._handle(process, (), row, next(iter(row.values())))
-                await trio.lowlevel.checkpoint()
-            elif waiting:
-                await self.bell.wait()
-            self.counts.unmatched = join.unmatched
-
-    async def _discard_rest(self, join: ExactJoin[Message]) -> None:
-        """One input has ended: what still comes on the others has no partner, and is counted so."""
-        while not all(receiver.is_exhausted for receiver in self.receivers.values()):
-            took_any = False
-            for port, receiver in self.receivers.items():
-                while (message := receiver.take()) is not None:
-                    join.offer(port, message)
-                    join.give_up()
-                    took_any = True
-            if not took_any and not all(receiver.is_exhausted for receiver in self.receivers.values()):
-                await self.bell.wait()
 
     async def _handle(
         self, handler: Handler, args: tuple[Message, ...], named: Mapping[str, Message], first: Message
@@ -236,7 +229,7 @@ class Actor:
         """Send what `where` has returned; a generator's work is the node's own, and fails as such."""
         try:
             for port, message in messages_of(result, handled, self._output_types):
-                self._check(port, message, self._output_types[port], "sent")
+                self._require(require_sent, port, message, self._output_types[port])
                 await self._send(port, message)
                 if not self._is_source:
                     self.counts.emitted += 1
@@ -251,43 +244,30 @@ class Actor:
             return
         if full:
             blocked_since = now_ns()
-            for sender in full:
-                await sender.wait_for_room()
-                while not sender.offer(message):
-                    await sender.wait_for_room()
+            while full:
+                try:
+                    await full[0].wait_for_room()
+                except trio.Cancelled:
+                    self.counts.rejected += len(full)  # drained while it waited: these edges never got the datum
+                    raise
+                if full[0].offer(message):
+                    full.pop(0)
             self._blocked_ns += now_ns() - blocked_since
 
     def _received(self, port: str, message: Message) -> Message:
         """A message as the node expects it: of the port's type, its only tensor under the port's name for it."""
         expected = self._input_types[port]
-        self._check(port, message, expected, "received")
-        if len(expected.tensors) == 1 and len(message.tensors) == 1:
-            ((name, _),) = expected.tensors.items()
-            ((sent_name, array),) = message.tensors.items()
-            if name != sent_name:
-                return replace(message, tensors={name: array})
-        return message
+        self._require(require_received, port, message, expected)
+        return as_expected(message, expected)
 
-    def _check(self, port: str, message: Message, expected: PortType, verb: str) -> None:
+    def _require(
+        self, rule: Callable[[str, Message, PortType], None], port: str, message: Message, expected: PortType
+    ) -> None:
         """Raise PortError where a message is not of the port's type; a form that passed once passes at once."""
-        form = (port, verb, *((name, array.dtype.str, array.shape) for name, array in message.tensors.items()))
+        form = (port, *((name, array.dtype.str, array.shape) for name, array in message.tensors.items()))
         if form in self._known_forms:
             return
-        if len(expected.tensors) == 1 and len(message.tensors) == 1:
-            pairs = [(*message.tensors.values(), *expected.tensors.values())]
-        else:
-            pairs = [(message.tensors.get(name), tensor) for name, tensor in expected.tensors.items()]
-        subject = f"stage {self.stage}, port {port}"
-        for array, tensor in pairs:
-            if array is None:
-                raise PortError(subject, f"tensors {', '.join(message.tensors)} {verb}", str(expected))
-            if not fits(dtype_name(array.dtype), array.shape, tensor):
-                raise PortError(subject, f"{dtype_name(array.dtype)}{list(array.shape)} {verb}", str(tensor))
-        for array in message.tensors.values():
-            try:
-                describe(array)
-            except WireError as error:
-                raise PortError(subject, error.found, error.expected, error.hint) from None
+        rule(f"stage {self.stage}, port {port}", message, expected)
         if len(self._known_forms) < KNOWN_FORM_LIMIT:
             self._known_forms.add(form)
 

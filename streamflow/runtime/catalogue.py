@@ -75,6 +75,15 @@ def find_nodes(search_path: Sequence[str]) -> list[Found]:
     return sorted(found, key=lambda one: one.name)
 
 
+def find_classes(search_path: Sequence[str]) -> dict[str, ast.ClassDef]:
+    """Every class in the modules of nodes, by its bare name; of several the one that is found first."""
+    found: dict[str, ast.ClassDef] = {}
+    for module in _modules(NODES, search_path):
+        for definition in _classes(module.tree) if module.tree else ():
+            found.setdefault(definition.name, definition)
+    return found
+
+
 def runnable_name(name: str, file: Path) -> str:
     """How `run` takes a pipeline from here: in this folder by its file, which a shell completes, else by module."""
     here = Path.cwd()

@@ -15,6 +15,7 @@ from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.packets import PROTOCOL_VERSION, Frame
 
 Telegram = Mapping[str, Any]
+LAST_WORDS_MS = 300  # how long a process that leaves waits for its last telegrams to be sent
 TELEGRAM_SIZE_LIMIT = 16 * 1024 * 1024  # bytes; counts of a stage are some kilobytes
 
 
@@ -49,7 +50,8 @@ class ControlClient:
             await self._socket.wait_arrival()
 
     def close(self) -> None:
-        self._socket.close()
+        """The last counts are told on the way out, so they are given the time to leave."""
+        self._socket.close(linger_ms=LAST_WORDS_MS)
 
 
 class ControlServer:
@@ -63,10 +65,14 @@ class ControlServer:
 
     async def hear(self) -> tuple[str, Telegram]:
         while True:
-            frames = self._socket.receive()
-            if frames is None:
-                await self._socket.wait_arrival()
-                continue
+            heard = self.hear_nowait()
+            if heard is not None:
+                return heard
+            await self._socket.wait_arrival()
+
+    def hear_nowait(self) -> tuple[str, Telegram] | None:
+        """What has come already, or None."""
+        while (frames := self._socket.receive()) is not None:
             peer = frames[0]
             try:
                 telegram = _read(frames[1])
@@ -80,6 +86,7 @@ class ControlServer:
                 self._peers[peer] = telegram["process"]
             if peer in self._peers:
                 return self._peers[peer], telegram
+        return None
 
     def _objection(self, hello: Telegram) -> str:
         if hello.get("version") != PROTOCOL_VERSION:
@@ -120,9 +127,12 @@ class InProcessControl:
         return self._to_worker.popleft()
 
     async def hear_worker(self) -> tuple[str, Telegram]:
-        while not self._to_supervisor:
+        while (heard := self.hear_worker_nowait()) is None:
             await self._supervisor_bell.wait()
-        return self._process, self._to_supervisor.popleft()
+        return heard
+
+    def hear_worker_nowait(self) -> tuple[str, Telegram] | None:
+        return (self._process, self._to_supervisor.popleft()) if self._to_supervisor else None
 
     def tell_all(self, telegram: Telegram) -> None:
         self._to_worker.append(telegram)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from streamflow.core.graph import Graph, PortDef, Resolved, StageDef, resolve
 from streamflow.errors import Fault, InputError, PipelineError, StreamflowError
@@ -55,6 +57,39 @@ def stage_of(name: str, node: Node, process: str | None) -> tuple[StageDef, Stre
         is_known=fault is None,
     )
     return stage, fault
+
+
+def handler_faults(name: str, node: Node) -> list[Fault]:
+    """What of `run`, `process` and `process_<port>` could not be called as the runtime calls it.
+
+    One port hands its message over by position, several hand theirs to `process` by name.
+    """
+    inputs = list(node.inputs())
+    if node.is_source:
+        return _call_faults(name, node, "run", [], {})
+    if not hasattr(node, "process"):
+        handlers = [f"process_{port}" for port in inputs if hasattr(node, f"process_{port}")]
+        return [fault for handler in handlers for fault in _call_faults(name, node, handler, ["message"], {})]
+    if len(inputs) == 1:
+        return _call_faults(name, node, "process", ["message"], {})
+    return _call_faults(name, node, "process", [], dict.fromkeys(inputs)) if inputs else []
+
+
+def _call_faults(name: str, node: Node, method: str, args: list[str], named: Mapping[str, Any]) -> list[Fault]:
+    handler: Callable[..., Any] = getattr(node, method)
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # what is not written in Python may have none
+        return []
+    try:
+        signature.bind(*args, **named)
+    except TypeError:
+        bare = [part.replace(annotation=part.empty) for part in signature.parameters.values()]
+        written = str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1]
+        found = ", ".join(filter(None, ["self" if inspect.ismethod(handler) else "", written]))
+        expected = ", ".join(["self", *args, *(["*", *named] if named else [])])
+        return [Fault(f"stage {name}", f"{type(node).__name__} has {method}({found})", f"{method}({expected})")]
+    return []
 
 
 def _port_def(port: Port) -> PortDef:

@@ -66,7 +66,7 @@ def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str,
         raise ResultError("", f"'{port}' is no Out port", f"one of {', '.join(outputs) or 'none'}")
     attributes = {**handled.attributes, **output.attributes} if output.attributes else handled.attributes
     return port, Message(
-        _tensors(output.value, outputs[port]),
+        _tensors(output.value, port, outputs[port]),
         handled.stream if output.stream is None else output.stream,
         handled.seq if output.seq is None else output.seq,
         handled.event_time_ns if output.event_time_ns is None else output.event_time_ns,
@@ -74,14 +74,15 @@ def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str,
     )
 
 
-def _tensors(value: Any, port: PortType) -> dict[str, np.ndarray[Any, Any]]:
+def _tensors(value: Any, name: str, port: PortType) -> dict[str, np.ndarray[Any, Any]]:
     if isinstance(value, Mapping):
-        tensors = {str(name): np.asarray(part) for name, part in value.items()}
-        missing = [name for name in port.tensors if name not in tensors]
-        if missing:
-            raise ResultError("", f"tensors {', '.join(tensors)} returned", f"also {', '.join(missing)}")
-        return tensors
+        tensors = {str(key): np.asarray(part) for key, part in value.items()}
+        if set(port.tensors) <= set(tensors):
+            return tensors
+        found = f"a mapping of {', '.join(tensors)} returned" if tensors else "an empty mapping returned"
+        if list(port.tensors) == [DEFAULT_TENSOR]:
+            raise ResultError("", found, f"the array of port {name} alone, or a mapping with the key {name}")
+        raise ResultError("", found, f"a mapping of {', '.join(port.tensors)}, the tensors of port {name}")
     if len(port.tensors) != 1:
         raise ResultError("", "a single array returned", f"a mapping of {', '.join(port.tensors)}")
-    name = next(iter(port.tensors), DEFAULT_TENSOR)
-    return {name: np.asarray(value)}
+    return {next(iter(port.tensors), DEFAULT_TENSOR): np.asarray(value)}

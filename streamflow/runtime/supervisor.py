@@ -75,12 +75,9 @@ class Outcome:
     duration_ns: int = 0
     counts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    @property
-    def is_clean(self) -> bool:
-        """It ended by itself or was drained: everything that was sent has arrived."""
-        return self.failure is None and not self.was_killed
-
     was_killed: bool = False
+    is_complete: bool = False
+    """Every stage has closed in order, and told its last counts."""
 
 
 class Watcher(Protocol):
@@ -88,6 +85,7 @@ class Watcher(Protocol):
 
     def counted(self, counts: Mapping[str, Mapping[str, Any]], elapsed_ns: int) -> None: ...
     def waiting_for(self, stages: Sequence[str]) -> None: ...
+    def draining(self, limit_s: float) -> None: ...
 
 
 class Supervisor:
@@ -104,6 +102,7 @@ class Supervisor:
         self._outcome = Outcome()
         self._running: dict[str, StageProcess | ForeignProcess] = {}
         self._tell_all: Callable[[Telegram], None] = lambda telegram: None
+        self._hear_nowait: Callable[[], tuple[str, Telegram] | None] = lambda: None
         self._started_ns = 0
         self._heard_ns: dict[str, int] = {}
         self._nursery: trio.Nursery
@@ -118,6 +117,7 @@ class Supervisor:
             else:
                 await self._run_processes(signals)
         self._outcome.failure = self._roll_call.failure
+        self._outcome.is_complete = self._roll_call.is_complete
         self._outcome.interrupted = self._roll_call.interrupt_count > 0
         if self._started_ns:
             self._outcome.duration_ns = now_ns() - self._started_ns
@@ -147,7 +147,7 @@ class Supervisor:
             )
             with ZmqContext() as context:
                 control = ControlServer(context, folder.control_endpoint, self._loaded.key)
-                self._tell_all = control.tell_all
+                self._tell_all, self._hear_nowait = control.tell_all, control.hear_nowait
                 async with trio.open_nursery() as self._nursery:
                     self._nursery.start_soon(self._follow_signals, signals)
                     self._nursery.start_soon(self._follow_workers, control.hear)
@@ -166,7 +166,7 @@ class Supervisor:
         loaded = self._loaded
         options = WorkerOptions(self._options.offline, self._options.speed, "")
         control = InProcessControl(INLINE)
-        self._tell_all = control.tell_all
+        self._tell_all, self._hear_nowait = control.tell_all, control.hear_worker_nowait
         with ZmqContext() as context:
             stages = self._processes[INLINE]
             worker = Worker(loaded.definition, loaded.resolved, stages, options, control, context)
@@ -217,9 +217,8 @@ class Supervisor:
             case "failed":
                 if telegram["counts"]:
                     self._outcome.counts[telegram["stage"]] = telegram["counts"]
-                return self._roll_call.failed(
-                    Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
-                )
+                failure = Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
+                return self._roll_call.failed(failure, is_contained=telegram["is_contained"])
             case _:
                 return []
 
@@ -259,6 +258,7 @@ class Supervisor:
                         self._nursery.start_soon(self._follow_duration, self._options.duration_s)
                 case Drain():
                     self._tell_all({"is": "drain"})
+                    self._watcher.draining(self._options.drain_timeout_s)
                 case Leave():
                     self._tell_all({"is": "exit"})
                     self._write_off_absent()
@@ -272,6 +272,8 @@ class Supervisor:
                     }[instruction.limit]
                     self._nursery.start_soon(self._follow_limit, instruction.limit, duration_s, self._roll_call.phase)
                 case Finish():
+                    while (heard := self._hear_nowait()) is not None:
+                        self._heard(*heard)  # the last counts of those that have just left
                     self._nursery.cancel_scope.cancel()
 
     def _write_off_absent(self) -> None:

@@ -27,6 +27,7 @@ from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
 from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.session import EdgeTerms
 
+CLOSE_LIMIT_S = 3.0  # for a node's close(), which may wait for a device, and which no cancellation interrupts
 COUNTS_PERIOD_S = 0.5  # how often a running stage tells its counts; the last ones come with `closed`
 
 Telegram = Mapping[str, Any]
@@ -167,6 +168,8 @@ class Worker:
                     for actor in self._actors.values():
                         actor.drain()
                 case "exit":
+                    if self._started.is_set():
+                        self._tell_all_counts()
                     everything.cancel()
                     return
                 case "refused":
@@ -175,37 +178,44 @@ class Worker:
                     return
 
     async def _live(self, name: str) -> None:
+        """One stage from open to close. A failure while it runs ends its streams in order: who is upstream is not
+        held up, and what was sent before reaches the sinks."""
         actor = self._actors[name]
-        opened = False
+        is_open = False
         try:
-            await actor.open()
-            opened = True
-            self._channel.tell({"is": "opened", "stage": name})
-            for sender in self._senders_of(name):
-                await sender.wait_open()
-            self._channel.tell({"is": "ready", "stage": name})
-            await self._started.wait()
-            actor.start(self._pacing)
-            await actor.run()
+            try:
+                await actor.open()
+                is_open = True
+                self._channel.tell({"is": "opened", "stage": name})
+                for sender in self._senders_of(name):
+                    await sender.wait_open()
+                self._channel.tell({"is": "ready", "stage": name})
+                await self._started.wait()
+                actor.start(self._pacing)
+                await actor.run()
+            except LinkError as error:
+                self._tell_failure(name, error)
+                return
+            except StreamflowError as error:
+                self._tell_failure(name, error, is_contained=self._started.is_set())
+                if not self._started.is_set():
+                    return
+                actor.end_outputs()
+                await actor.discard_inputs()
             for sender in self._senders_of(name):
                 await sender.wait_closed()
-            opened = False
-            await actor.close()
-        except StreamflowError as error:
-            self._tell_failure(name, error)
-        else:
-            self._channel.tell({"is": "closed", "stage": name, "counts": self.counts(name)})
         finally:
-            if opened:
-                await self._close_after_failure(actor)
+            if is_open:
+                await self._close(actor)
+        self._channel.tell({"is": "closed", "stage": name, "counts": self.counts(name)})
 
-    async def _close_after_failure(self, actor: Actor) -> None:
-        """Let a node release what it holds, so that files are whole; what fails now has a cause already told."""
-        with trio.move_on_after(1, shield=True):
+    async def _close(self, actor: Actor) -> None:
+        """Let a node release what it holds, so that files are whole, also when the run is told to leave."""
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             try:
                 await actor.close()
             except StreamflowError as error:
-                self._tell_failure(actor.stage, error)
+                self._tell_failure(actor.stage, error, is_contained=True)
 
     async def _work_link(self, stage: str, link: Sender | Receiver) -> None:
         try:
@@ -213,13 +223,15 @@ class Worker:
         except StreamflowError as error:
             self._tell_failure(stage, error)
 
-    def _tell_failure(self, stage: str, error: StreamflowError) -> None:
+    def _tell_failure(self, stage: str, error: StreamflowError, *, is_contained: bool = False) -> None:
+        """Tell the supervisor; `is_contained`: the stage's streams end in order all the same."""
         self.failure = self.failure or error
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""
         self._channel.tell(
             {
                 "is": "failed",
                 "stage": stage,
+                "is_contained": is_contained,
                 "sentence": str(error),
                 "traceback": traceback_text,
                 "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,
@@ -234,9 +246,12 @@ class Worker:
         while True:
             await trio.sleep(COUNTS_PERIOD_S)
             if self._started.is_set():
-                self._channel.tell({"is": "counts", "stages": {name: self.counts(name) for name in self._actors}})
+                self._tell_all_counts()
             else:
                 self._channel.tell({"is": "alive"})
+
+    def _tell_all_counts(self) -> None:
+        self._channel.tell({"is": "counts", "stages": {name: self.counts(name) for name in self._actors}})
 
     def counts(self, stage: str) -> dict[str, Any]:
         """What the stage and its ends of edges did so far, as plain values for the wire."""
@@ -250,7 +265,7 @@ class Worker:
             "busy_ns": counts.busy_ns,
             "service": counts.service.to_wire(),
             "latency": {stream: histogram.to_wire() for stream, histogram in counts.latency.items()},
-            "unmatched": dict(counts.unmatched),
+            "unmatched": dict(+counts.unmatched),
             "receivers": {e.name: asdict(self._receivers[e.name].statistics()) for e in edges if e.target == stage},
             "senders": {
                 e.name: asdict(self._senders[e.name].statistics())

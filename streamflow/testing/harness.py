@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import trio
 
 from streamflow.core.message import Message
 from streamflow.errors import Fault
+from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
 from streamflow.runtime.node import Node, Output
 
@@ -72,6 +74,7 @@ class _Context:
 
     def keep(self, result: Any, handled: Message) -> None:
         for port, message in messages_of(result, handled, self._outputs):
+            require_sent(f"stage {self.stage}, port {port}", message, self._outputs[port])
             self.sent[port].append(message)
 
 
@@ -94,8 +97,9 @@ def drive(
 
     `inputs`: messages or arrays for the only In port, or a mapping of port names to such sequences. A joined
     node (`process` with several ports) gets the i-th of each together; `process_<port>` handlers get theirs
-    port by port. Arrays become read-only, as received ones are. A source is run until it ends or has emitted
-    `limit` data. An exception of the node comes out as it is, after `close`.
+    port by port. Arrays become read-only, as received ones are, and what goes in and comes out must be of the
+    ports' types, or a PortError says what is not. A source is run until it ends or has emitted `limit` data.
+    An exception of the node comes out as it is, after `close`.
     """
     return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit)
 
@@ -131,8 +135,7 @@ async def _run_source(node: Node, context: _Context) -> None:
 
 async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Context) -> None:
     ports = list(node.inputs())
-    by_port = inputs if isinstance(inputs, Mapping) else {ports[0]: inputs}
-    queues = {port: [_as_message(i, item) for i, item in enumerate(items)] for port, items in by_port.items()}
+    queues = _queues(node, inputs, context.stage)
     last = Message({})
     process = getattr(node, "process", None)
     if process is None:
@@ -150,6 +153,31 @@ async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Con
             last = row[0]
             context.keep(await _settled(process(**dict(zip(queues, row, strict=True)))), last)
     context.keep(await _settled(node.flush()), last)
+
+
+def _queues(node: Node, inputs: Inputs | Mapping[str, Inputs], stage: str) -> dict[str, list[Message]]:
+    """The messages for each port, in order, as the node would receive them."""
+    ports = node.inputs()
+    subject = f"drive({type(node).__name__})"
+    if not ports:
+        raise Fault(subject, "neither run() nor an In port", "a source or an input")
+    by_port = inputs if isinstance(inputs, Mapping) else {next(iter(ports)): inputs}
+    for name in by_port:
+        if name not in ports:
+            close = difflib.get_close_matches(name, ports, 1)
+            hint = f"did you mean {close[0]}?" if close else ""
+            raise Fault(subject, f"no input {name}", f"one of {', '.join(ports)}", hint)
+    if hasattr(node, "process") and len(by_port) < len(ports):
+        found = f"nothing for {', '.join(name for name in ports if name not in by_port)}"
+        raise Fault(subject, found, f"a mapping of {', '.join(ports)}, for process takes them together")
+    queues: dict[str, list[Message]] = {}
+    for name, items in by_port.items():
+        expected = ports[name].type
+        queues[name] = [_as_message(index, item) for index, item in enumerate(items)]
+        for message in queues[name]:
+            require_received(f"stage {stage}, port {name}", message, expected)
+        queues[name] = [as_expected(message, expected) for message in queues[name]]
+    return queues
 
 
 def _as_message(index: int, item: Any) -> Message:

@@ -153,9 +153,10 @@ class ZmqSocket:
             self._waiting = None
         self._is_woken = False
 
-    def close(self) -> None:
+    def close(self, *, linger_ms: int = 0) -> None:
+        """Close; what was sent last has `linger_ms` to leave, and closing the context waits so long for it."""
         self.wake()
-        self._socket.close(linger=0)
+        self._socket.close(linger=linger_ms)
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -7,8 +7,14 @@ def test_a_pipeline_without_faults_is_summed_up(streamflow):
     ended = streamflow("check", "pipelines.minimal")
     assert ended.code == 0
     assert ended.out.startswith("minimal: ")
-    assert ended.out.endswith(", no faults\n")
+    assert ended.out.splitlines()[0].endswith(", no faults")
     assert ended.err == ""
+
+
+def test_an_output_that_is_connected_to_nothing_is_noted_and_no_fault(streamflow):
+    ended = streamflow("check", "pipelines.minimal")
+    assert ended.code == 0
+    assert ended.out.splitlines()[1:] == ["note: tone.truth is connected to nothing"]
 
 
 def test_files_that_settings_name_are_looked_at(streamflow, write):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from streamflow.runtime.catalogue import Found, find_nodes, find_pipelines
+from streamflow.runtime.catalogue import Found, find_classes, find_nodes, find_pipelines
+from streamflow.runtime.description import describe_node, describe_pipeline
 
 
 @pytest.fixture
@@ -143,3 +144,92 @@ def test_every_shipped_pipeline_and_node_has_a_docstring_and_no_fault(listing):
     for one in [*listing("pipelines").values(), *listing("nodes").values()]:
         assert one["summary"], one["name"]
         assert not one["fault"], one["name"]
+
+
+# ----------------------------------------------------------------------------------------- one of them
+
+
+THING = """\
+    import no_such_library
+    from streamflow import In, Node, Out
+
+    class Root(Node):
+        samples = In("float32[time]", rate_hz=8000)
+
+        def __init__(self, path: str, *sizes: int, gain: float = 1.0, **rest):
+            \"\"\"`gain`: what is multiplied.\"\"\"
+            self.scaled = Out(f"float32[{sizes[0]}]")
+
+    class Thing(Root):
+        \"\"\"Does things.
+
+        And more.
+        \"\"\"
+
+        events = Out("int64[]")
+"""
+
+
+@pytest.mark.parametrize("name", ["Thing", "nodes.mine.Thing"])
+def test_a_node_is_told_with_docstring_signature_and_ports_and_is_not_imported(write, streamflow, name):
+    write("nodes/mine.py", THING)
+    assert streamflow("list", name).out == (
+        "nodes.mine.Thing  (nodes/mine.py)\n\n"
+        "Thing(path: str, *sizes: int, gain: float = 1.0, **rest)\n\n"
+        "Does things.\n\nAnd more.\n\n"
+        "`gain`: what is multiplied.\n\n"
+        "Ports:\n"
+        "  samples: In('float32[time]', rate_hz=8000)\n"
+        "  events: Out('int64[]')\n"
+        "  scaled: Out, its type depends on the settings\n"
+    )
+
+
+def test_a_long_signature_has_a_line_for_each_parameter(streamflow):
+    text = streamflow("list", "nodes.ingest.CsvFile").out
+    assert "\nCsvFile(\n    path: str | os.PathLike[str],\n" in text
+    assert "\n    *,\n    dt: bool = False,\n" in text
+    assert "\n  samples: Out('any[...]')\n" in text
+
+
+def test_every_shipped_node_and_pipeline_can_be_told_about(folder):
+    classes = find_classes(sys.path)
+    for one in find_pipelines(sys.path):
+        assert describe_pipeline(one).startswith(f"{one.name}  (")
+    for one in find_nodes(sys.path):
+        assert describe_node(one, classes).startswith(f"{one.name}  (")
+
+
+@pytest.mark.parametrize("name", ["mine", "pipelines.mine", "pipelines/mine.py"])
+def test_a_pipeline_is_told_with_docstring_and_parameters(write, streamflow, name):
+    write("pipelines/mine.py", '"""Mine.\n\nAll mine.\n"""\ndef build(wav: str, rate=1.5): ...')
+    assert streamflow("list", name).out == (
+        "pipelines.mine  (pipelines/mine.py)\n\nMine.\n\nAll mine.\n\n"
+        "Parameters:\n  --set wav=...  (required)\n  --set rate=1.5\n"
+    )
+
+
+def test_a_function_that_builds_a_pipeline_is_told_by_its_own_docstring(write, streamflow):
+    write("pipelines/mine.py", '"""Mine."""\ndef build_short() -> Pipeline:\n    """Short."""')
+    assert streamflow("list", "pipelines.mine:build_short").out == (
+        "pipelines.mine:build_short  (pipelines/mine.py)\n\nShort.\n\nParameters: none\n"
+    )
+
+
+def test_a_broken_file_is_told_as_such(write, streamflow):
+    write("pipelines/broken.py", "def build(:\n")
+    ended = streamflow("list", "broken")
+    assert ended.code == 0
+    assert ended.out.endswith("\n\n[a syntax error in line 1: invalid syntax]\n")
+
+
+def test_a_name_that_is_not_found_is_told_with_the_nearest(streamflow):
+    ended = streamflow("list", "CsvFlie")
+    assert ended.code == 2
+    assert ended.sentences == ["streamflow: CsvFlie: no such pipeline or node; did you mean CsvFile?"]
+
+
+def test_a_script_gets_the_one_it_names(streamflow):
+    found = json.loads(streamflow("list", "CsvFile", "--json").out)
+    assert found["pipelines"] == []
+    assert [one["name"] for one in found["nodes"]] == ["nodes.ingest.CsvFile"]

@@ -169,6 +169,23 @@ def test_the_first_failure_is_the_one_that_is_reported() -> None:
     assert roll.failure == Failure("work", "work broke")
 
 
+def test_a_contained_failure_drains_the_rest_and_ends_in_order() -> None:
+    roll = running()
+    assert roll.failed(Failure("work", "work broke"), is_contained=True) == [Drain(), Arm(Limit.DRAIN)]
+    for stage in ("source", "work", "sink"):
+        instructions = roll.closed(stage)
+    assert instructions == [Leave(), Arm(Limit.EXIT)]
+    assert roll.is_complete
+    assert roll.failure == Failure("work", "work broke")
+
+
+def test_a_contained_failure_before_the_start_ends_the_run_at_once() -> None:
+    roll = RollCall({"p": ["source"], "q": ["work", "sink"]})
+    roll.bound("p", {})
+    roll.bound("q", {})
+    assert roll.failed(Failure("work", "work broke"), is_contained=True) == LEAVE
+
+
 class RunMachine(RuleBasedStateMachine):
     """Events of a run in any order, also those that should not come."""
 

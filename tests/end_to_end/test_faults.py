@@ -129,7 +129,46 @@ def test_a_failing_stage_ends_a_run_of_processes_and_the_others_close_their_file
     assert len(sink.numbers) <= 5
     assert sink.is_closed
     assert beside.is_closed
-    assert json.loads(report.read_text())["failure"] == ended.sentence
+    told = json.loads(report.read_text())
+    assert told["failure"] == ended.sentence
+    assert told["ending"] == "failed"
+
+
+FAILS_LATE = """
+class Fails(Node):
+    data, same = In("int64[]"), Out("int64[]")
+
+    def process(self, message):
+        if message.seq == 50:
+            raise ValueError("enough")
+        return message.array
+
+
+def build() -> Pipeline:
+    p = Pipeline("late")
+    source, fails, sink = p.add("source", Numbers()), p.add("fails", Fails()), p.add("sink", Keep("kept.txt"))
+    p.connect(source, fails)
+    p.connect(fails, sink)
+    return p
+"""
+
+
+@pytest.mark.parametrize("place", [[], ["--inline"]], ids=["processes", "inline"])
+def test_what_a_stage_sent_before_it_failed_reaches_the_sink_and_the_sums_say_what_was_lost(
+    project: Project, place: list[str]
+) -> None:
+    report = project.folder / "report.json"
+    ended = project.run(project.pipeline(FAILS_LATE), *place, "--report", report)
+    assert ended.code == 1
+    assert ended.sentence == "stage fails: process raised ValueError: enough"
+    kept = project.kept("kept.txt")
+    assert kept.numbers == list(range(50))
+    assert kept.is_flushed
+    told = json.loads(report.read_text())
+    assert told["conserved"] is True
+    assert told["stages"]["fails"]["processed"] == 50
+    assert told["stages"]["fails"]["lost"] == told["edges"]["source.number->fails.data"]["delivered"] - 50 > 0
+    assert "failed, every datum accounted for" in ended.stderr
 
 
 RESULTS = """
@@ -170,10 +209,11 @@ def build(what: str) -> Pipeline:
 
 
 UNFIT = {
-    "dtype": "stage wrong, port pair: float64[2] sent, expected float32[2]",
+    "dtype": "stage wrong, port pair: float64[2] sent, expected float32[2]; add .astype(np.float32)",
     "source": "stage source, port number: float64[] sent, expected int64[]",
     "port": "stage wrong: 'pear' is no Out port, expected one of pair",
-    "tensor": "stage wrong: tensors left, right returned, expected also array",
+    "tensor": "stage wrong: a mapping of left, right returned, expected the array of port pair alone, "
+    "or a mapping with the key pair",
     "text": "stage wrong: a str was returned, expected an array, a mapping, an Output or None",
     "input": "stage wrong: nothing.txt: not what it should be, expected something else",
 }

@@ -255,6 +255,48 @@ def test_branches_of_one_source_meet_again_by_event_time_although_one_dropped_so
     assert report["conserved"] is True
 
 
+ABSORBING = """
+class EveryFortieth(Pass):
+    def process(self, message):
+        return message.array if message.seq % 40 == 39 else None
+
+
+class Both(Node):
+    often, seldom = In("int64[]"), In("int64[]")
+    number = Out("int64[]")
+
+    def process(self, *, often, seldom):
+        return seldom.array
+
+
+def build() -> Pipeline:
+    p = Pipeline("diamond")
+    source, window = p.add("source", Numbers(400)), p.add("window", EveryFortieth())
+    both, sink = p.add("both", Both()), p.add("sink", Keep("kept.txt"))
+    p.connect(source, window)
+    p.connect(source, both.often)
+    p.connect(window, both.seldom)
+    p.connect(both, sink)
+    return p
+"""
+
+
+@pytest.mark.parametrize("options", [["--offline"], ["--offline", "--inline"]], ids=["processes", "inline"])
+def test_a_branch_that_absorbs_most_data_does_not_hold_up_the_join_it_leads_to(
+    project: Project, options: list[str]
+) -> None:
+    report = project.report(project.pipeline(ABSORBING), *options)
+    assert project.kept("kept.txt").numbers == list(range(39, 400, 40))
+    assert report["stages"]["both"]["unmatched"] == {"often": 390}
+    assert report["conserved"] is True
+
+
+def test_the_table_shows_what_found_no_partner(project: Project) -> None:
+    ended = project.run(project.pipeline(ABSORBING), "--offline", "--inline")
+    assert "unmatched" in ended.stderr
+    assert "390" in ended.stderr
+
+
 RECORDED = """
 class Recorded(Node):
     number = Out("int64[]")

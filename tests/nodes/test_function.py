@@ -12,7 +12,10 @@ from streamflow.testing import drive
 
 def test_a_function_is_called_with_every_array():
     node = Function(lambda x: x * 2, input="float32[n]", output="float32[n]")
-    assert [array.tolist() for array in drive(node, [np.ones(2), np.zeros(1)]).arrays] == [[2, 2], [0]]
+    assert [array.tolist() for array in drive(node, [np.ones(2, np.float32), np.zeros(1, np.float32)]).arrays] == [
+        [2, 2],
+        [0],
+    ]
 
 
 def test_the_state_is_given_back_with_the_next_array_and_each_stream_has_its_own():

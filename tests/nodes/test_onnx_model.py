@@ -125,10 +125,18 @@ def test_an_output_whose_first_dimension_turns_out_to_be_no_batch_is_an_error_th
 
 
 def test_a_step_that_fails_changes_no_state():
-    node = OnnxModel(MODELS / "running_sum.onnx", state={"h": "hn"})
-    with pytest.raises(Exception, match="Got invalid dimensions"):
-        drive(node, [np.ones(3, np.float32), np.ones(4, np.float32)])
-    assert node.state("test")["h"][0].tolist() == [[1, 1, 1]]
+    class Stumbling(OnnxModel):
+        """Follows every message by one that the model cannot take."""
+
+        def process(self, message):
+            result = super().process(message)
+            with pytest.raises(Exception, match="Got invalid dimensions"):
+                super().process(Message({"x": np.ones(4, np.float32)}, message.stream))
+            return result
+
+    node = Stumbling(MODELS / "running_sum.onnx", state={"h": "hn"})
+    drive(node, [np.ones(3, np.float32)] * 2)
+    assert node.state("test")["h"][0].tolist() == [[2, 2, 2]]
 
 
 @pytest.mark.parametrize(

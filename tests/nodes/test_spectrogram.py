@@ -58,6 +58,20 @@ def test_channels_and_dtype_are_kept():
     assert frame.dtype == np.float32
 
 
+def test_along_axis_0_it_is_the_spectrum_of_the_transposed_signal():
+    table = np.random.default_rng(2).normal(size=(100, 3)).astype(np.float32)
+    upright = drive(Spectrogram(16, 5, axis=0), [table[:30], table[30:]])
+    across = drive(Spectrogram(16, 5), [table.T])
+    assert upright.arrays[0].shape == (9, 3)
+    assert len(upright.arrays) == len(across.arrays)
+    for column_wise, row_wise in zip(upright.arrays, across.arrays, strict=True):
+        np.testing.assert_array_equal(column_wise, row_wise.T)
+    assert [str(port.type) for port in Spectrogram(16, axis=0).ports().values()] == [
+        "float32|float64[time, ...]",
+        "float32|float64[9, ...]",
+    ]
+
+
 def test_windows_are_periodic():
     np.testing.assert_allclose(window_weights("hann", 16), np.hanning(17)[:-1], atol=1e-15)
     np.testing.assert_allclose(window_weights("hamming", 16), np.hamming(17)[:-1], atol=1e-15)

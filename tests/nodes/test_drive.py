@@ -1,0 +1,126 @@
+"""`drive` is as strict as the runtime about what goes into a node and what comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamflow import In, Message, Node, Out
+from streamflow.errors import Fault, PortError, ResultError, WireError
+from streamflow.testing import drive
+
+
+class Returns(Node):
+    """Returns what it is told, whatever comes."""
+
+    x = In("float32[2]")
+    y = Out("float32[]")
+
+    def __init__(self, result=None):
+        self.result = result
+
+    def process(self, message):
+        return self.result
+
+
+class Named(Node):
+    x = In(left="float32[n]", right="float32[n]")
+    boxes = Out(box="float32[n, 4]", score="float32[n]")
+
+    def process(self, message):
+        return {"box": np.zeros((1, 4), np.float32)}
+
+
+class Pair(Node):
+    left = In("float32[n]")
+    right = In("float32[n]")
+
+    def process(self, *, left, right): ...
+
+
+GOOD = [np.zeros(2, np.float32)]
+
+
+def sentence(error, node, inputs):
+    with pytest.raises(error) as caught:
+        drive(node, inputs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("array", "found"), [(np.zeros(2), "float64[2]"), (np.zeros(3, np.float32), "float32[3]")])
+def test_what_goes_in_must_be_of_the_ports_type(array, found):
+    assert sentence(PortError, Returns(), [array]) == f"stage node, port x: {found} received, expected float32[2]"
+    assert issubclass(PortError, WireError)
+
+
+def test_a_tensor_that_is_missing_or_cannot_be_sent_is_told():
+    one = [{"left": np.zeros(1, np.float32), "rigth": np.zeros(1, np.float32)}]
+    assert sentence(PortError, Named(), one) == (
+        "stage node, port x: tensors left, rigth received, expected left: float32[n], right: float32[n]"
+    )
+    anything = type("Any", (Node,), {"x": In(), "process": lambda self, message: None})()
+    assert "dtype object, expected a dtype with a plain buffer" in sentence(PortError, anything, [np.array([None])])
+
+
+def test_a_single_tensor_comes_under_the_ports_name_for_it():
+    class Keeps(Node):
+        x = In(samples="float32[n]")
+
+        def process(self, message):
+            self.names = list(message.tensors)
+
+    node = Keeps()
+    drive(node, [Message({"other": np.zeros(2, np.float32)})])
+    assert node.names == ["samples"]
+
+
+@pytest.mark.parametrize(
+    ("result", "found", "hint"),
+    [
+        (0.5, "float64[]", "; write np.float32(...)"),
+        (np.float64(0.5), "float64[]", "; write np.float32(...)"),
+        (np.zeros(1, np.float32), "float32[1]", ""),
+        (np.array("text"), "str[]", ""),
+    ],
+)
+def test_what_comes_out_must_be_of_the_ports_type_and_a_number_of_another_type_has_a_hint(result, found, hint):
+    assert sentence(PortError, Returns(result), GOOD) == f"stage node, port y: {found} sent, expected float32[]{hint}"
+
+
+def test_an_array_of_another_number_type_has_a_hint_of_its_own_unless_a_cast_would_cut_numbers_off():
+    class Doubles(Returns):
+        y = Out("float32[n]")
+
+    class Counts(Returns):
+        y = Out("int64[]")
+
+    assert sentence(PortError, Counts(0.5), GOOD) == "stage node, port y: float64[] sent, expected int64[]"
+    assert sentence(PortError, Doubles(np.zeros(3)), GOOD) == (
+        "stage node, port y: float64[3] sent, expected float32[n]; add .astype(np.float32)"
+    )
+
+
+def test_a_mapping_that_names_neither_the_port_nor_its_tensors_says_what_may_be_returned():
+    assert sentence(ResultError, Returns({"z": 1.0}), GOOD) == (
+        "a mapping of z returned, expected the array of port y alone, or a mapping with the key y"
+    )
+    two = [{"left": np.zeros(1, np.float32), "right": np.zeros(1, np.float32)}]
+    assert sentence(ResultError, Named(), two) == (
+        "a mapping of box returned, expected a mapping of box, score, the tensors of port boxes"
+    )
+
+
+def test_an_input_there_is_none_of_is_told_with_the_nearest():
+    assert sentence(Fault, Pair(), {"left": [], "rigth": []}) == (
+        "drive(Pair): no input rigth, expected one of left, right; did you mean right?"
+    )
+
+
+def test_inputs_that_are_taken_together_must_all_be_given():
+    expected = "drive(Pair): nothing for right, expected a mapping of left, right, for process takes them together"
+    assert sentence(Fault, Pair(), {"left": GOOD}) == expected
+    assert sentence(Fault, Pair(), GOOD) == expected
+
+
+def test_a_node_that_neither_runs_nor_takes_anything_is_told():
+    assert sentence(Fault, Node(), GOOD) == "drive(Node): neither run() nor an In port, expected a source or an input"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -193,7 +194,7 @@ def in_chunks(blocks: Iterable[Rows], size: int) -> Iterator[Rows]:
         raise fault
 
 
-class TableSource(Node):
+class TableSource(Node, ABC):
     """The part of a source of rows that does not depend on the file's format; a subclass says `rows()`.
 
     Attributes of what is emitted: `sample` (index in the recording) of the first row, `time_s` (as recorded)
@@ -215,13 +216,13 @@ class TableSource(Node):
             rules = ", ".join(get_args(NanRule))
             raise InputError(f"{type(self).__name__} nan", f"is '{self.nan}'", f"one of {rules}")
 
+    @abstractmethod
     def rows(self) -> Iterator[Rows]:
         """The recording from its beginning, in blocks of any length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value(self, fields: Mapping[str, Array]) -> Any:
         """What is emitted for the fields of one chunk, each [chunk, ...]."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         blocks = without_nan(in_order(self.rows(), str(self.path)), self.nan)

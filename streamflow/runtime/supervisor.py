@@ -258,7 +258,8 @@ class Supervisor:
                         self._nursery.start_soon(self._follow_duration, self._options.duration_s)
                 case Drain():
                     self._tell_all({"is": "drain"})
-                    self._watcher.draining(self._options.drain_timeout_s)
+                    if self._roll_call.interrupt_count:
+                        self._watcher.draining(self._options.drain_timeout_s)
                 case Leave():
                     self._tell_all({"is": "exit"})
                     self._write_off_absent()

@@ -112,11 +112,3 @@ class NodeError(StreamflowError):
         super().__init__(f"stage {stage}", message)
         self.stage = stage
         self.traceback_text = traceback_text
-
-
-class StageLostError(StreamflowError):
-    """A stage's process ended although nobody asked it to."""
-
-
-class StartupError(StreamflowError):
-    """A stage did not become ready in time, or could not start."""

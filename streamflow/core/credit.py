@@ -96,7 +96,8 @@ class Outbox(Generic[T]):
                 return True
             self._make_room(1)
         self._held.append(item)
-        self.depth_peak = max(self.depth_peak, self.depth)
+        # Only what has no credit waits here: what is out may long be served, its credit still to come.
+        self.depth_peak = max(self.depth_peak, len(self._held) - self._credit_count)
         return True
 
     def _make_room(self, count: int) -> None:

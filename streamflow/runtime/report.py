@@ -44,14 +44,15 @@ def make_report(resolved: Resolved, counts: StageCounts, duration_ns: int, endin
         "ending": ending.how,
         "paths": _paths(resolved, counts),
         "edges": {
-            name: {
+            edge.name: {
                 "sent": own.offered,
                 "delivered": own.delivered,
                 "dropped": own.dropped,
                 "in_flight": max(own.in_flight, 0),  # less than 0 only where the sender's last counts are missing
-                "depth_peak": _peak(name, counts),
+                "depth_peak": _peak(edge, counts),
+                "strangers": _strangers(edge, counts),
             }
-            for name, own in ends.items()
+            for edge, own in zip(resolved.graph.edges, ends.values(), strict=True)
         },
         "stages": stages,
         "conserved": broken or True,
@@ -76,10 +77,23 @@ def _ends(edge: EdgeDef, counts: StageCounts) -> EdgeCounts:
     )
 
 
-def _peak(edge: str, counts: StageCounts) -> int:
-    ends = [mine[end][edge]["depth_peak"] for mine in counts.values() for end in ("senders", "receivers")
-            if edge in mine[end]]  # fmt: skip
-    return max(ends, default=0)
+def _ends_of(edge: EdgeDef, counts: StageCounts) -> list[Mapping[str, Any]]:
+    """What the sender and the receiver of an edge told, as far as they did."""
+    sender = counts.get(edge.source, {}).get("senders", {}).get(edge.name)
+    receiver = counts.get(edge.target, {}).get("receivers", {}).get(edge.name)
+    return [end for end in (sender, receiver) if end]
+
+
+def _peak(edge: EdgeDef, counts: StageCounts) -> int:
+    """The most that waited, both sides together: their peaks need not have come at once, so no more than fits."""
+    peaks: int = sum(end["depth_peak"] for end in _ends_of(edge, counts))
+    return min(peaks, edge.capacity)
+
+
+def _strangers(edge: EdgeDef, counts: StageCounts) -> int:
+    """Peers that knocked at the edge's socket and were refused."""
+    count: int = sum(end.get("stranger_count", 0) for end in _ends_of(edge, counts))
+    return count
 
 
 def _stages(resolved: Resolved, counts: StageCounts, duration_ns: int) -> dict[str, Any]:

@@ -31,13 +31,14 @@ class SenderStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverStatistics:
-    """received = delivered + held + sum(dropped)."""
+    """received = delivered + held + sum(dropped); strangers are peers that were refused."""
 
     received_count: int
     delivered_count: int
     held_count: int
     dropped: Mapping[str, int]
     depth_peak: int
+    stranger_count: int
 
 
 class Sender(Protocol):

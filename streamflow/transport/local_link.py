@@ -76,7 +76,7 @@ class LocalLink:
 
     def receiver_statistics(self) -> ReceiverStatistics:
         box = self._mailbox
-        return ReceiverStatistics(box.taken_count + len(box), box.taken_count, len(box), {}, box.depth_peak)
+        return ReceiverStatistics(box.taken_count + len(box), box.taken_count, len(box), {}, box.depth_peak, 0)
 
 
 class LocalSender:

@@ -176,7 +176,9 @@ class ZmqReceiver:
 
     def statistics(self) -> ReceiverStatistics:
         box = self._session.inbox
-        return ReceiverStatistics(box.received_count, box.taken_count, len(box), dict(box.dropped), box.depth_peak)
+        return ReceiverStatistics(
+            box.received_count, box.taken_count, len(box), dict(box.dropped), box.depth_peak, self.stranger_count
+        )
 
     def close(self) -> None:
         self._socket.close()

@@ -291,7 +291,9 @@ def test_a_stranger_at_a_running_run_s_socket_is_refused_and_disturbs_nobody(pro
     ended = run.wait()
     assert (ended.code, ended.stderr) == (0, "")
     assert project.kept("kept.txt").numbers == list(range(1000))
-    assert json.loads(report.read_text())["conserved"] is True
+    told = json.loads(report.read_text())
+    assert told["conserved"] is True
+    assert sum(edge["strangers"] for edge in told["edges"].values()) == len(answers)
 
 
 def answer_to(

@@ -12,7 +12,6 @@ import platform
 import shutil
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -141,8 +140,3 @@ def _verdict(rows: Sequence[Row]) -> str:
     held = sum(row.holds is True for row in rows)
     short = sum(row.holds is False for row in rows)
     return f"{held} hold, {short} fall short, {len(rows) - held - short} count as neither"
-
-
-def duration_text(started: float) -> str:
-    """Seconds since `started` (time.monotonic), for a cell."""
-    return f"{time.monotonic() - started:.1f} s"

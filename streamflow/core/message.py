@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import IntFlag
+from typing import Any, NamedTuple
 
 Attribute = int | float | str | bool
+
+
+class Origin(NamedTuple):
+    """A datum as its source made it: what a deadline runs from, and what the accounts are kept by."""
+
+    stream: str
+    seq: int
+    event_time_ns: int
+
+
+class Flag(IntFlag):
+    """What happened to a datum on its way."""
+
+    MISSED = 1
+    """It was too late for its deadline, and delivered all the same."""
+    HELD = 2
+    """An older result, repeated."""
+    DEGRADED = 4
+    """Made by a cheaper variant, or by the handler of a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +38,10 @@ class Message:
     (newest) sample, in CLOCK_MONOTONIC ns; under `--offline` it is the recording's own time, from 0.
     `attributes` are small facts that travel along (`sample`, `frame`, `time_s`, ...) and are inherited by
     every result. Tensors that were received are read-only.
+
+    `deadline_ns` is when the result is due at the sink: the tightest over the deadlines it is under; 0 is none.
+    `sent_ns` is when the stage before offered it. `origins` names the data of sources that it was made from,
+    where that is not what `stream`, `seq` and `event_time_ns` say: a joined datum has one of each source.
     """
 
     tensors: Mapping[str, Any]
@@ -25,6 +49,10 @@ class Message:
     seq: int = 0
     event_time_ns: int = 0
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    deadline_ns: int = 0
+    flags: int = 0
+    sent_ns: int = 0
+    origins: tuple[Origin, ...] = ()
 
     @property
     def array(self) -> Any:
@@ -39,3 +67,11 @@ class Message:
     def age_ns(self, now_ns: int) -> int:
         """How long ago the sensor took the newest sample."""
         return now_ns - self.event_time_ns
+
+    def all_origins(self) -> tuple[Origin, ...]:
+        """The data of sources that this was made from, at least one."""
+        return self.origins or (Origin(self.stream, self.seq, self.event_time_ns),)
+
+    def time_left_ns(self, now_ns: int) -> int | None:
+        """How long until the result is due; None without a deadline."""
+        return self.deadline_ns - now_ns if self.deadline_ns else None

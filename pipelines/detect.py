@@ -4,7 +4,7 @@ from nodes.infer import OnnxModel
 from nodes.ingest import VideoFile
 from nodes.postprocess import Detections, JsonLines
 from nodes.preprocess import Normalise, Resize
-from streamflow import Overflow, Pipeline
+from streamflow import OnMiss, Overflow, Pipeline, ms
 
 
 def build(
@@ -24,4 +24,5 @@ def build(
     p.connect(normalise, detector)
     p.connect(detector, boxes)
     p.connect(boxes, log)
+    p.deadline("detect", camera, log, within=150 * ms, on_miss=OnMiss.SHED)
     return p

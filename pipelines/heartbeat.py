@@ -2,7 +2,7 @@
 
 from nodes.ingest import WfdbFile
 from nodes.postprocess import BeatDetector, CsvWriter
-from streamflow import Pipeline
+from streamflow import Pipeline, ms
 
 
 def build(record: str, out: str = "-", lead: int = 0) -> Pipeline:
@@ -13,4 +13,5 @@ def build(record: str, out: str = "-", lead: int = 0) -> Pipeline:
     log = p.add("log", CsvWriter(out))
     p.connect(electrodes, beats)
     p.connect(beats, log)
+    p.deadline("heartbeat", electrodes, log, within=100 * ms)
     return p

@@ -4,7 +4,7 @@ from nodes.infer import EchoForecaster
 from nodes.ingest import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature
 from nodes.postprocess import JsonLines, ThresholdAlert
 from nodes.preprocess import Summarise, Window
-from streamflow import Overflow, Pipeline
+from streamflow import Overflow, Pipeline, ms, s
 
 # The smallest change worth notice, in the unit of each feature.
 JITTER_US = (10.0, 100.0)  # of a window's mean, of its maximum
@@ -54,6 +54,9 @@ def build(score: float = 6.0, out: str = "-") -> Pipeline:
         p.connect(features, forecast[name], overflow=Overflow.DROP_OLDEST)
     p.connect(forecast, alerts)
     p.connect(alerts, log)
+    p.deadline("jitter", jitter, log, within=100 * ms, firm=(95, 100))
+    p.deadline("cpu", cpu, log, within=100 * ms, firm=(95, 100))
+    p.rate_deadline("memory_speaks", forecast.memory, within=1 * s)
     return p
 
 

@@ -3,7 +3,7 @@
 from nodes.infer import OnnxModel
 from nodes.ingest import WavFile
 from nodes.postprocess import JsonLines, NumpyWriter, SpeechSegments
-from streamflow import Overflow, Pipeline
+from streamflow import OnMiss, Overflow, Pipeline, ms
 
 RATE_HZ = 16_000
 CHUNK = 512  # samples; the model takes 32 ms of new sound and carries 4 ms of the sound before
@@ -37,6 +37,7 @@ def build(
     p.connect(mic, vad, overflow=Overflow.DROP_OLDEST, capacity=8)
     p.connect(vad, segments)
     p.connect(segments, log)
+    p.deadline("speech", mic, log, within=50 * ms, on_miss=OnMiss.SHED, firm=(9, 10))
     if out_probs is not None:
         probabilities = p.add("probabilities", NumpyWriter(out_probs, concatenate=True))
         p.connect(vad, probabilities)

@@ -85,6 +85,10 @@ class PortError(WireError):
     """A datum is not of its port's type; the subject names the stage and the port."""
 
 
+class RecorderError(StreamflowError, ValueError):
+    """A flight recorder that cannot be made, written or read."""
+
+
 class ResultError(StreamflowError, ValueError):
     """User code returned something that is none of the forms of a result."""
 

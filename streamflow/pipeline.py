@@ -1,25 +1,37 @@
-"""What a pipeline module uses: add stages, connect their ports.
+"""What a pipeline module uses: add stages, connect their ports, say what must be on time and who is restarted.
 
     def build(wav: str) -> Pipeline:
         p = Pipeline("loudness")
         mic = p.add("mic", WavFile(wav, chunk=512))
         rms = p.add("rms", Rms())
         p.connect(mic, rms, overflow=Overflow.DROP_OLDEST, capacity=8)
+        p.deadline("loudness", mic, rms, within=20 * ms, on_miss=OnMiss.SHED, firm=(9, 10))
         return p
 
-`add` and `connect` never raise for what is wrong: faults are collected, and `check` (which every command
+These never raise for what is wrong: faults are collected, and `check` (which every command
 calls before anything starts) tells all of them at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeVar
 
+from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order, PathDef, RateDef
+from streamflow.core.firm import Firm
 from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.core.overflow import Overflow
+from streamflow.core.supervision import GroupDef, Restart, RestartStrategy
+from streamflow.core.timebase import ms, s
 from streamflow.errors import Fault, StreamflowError
 from streamflow.runtime.definition import Definition, handler_faults, stage_of
 from streamflow.runtime.node import Node
+
+MissHandler = Callable[[str, Any], Any]
+"""(stage, message) to what the stage sends instead, as `process` returns it."""
+E = TypeVar("E", bound=Enum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +68,37 @@ class Pipeline:
         self._stages: list[StageDef] = []
         self._edges: list[EdgeDef] = []
         self._nodes: dict[str, Node] = {}
+        self._deadlines: list[PathDef] = []
+        self._rates: list[RateDef] = []
+        self._groups: list[GroupDef] = []
+        self._handlers: dict[str, MissHandler] = {}
         self._faults: list[StreamflowError] = []
 
-    def add(self, name: str, node: Node, *, process: str | None = None) -> Stage:
-        """Put `node` into the graph. Stages of one `process` share it; by default each has its own."""
+    def add(
+        self,
+        name: str,
+        node: Node,
+        *,
+        process: str | None = None,
+        restart: Restart = Restart.TRANSIENT,
+        hang_timeout: int | None = None,
+    ) -> Stage:
+        """Put `node` into the graph. Stages of one `process` share it; by default each has its own.
+
+        `restart` says whether it is started again when it fails. With work due and no progress for `hang_timeout`
+        (ns; by default ten times the tightest deadline through the stage, at least 1 s; 5 s without one) its
+        process is killed, which is a failure like any other.
+        """
+        restart = self._one_of(f"stage {name}", "restart", restart, Restart.TRANSIENT)
+        if hang_timeout is not None:
+            hang_timeout = self._duration(f"stage {name}", "hang_timeout", hang_timeout)
         if not isinstance(node, Node):
             self._faults.append(_no_node(name, node))
             self._stages.append(StageDef(name, "", process or name, {}, {}, is_known=False))
             return Stage(name)
         if any(node is other for other in self._nodes.values()):
             self._faults.append(Fault(f"stage {name}", "a node that another stage has", "a node of its own"))
-        stage, fault = stage_of(name, node, process)
+        stage, fault = stage_of(name, node, process, restart, hang_timeout)
         if fault is not None:
             self._faults.append(fault)
         else:
@@ -82,17 +114,21 @@ class Pipeline:
         *,
         overflow: Overflow = Overflow.BLOCK,
         capacity: int = 8,
+        order: Order = Order.FIFO,
+        max_age: int | None = None,
     ) -> None:
         """Join an output to an input.
 
         `capacity` counts the data that wait, on both sides together, and `overflow` says what happens to one
         for which there is no room. By default the sender waits: choose a dropping policy where fresh matters
-        more than complete. Several edges may leave one output, each with its own policy.
+        more than complete. Several edges may leave one output, each with its own policy. `order` says which is
+        served next. Data older than `max_age` (ns, from event time) are dropped when their turn comes.
         """
-        if not isinstance(overflow, Overflow):
-            names = ", ".join(f"Overflow.{policy.name}" for policy in Overflow)
-            self._faults.append(Fault(f"edge {_text(source)}->{_text(target)}", f"overflow {overflow!r}", names))
-            overflow = Overflow.BLOCK
+        subject = f"edge {_text(source)}->{_text(target)}"
+        overflow = self._one_of(subject, "overflow", overflow, Overflow.BLOCK)
+        order = self._one_of(subject, "order", order, Order.FIFO)
+        if max_age is not None:
+            max_age = self._duration(subject, "max_age", max_age)
         ends = []
         for what, end in (("source", source), ("target", target)):
             if isinstance(end, PortRef):
@@ -103,13 +139,131 @@ class Pipeline:
                 self._faults.append(Fault("connect", f"a {type(end).__name__} as the {what}", "a stage or its port"))
         if len(ends) == 2:
             (a, output), (b, port) = ends
-            self._edges.append(EdgeDef(a, output, b, port, overflow, capacity))
+            self._edges.append(EdgeDef(a, output, b, port, overflow, capacity, order, max_age))
+
+    def deadline(
+        self,
+        name: str,
+        source: Stage,
+        sink: Stage,
+        *,
+        within: int,
+        on_miss: OnMiss = OnMiss.DELIVER,
+        firm: tuple[int, int] | None = None,
+        escalation: Sequence[Escalation] = (),
+        criticality: Criticality = Criticality.NORMAL,
+        max_age: int | None = None,
+        call: MissHandler | None = None,
+    ) -> None:
+        """What `source` takes must be done at `sink`, device work included, `within` ns after its event time.
+
+        A stage starts no work that cannot finish in time: it does what `on_miss` says instead. `firm=(m, k)`
+        promises that at least m of any k consecutive data are on time; while that is broken, the steps of
+        `escalation` are taken one after another, and taken back when it has held for 2k data. Data of a higher
+        `criticality` are never given up for those of a lower. HOLD repeats results up to `max_age`; CALL calls
+        `call(stage, message)`. Several deadlines may cross a stage: the tightest that can still be met counts.
+        """
+        subject = f"deadline {name}"
+        on_miss = self._one_of(subject, "on_miss", on_miss, OnMiss.DELIVER)
+        criticality = self._one_of(subject, "criticality", criticality, Criticality.NORMAL)
+        steps = tuple(self._one_of(subject, "escalation", step, Escalation.DEGRADE) for step in escalation)
+        contract = None
+        if firm is not None:
+            try:
+                m, k = firm
+                contract = Firm(int(m), int(k))
+            except (TypeError, ValueError):
+                self._faults.append(Fault(subject, f"firm {firm!r}", "(m, k)", "firm=(9, 10): 9 of any 10 on time"))
+        if (call is None) == (on_miss is OnMiss.CALL):
+            found = "on_miss CALL without call" if call is None else f"call with on_miss {on_miss.name}"
+            self._faults.append(Fault(subject, found, "both or none", "on_miss=OnMiss.CALL, call=handler"))
+        ends = [self._stage_name(subject, what, end) for what, end in (("source", source), ("sink", sink))]
+        within = self._duration(subject, "within", within)
+        if max_age is not None:
+            max_age = self._duration(subject, "max_age", max_age)
+        if all(ends):
+            self._deadlines.append(
+                PathDef(name, ends[0], ends[1], within, on_miss, contract, steps, criticality, max_age)
+            )
+            if call is not None:
+                self._handlers[name] = call
+
+    def rate_deadline(self, name: str, input: Stage | PortRef, *, within: int) -> None:
+        """A gap of more than `within` ns between the data sent to `input` is a fault: its sender went silent."""
+        within = self._duration(f"deadline {name}", "within", within)
+        if isinstance(input, PortRef):
+            self._rates.append(RateDef(name, input.stage, input.port, within))
+        elif stage := self._stage_name(f"deadline {name}", "input", input):
+            ports = [port for each in self._stages if each.name == stage for port in each.inputs]
+            self._rates.append(RateDef(name, stage, ports[0] if len(ports) == 1 else "", within))
+
+    def supervise(
+        self,
+        *stages: Stage,
+        name: str = "",
+        strategy: RestartStrategy = RestartStrategy.ONE_FOR_ONE,
+        restart_intensity: int = 5,
+        restart_period: int = 10 * s,
+        backoff: int = 50 * ms,
+        backoff_max: int = 2 * s,
+    ) -> None:
+        """Stages that are restarted together as `strategy` says; without stages, all that are in no other group.
+
+        More than `restart_intensity` restarts within any `restart_period` (ns) end the run. The first restart is
+        at once, the next wait from `backoff` up to `backoff_max`, doubling, with jitter.
+        """
+        names = tuple(stage._name for stage in stages if isinstance(stage, Stage))
+        name = name or ("+".join(names) if names else self.name)
+        subject = f"group {name}"
+        strategy = self._one_of(subject, "strategy", strategy, RestartStrategy.ONE_FOR_ONE)
+        for stage in stages:
+            self._stage_name(subject, "stage", stage)
+        for what, count in (("restart_intensity", restart_intensity), ("restart_period", restart_period)):
+            if not isinstance(count, int):
+                self._faults.append(Fault(subject, f"{what} {count!r}", "a whole number"))
+                return
+        group = GroupDef(name, names, strategy, restart_intensity, restart_period, backoff, backoff_max)
+        if names or not stages:
+            self._groups.append(group)
+
+    def _stage_name(self, subject: str, what: str, end: object) -> str:
+        if isinstance(end, Stage):
+            return end._name
+        if isinstance(end, PortRef):
+            found = f"the port {end.stage}.{end.port} as the {what}"
+        else:
+            found = f"a {type(end).__name__} as the {what}"
+        self._faults.append(Fault(subject, found, "a stage", "what p.add returned"))
+        return ""
+
+    def _one_of(self, subject: str, what: str, found: object, default: E) -> E:
+        kind = type(default)
+        if isinstance(found, kind):
+            return found
+        names = ", ".join(f"{kind.__name__}.{choice.name}" for choice in kind)
+        self._faults.append(Fault(subject, f"{what} {found!r}", names))
+        return default
+
+    def _duration(self, subject: str, what: str, found: object) -> int:
+        if isinstance(found, int) and not isinstance(found, bool):
+            return found
+        self._faults.append(Fault(subject, f"{what} {found!r}", "whole nanoseconds", f"as in {what}=25 * ms"))
+        return 1
 
     def definition(self) -> Definition:
         """What was defined so far, for the runtime."""
-        return Definition(
-            Graph(self.name, tuple(self._stages), tuple(self._edges)), dict(self._nodes), tuple(self._faults)
+        grouped = {stage for group in self._groups for stage in group.stages}
+        rest = tuple(stage.name for stage in self._stages if stage.name not in grouped)
+        groups = (group if group.stages else replace(group, stages=rest) for group in self._groups)
+        graph = Graph(
+            self.name,
+            tuple(self._stages),
+            tuple(self._edges),
+            tuple(self._deadlines),
+            tuple(self._rates),
+            tuple(groups),
         )
+        return Definition(graph, dict(self._nodes), tuple(self._faults), dict(self._handlers))
 
     def check(self) -> None:
         """Raise PipelineError with every fault there is; return when there is none."""

@@ -59,6 +59,13 @@ def test_imports_point_down() -> None:
 def test_the_public_surface_is_what_is_listed_here() -> None:
     assert streamflow.__all__ == sorted(streamflow.__all__)
     assert set(streamflow.__all__) == {
+        "Criticality",
+        "Escalation",
+        "Flag",
+        "OnMiss",
+        "Order",
+        "Restart",
+        "RestartStrategy",
         "In",
         "InputError",
         "Message",

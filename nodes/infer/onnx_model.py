@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,9 @@ class OnnxModel(Node):
         """Kept apart from the node's attributes: a model may call its inputs `context` or `process`."""
         return dict(self._model_ports)
 
+    def preload(self) -> None:
+        _onnxruntime()
+
     def open(self) -> None:
         bindings = self._bindings
         rates = [self.context.rate_hz(fed.port) for fed in bindings.inputs]
@@ -168,10 +172,7 @@ class OnnxModel(Node):
 
 def _session(path: str, threads: int) -> Any:
     """An InferenceSession that computes in `threads` threads and leaves the core when it waits."""
-    # From 1.29 on its import would report to Microsoft and leave a file in the temporary folder.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -185,3 +186,12 @@ def _session(path: str, threads: int) -> Any:
     if session.get_providers() != [PROVIDER]:
         raise InputError(path, f"runs on {', '.join(session.get_providers())}", PROVIDER)
     return session
+
+
+def _onnxruntime() -> ModuleType:
+    # From 1.29 on its import would report to Microsoft and leave a file in the temporary folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    module: ModuleType = onnxruntime
+    return module

@@ -39,6 +39,9 @@ class Camera(Node):
         self.frames = Out(f"uint8[{shape}]", rate_hz=rate_hz)
         self._container: Any = None
 
+    def preload(self) -> None:
+        _av()
+
     def open(self) -> None:
         av = _av()
         options = {"framerate": f"{self.rate_hz:g}"}

@@ -38,6 +38,7 @@ class Microphone(Node):
         self.samples = Out(f"float32[{chunk}]", rate_hz=rate_hz)
         self._stream: Any = None
 
+    # No preload: importing sounddevice looks at every device, which is for the stage's own process alone.
     async def open(self) -> None:
         self._heard = _Heard(trio.lowlevel.current_trio_token(), self.rate_hz)
         await trio.to_thread.run_sync(self._open_stream)  # the library looks at every device: some 0.1 s

@@ -10,15 +10,26 @@ from typing import Any
 import click
 
 from streamflow.core.graph import Graph
-from streamflow.core.timebase import s, seconds
+from streamflow.core.timebase import s
 
 LINE_PERIOD_NS = 5 * s  # between lines where results share the terminal
+_SENTENCES = {
+    "restarting": "{reason}; starting it again",
+    "back": "stage {stages_named}: back at work after {down_ms:.0f} ms",
+    "left": "{reason}; the rest goes on without it",
+    "broken": "deadline {path}: its contract is broken, {met} of the last {of} on time",
+    "recovered": "deadline {path}: its contract holds again",
+    "silent": "deadline {rate}: nothing was sent to {stage}.{port} for {gap_ms:.0f} ms",
+    "heard": "deadline {rate}: {stage}.{port} is heard again, after {gap_ms:.0f} ms",
+}
 
 
 class Progress:
     """Rewrites its line in place; where results come to the same terminal, a line of its own now and then."""
 
-    def __init__(self, graph: Graph, *, is_shown: bool, command: str) -> None:
+    def __init__(self, graph: Graph, *, is_shown: bool, tells: bool, command: str) -> None:
+        """`tells`: what breaks and comes back is told, a line each, whether or not the line is shown."""
+        self._tells = tells
         self._name = graph.name
         self._stage_count = len(graph.stages)
         self._sources = [stage.name for stage in graph.stages if stage.is_source]
@@ -34,15 +45,28 @@ class Progress:
         if self._is_shown:
             click.echo(f"starting {self._name}: {self._stage_count} stages in {process_count} processes", err=True)
 
-    def counted(self, counts: Mapping[str, Mapping[str, Any]], elapsed_ns: int) -> None:
-        """New counts have come."""
-        if not self._is_shown:
+    def happened(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Something is in the log that a person should know at once."""
+        sentence = _SENTENCES.get(event)
+        if sentence is not None and self._tells:
+            self.clear()
+            click.echo(
+                "streamflow: " + sentence.format(**fields, stages_named=", ".join(fields.get("stages", ()))), err=True
+            )
+
+    def seen(self, state: Mapping[str, Any]) -> None:
+        """How the run stands now."""
+        if not self._is_shown or state["phase"] == "starting":
             return
-        parts = [f"{name} {counts[name]['emitted']:,}" for name in self._sources if name in counts]
-        parts += [f"{name} {counts[name]['processed']:,}" for name in self._sinks if name in counts]
-        ends = [end for mine in counts.values() for end in (*mine["senders"].values(), *mine["receivers"].values())]
-        dropped = sum(sum(end["dropped"].values()) for end in ends)
-        line = f"{max(seconds(elapsed_ns), 0):6.1f} s  {'  '.join(parts)}  dropped {dropped:,}"
+        stages, elapsed_ns = state["stages"], int(state["elapsed_s"] * s)
+        parts = [f"{name} {stages[name]['emitted']:,}" for name in self._sources if name in stages]
+        parts += [f"{name} {stages[name]['processed']:,}" for name in self._sinks if name in stages]
+        dropped = sum(sum(edge["dropped"].values()) for edge in state["edges"].values())
+        parts.append(f"dropped {dropped:,}")
+        if any(path["within_ms"] is not None for path in state["paths"].values()):
+            parts.append(f"missed {sum(path['missed'] for path in state['paths'].values()):,}")
+            parts.append(f"shed {sum(path['shed'] for path in state['paths'].values()):,}")
+        line = f"{state['elapsed_s']:6.1f} s  {'  '.join(parts)}"
         line = line[: shutil.get_terminal_size().columns - 1]
         if self._shares_terminal:
             if elapsed_ns >= self._next_line_ns:

@@ -17,10 +17,13 @@ from streamflow.cli.progress import Progress
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
 from streamflow.runtime.interrupts import INTERRUPTED
 from streamflow.runtime.loader import Loaded, load
-from streamflow.runtime.report import Ending, make_report, table
-from streamflow.runtime.supervisor import LinkKind, Outcome, RunOptions, Supervisor
+from streamflow.runtime.profile import load_profile
+from streamflow.runtime.report import table
+from streamflow.runtime.run_options import LinkKind, Outcome, RunOptions
+from streamflow.runtime.supervisor import Supervisor
 
-LAUNCHERS = ("local", "manual")
+LAUNCHERS = ("local", "spawn", "manual")
+CONTRACT_BROKEN = 3
 
 
 @click.command(short_help="Run a pipeline, each stage its own process.")
@@ -62,7 +65,20 @@ LAUNCHERS = ("local", "manual")
     type=click.Choice(LAUNCHERS),
     default="local",
     show_default=True,
-    help="Who starts the stages: this command, or you, each with `streamflow node`.",
+    help="Who starts the stages: this command, as copies of a warm process, or each from nothing (spawn), or you, each "
+    "with `streamflow node` (manual).",
+)
+@click.option("--strict", is_flag=True, help="Exit with 3 if a deadline's contract was broken.")
+@click.option("--no-enforcement", is_flag=True, help="Stages work on everything, however late it is.")
+@click.option("--no-restart", is_flag=True, help="The first stage that fails ends the run.")
+@click.option(
+    "--restart-limit", metavar="N/SECONDS", help="In place of every group's own restart intensity and period."
+)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Keep the flight recorders there, for `streamflow misses` and `streamflow trace`.",
 )
 @click.option(
     "--startup-timeout",
@@ -81,7 +97,8 @@ LAUNCHERS = ("local", "manual")
 def command(
     pipeline: str, settings: tuple[str, ...], duration: float | None, speed: float, offline: bool, inline: bool,
     report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
-    startup_timeout: float | None, drain_timeout: float,
+    startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
+    restart_limit: str | None, keep: Path | None,
 ) -> int:  # fmt: skip
     """Run PIPELINE: a file such as pipelines/speech.py or a module such as pipelines.speech, either with :function."""
     loaded = load(reference(pipeline, settings), lossless=offline)
@@ -94,6 +111,7 @@ def command(
         raise UsageError("--inline", "together with stages to be started by hand", "one of the two")
     if report is not None and not report.resolve().parent.is_dir():
         raise UsageError(f"--report {report}", "its folder does not exist")
+    stored = None if offline else load_profile(loaded.reference)
     options = RunOptions(
         offline=offline,
         inline=inline,
@@ -103,43 +121,49 @@ def command(
         drain_timeout_s=drain_timeout,
         link=LinkKind(link),
         by_hand=by_hand,
+        enforces=not no_enforcement,
+        restarts=not no_restart,
+        restart_limit=_limit(restart_limit),
+        keep=keep,
+        is_warm=launcher == "local",
+        profile={} if stored is None else stored.estimates,
     )
     is_shown = sys.stderr.isatty() and not quiet
-    progress = Progress(loaded.resolved.graph, is_shown=is_shown, command=_command(pipeline, settings))
+    command = _command(pipeline, settings)
+    progress = Progress(loaded.resolved.graph, is_shown=is_shown, tells=not quiet, command=command)
+    if stored is not None and not quiet:
+        for note in stored.notes:
+            click.echo(f"streamflow: {note}", err=True)
     progress.starting(len(loaded.resolved.graph.processes()))
     outcome = trio.run(Supervisor(loaded, options, progress).run)
     progress.clear()
-    return _conclude(loaded, outcome, report, quiet)
+    return _conclude(loaded, outcome, report, quiet, strict)
 
 
 def _command(pipeline: str, settings: Sequence[str]) -> str:
     return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
 
 
-def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool) -> int:
-    sentence = outcome.failure.sentence if outcome.failure else ""
-    report = make_report(loaded.resolved, outcome.counts, outcome.duration_ns, _ending(outcome))
-    failure = outcome.failure
+def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, strict: bool) -> int:
+    failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
-    if not quiet and not is_silent and outcome.counts:
+    if not quiet and not is_silent and report["stages"]:
         click.echo(table(report), err=True)
     if failure is not None and not is_silent:
         if failure.traceback_text:
             click.echo(failure.traceback_text, err=True)
-        click.echo(f"streamflow: {sentence}", err=True)
+        click.echo(f"streamflow: {failure.sentence}", err=True)
     if path is not None:
         _write(path, report)
     if failure is not None:
         return failure.exit_code
-    return INTERRUPTED if outcome.interrupted else 0
-
-
-def _ending(outcome: Outcome) -> Ending:
-    if outcome.failure is not None:
-        return Ending("failed", outcome.is_complete, outcome.failure.sentence, outcome.failure.subject)
-    if outcome.was_killed:
-        return Ending("killed", outcome.is_complete)
-    return Ending("interrupted" if outcome.interrupted else "done", outcome.is_complete)
+    if outcome.interrupted:
+        return INTERRUPTED
+    if strict and outcome.broken_contracts:
+        who = ", ".join(outcome.broken_contracts)
+        click.echo(f"streamflow: deadline {who}: its contract was broken, and --strict was given", err=True)
+        return CONTRACT_BROKEN
+    return 0
 
 
 def _write(path: Path, report: Mapping[str, Any]) -> None:
@@ -147,3 +171,17 @@ def _write(path: Path, report: Mapping[str, Any]) -> None:
         path.write_text(json.dumps(report, indent=2) + "\n")
     except OSError as error:
         raise StreamflowError(f"--report {path}", f"cannot be written: {error.strerror}") from None
+
+
+def _limit(text: str | None) -> tuple[int, float] | None:
+    """`5/10` as 5 restarts in 10 s."""
+    if text is None:
+        return None
+    count, _, period = text.partition("/")
+    try:
+        limit = int(count), float(period)
+    except ValueError:
+        limit = -1, 0.0
+    if limit[0] < 0 or limit[1] <= 0:
+        raise UsageError(f"--restart-limit {text}", "no limit", "RESTARTS/SECONDS, as in 5/10")
+    return limit

@@ -1,50 +1,94 @@
-"""Where every datum of an edge went: sent = delivered + dropped + in flight + lost, checked from both ends' counts."""
+"""Where every datum of an edge went: sent = delivered + dropped + lost + in flight, from both ends' counts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeCounts:
-    """What the two ends of an edge counted, each by itself."""
+    """What the two ends of an edge counted, each by itself, over all lives of both.
+
+    `taken` by the receiving stage; of those `taken_too_old` were then dropped for their age. `lost_told` was counted
+    by the sender, whose receiver had died; `lost_found` went with a dead sender, as its recorder tells.
+    """
 
     offered: int
-    transmitted: int
-    sender_held: int
     sender_dropped: Mapping[str, int]
-    received: int
-    delivered: int
-    receiver_held: int
+    lost_told: int
+    taken: int
     receiver_dropped: Mapping[str, int]
+    lost_found: int = 0
+    taken_too_old: int = 0
+    depth_peak: int = 0
+    stranger_count: int = 0
+
+    @property
+    def delivered(self) -> int:
+        return self.taken - self.taken_too_old
 
     @property
     def dropped(self) -> dict[str, int]:
-        return dict(Counter(self.sender_dropped) + Counter(self.receiver_dropped))
+        too_old = {"too_old": self.taken_too_old} if self.taken_too_old else {}
+        return dict(Counter(self.sender_dropped) + Counter(self.receiver_dropped) + Counter(too_old))
 
     @property
-    def on_wire(self) -> int:
-        return self.transmitted - self.received
+    def lost(self) -> int:
+        return self.lost_told + self.lost_found
 
     @property
     def in_flight(self) -> int:
-        """Sent and not yet served or dropped, wherever it waits."""
-        return self.sender_held + self.on_wire + self.receiver_held
+        """Sent and not yet served, dropped or lost, wherever it waits."""
+        return self.offered - self.delivered - sum(self.dropped.values()) - self.lost
 
 
-def broken_sums(edge: str, counts: EdgeCounts, *, ended: bool, lost: int = 0) -> list[str]:
-    """The sums that do not hold, as sentences; `ended`: the edge has carried its end of stream."""
-    broken = []
-    sent = counts.transmitted + counts.sender_held + sum(counts.sender_dropped.values())
-    if counts.offered != sent:
-        broken.append(f"{edge}: {counts.offered} sent is not {sent} transmitted, held or dropped by the sender")
-    got = counts.delivered + counts.receiver_held + sum(counts.receiver_dropped.values())
-    if counts.received != got:
-        broken.append(f"{edge}: {counts.received} received is not {got} delivered, held or dropped by the receiver")
-    if counts.on_wire < 0:
-        broken.append(f"{edge}: {counts.received} received, but only {counts.transmitted} transmitted")
-    if ended and counts.in_flight != lost:
-        broken.append(f"{edge}: {counts.in_flight} in flight after the end of the stream, {lost} known to be lost")
-    return broken
+def broken_sums(edge: str, counts: EdgeCounts, *, ended: bool) -> list[str]:
+    """The sums that do not hold, as sentences; `ended`: the edge has carried its end of stream.
+
+    While it runs the two ends are read one after the other, the receiver first: what is in flight is never negative.
+    """
+    parts = f"{counts.delivered} delivered, {sum(counts.dropped.values())} dropped, {counts.lost} lost"
+    if counts.in_flight < 0:
+        return [f"edge {edge}: {counts.offered} sent is less than {parts}"]
+    if ended and counts.in_flight:
+        return [f"edge {edge}: {counts.offered} sent is not {parts}: {counts.in_flight} in flight after the end"]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class StageCounts:
+    """What a stage did with what was delivered to it, over all its lives.
+
+    `handled` counts rows where several inputs are taken together (`row_width` data each). `lost_found` is what dead
+    processes had in service or held back; `lost_told` what a failed stage let go.
+    """
+
+    delivered: int
+    handled: int
+    shed: int
+    unmatched: int
+    lost_told: int
+    lost_found: int = 0
+    row_width: int = 1
+    by_input: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        return self.lost_told + self.lost_found
+
+    @property
+    def open(self) -> int:
+        """Taken, and nothing is known of it: in service, or held back by a join."""
+        done = (self.handled + self.shed) * self.row_width
+        return self.delivered - done - self.unmatched - self.lost
+
+
+def broken_stage_sums(stage: str, counts: StageCounts, *, ended: bool) -> list[str]:
+    """As `broken_sums`."""
+    if counts.open < 0 or (ended and counts.open):
+        parts = f"{counts.handled} handled, {counts.shed} shed, {counts.unmatched} unmatched, {counts.lost} lost"
+        width = f", {counts.row_width} data each" if counts.row_width > 1 else ""
+        return [f"stage {stage}: {counts.delivered} delivered to it is not {parts}{width}"]
+    return []

@@ -6,23 +6,31 @@ apply a policy. The sender therefore decides for both sides. It holds what has n
 reads everything that arrived before it serves the next, so a revoked datum is dropped there, counted there,
 and its credit comes back. If the receiver had already served it, the revocation changes nothing.
 
+When the process at the other end dies, `reattach` begins a new life of the edge: numbers start from 0 and the
+window is free again. What the dead receiver had removed is known from its recorder; the rest of what was out
+is lost. What is held stays, and meets its policy until somebody receives again.
+
 Laws: data out without credit ≤ window; data out and not revoked + held ≤ capacity;
-offered = transmitted + held + dropped here; transmitted = served + dropped there + on the wire.
+offered = transmitted + held + dropped here (+ lost without a receiver); transmitted = served + dropped there +
+on the wire + lost with a dead receiver. Nothing is dropped for a datum of a lower rank.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from streamflow.core.deadline import Order
 from streamflow.core.overflow import Overflow
+from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
 
 T = TypeVar("T")
 
 # A dropping edge keeps the rest where it can still be dropped without sending it. Two: one served, one ready.
 DROPPING_WINDOW = 2
+FORMER_LIFE = -1  # the number of a datum that came before the edge was attached again
 
 
 def window_of(overflow: Overflow, capacity: int) -> int:
@@ -32,7 +40,7 @@ def window_of(overflow: Overflow, capacity: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Transmit(Generic[T]):
-    """Send this datum now; `number` counts the edge's transmitted data from 0."""
+    """Send this datum now; `number` counts the data of this life of the edge from 0."""
 
     number: int
     item: T
@@ -45,20 +53,39 @@ class Revoke:
     number: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Out(Generic[T]):
+    item: T
+    slot: int
+
+
 class Outbox(Generic[T]):
     """The sending end: holds, transmits, revokes, drops."""
 
-    def __init__(self, overflow: Overflow, capacity: int) -> None:
+    def __init__(
+        self,
+        overflow: Overflow,
+        capacity: int,
+        preference: Preference[T] | None = None,
+        trace: SenderTrace[T] | None = None,
+    ) -> None:
+        preference = preference or Preference()
         self.overflow = overflow
         self.capacity = capacity
         self.window = window_of(overflow, capacity)
         self.offered_count = 0
         self.transmitted_count = 0
+        self.lost_count = 0
         self.dropped: Counter[str] = Counter()
         self.depth_peak = 0
-        self._held: deque[T] = deque()
+        self._deadline_of = preference.deadline_of if preference.order is Order.EDF else None
+        self._rank_of = preference.rank_of
+        self._trace: SenderTrace[T] = trace or SenderTrace()
+        self._held: deque[_Out[T]] = deque()
+        self._out: dict[int, _Out[T]] = {}
+        self._next_number = 0
         self._credit_count = 0
-        self._out_count = 0
+        self._revoked_to = -1
         self._revoked_count = 0  # of those out; always the oldest
         self._revocation_due = False
 
@@ -68,12 +95,21 @@ class Outbox(Generic[T]):
 
     @property
     def out_count(self) -> int:
-        return self._out_count
+        return len(self._out)
+
+    def has_out(self, numbers: Set[int]) -> bool:
+        """Whether all of these were sent in this life, and no credit has come back for them."""
+        return self._out.keys() >= numbers
+
+    @property
+    def sent_count(self) -> int:
+        """Data sent in this life of the edge."""
+        return self._next_number
 
     @property
     def depth(self) -> int:
         """Data on both sides that may still be served, as far as the sender knows."""
-        return self._out_count - self._revoked_count + len(self._held)
+        return len(self._out) - self._revoked_count + len(self._held)
 
     @property
     def has_room(self) -> bool:
@@ -89,32 +125,74 @@ class Outbox(Generic[T]):
             return False
         self.offered_count += 1
         if self.overflow is Overflow.LATEST:
-            self._make_room(self.depth)
-        elif self.depth >= self.capacity:
-            if self.overflow is Overflow.DROP_NEWEST:
-                self.dropped[self.overflow.value] += 1
-                return True
-            self._make_room(1)
-        self._held.append(item)
+            excess = self.depth
+        else:
+            excess = 1 if self.depth >= self.capacity else 0
+        if excess and not self._make_room(item, excess):
+            self._drop(item, None)
+            return True
+        self._held.append(_Out(item, self._trace.accepted(item)))
         # Only what has no credit waits here: what is out may long be served, its credit still to come.
         self.depth_peak = max(self.depth_peak, len(self._held) - self._credit_count)
         return True
 
-    def _make_room(self, count: int) -> None:
-        """Drop the `count` oldest of both sides."""
-        revocable = min(count, self._out_count - self._revoked_count)
-        if revocable:
-            self._revoked_count += revocable
-            self._revocation_due = True
-        for _ in range(count - revocable):
-            self._held.popleft()
-            self.dropped[self.overflow.value] += 1
+    def _drop(self, item: T, slot: int | None) -> None:
+        self.dropped[self.overflow.value] += 1
+        self._trace.dropped(item, slot)
 
-    def credit(self, count: int) -> None:
-        """The receiver has done with `count` more data (or welcomes us with its window)."""
-        returned = min(count, self._out_count)
-        self._out_count -= returned
-        self._revoked_count = max(0, self._revoked_count - returned)
+    def _make_room(self, item: T, count: int) -> bool:
+        """Drop `count` data for `item`; False when it is `item` that must go."""
+        if self._rank_of is not None:
+            return self._make_room_by_rank(self._rank_of(item), count)
+        if self.overflow is Overflow.DROP_NEWEST:
+            return False
+        revocable = min(count, len(self._out) - self._revoked_count)
+        self._revoke(revocable)
+        for _ in range(count - revocable):
+            oldest = self._held.popleft()
+            self._drop(oldest.item, oldest.slot)
+        return True
+
+    def _make_room_by_rank(self, rank: int, count: int) -> bool:
+        """The lowest class goes first, and nothing for what is lower than itself."""
+        rank_of = self._rank_of
+        assert rank_of is not None
+        keeps_equals = self.overflow is Overflow.DROP_NEWEST
+        made = 0
+        while made < count:
+            victims = [held for held in self._held if rank_of(held.item) < rank + (not keeps_equals)]
+            if victims:
+                victim = min(victims, key=lambda held: rank_of(held.item))  # of equals the oldest
+                self._held.remove(victim)
+                self._drop(victim.item, victim.slot)
+            else:
+                waiting = [out for number, out in self._out.items() if number > self._revoked_to]
+                if keeps_equals or not waiting or rank_of(waiting[0].item) > rank:
+                    break
+                self._revoke(1)
+            made += 1
+        return made >= count or (self.overflow is Overflow.LATEST and self.depth < self.capacity)
+
+    def _revoke(self, count: int) -> None:
+        """Take back the `count` oldest that are out and not yet taken back."""
+        if count:
+            numbers = (number for number in self._out if number > self._revoked_to)
+            for _ in range(count):
+                self._revoked_to = next(numbers)
+            self._revoked_count += count
+            self._revocation_due = True
+
+    def credit(self, count: int, numbers: Set[int] = frozenset()) -> None:
+        """The receiver has done with `count` more data (or welcomes us with its window).
+
+        `numbers` says with which where it does not serve in order; else they are the oldest.
+        """
+        done = numbers or [number for number, _ in zip(self._out, range(count), strict=False)]
+        for number in done:
+            out = self._out.pop(number, None)
+            if out is not None:
+                self._trace.released(out.slot)
+                self._revoked_count -= number <= self._revoked_to
         self._credit_count += count
 
     def actions(self) -> Iterator[Transmit[T] | Revoke]:
@@ -122,54 +200,135 @@ class Outbox(Generic[T]):
         if self._revocation_due:
             self._revocation_due = False
             if self._revoked_count:
-                yield Revoke(self.transmitted_count - self._out_count + self._revoked_count - 1)
+                yield Revoke(self._revoked_to)
         while self._held and self._credit_count:
             self._credit_count -= 1
-            self._out_count += 1
-            number = self.transmitted_count
+            held = self._next_held()
+            number = self._next_number
+            self._next_number += 1
             self.transmitted_count += 1
-            yield Transmit(number, self._held.popleft())
+            self._out[number] = held
+            self._trace.transmitted(held.slot, number)
+            yield Transmit(number, held.item)
+
+    def _next_held(self) -> _Out[T]:
+        if self._deadline_of is None or len(self._held) == 1:
+            return self._held.popleft()
+        first = self._most_urgent(self._deadline_of)
+        self._held.remove(first)
+        return first
+
+    def _most_urgent(self, deadline_of: Callable[[T], int]) -> _Out[T]:
+        return min(self._held, key=lambda held: deadline_of(held.item))
+
+    def next_item(self) -> T | None:
+        """The datum that would be sent next, or None."""
+        if not self._held:
+            return None
+        return (self._held[0] if self._deadline_of is None else self._most_urgent(self._deadline_of)).item
+
+    def reattach(self, removed: Set[int]) -> None:
+        """The receiver is another from now on; the former had removed `removed` of what is out, the rest is lost."""
+        for number, out in self._out.items():
+            if number in removed:
+                self._trace.released(out.slot)
+            else:
+                self.lost_count += 1
+                self._trace.lost(out.item, out.slot)
+        self._out.clear()
+        self._next_number = self._credit_count = self._revoked_count = 0
+        self._revoked_to = -1
+        self._revocation_due = False
+
+    def abandon(self) -> None:
+        """Nobody will receive any more: what is held is lost, and so is what is offered from now on."""
+        while self._held:
+            held = self._held.popleft()
+            self.lost_count += 1
+            self._trace.lost(held.item, held.slot)
 
 
 class Inbox(Generic[T]):
-    """The receiving end: serves in order, obeys revocations, returns credits."""
+    """The receiving end: serves, obeys revocations, returns credits."""
 
-    def __init__(self, overflow: Overflow, capacity: int) -> None:
+    def __init__(
+        self,
+        overflow: Overflow,
+        capacity: int,
+        preference: Preference[T] | None = None,
+        trace: ReceiverTrace[T] | None = None,
+    ) -> None:
+        preference = preference or Preference()
         self.window = window_of(overflow, capacity)
         self.received_count = 0
         self.taken_count = 0
         self.dropped: Counter[str] = Counter()
         self.depth_peak = 0
         self._reason = overflow.value
+        self._deadline_of = preference.deadline_of if preference.order is Order.EDF else None
+        self._trace: ReceiverTrace[T] = trace or ReceiverTrace()
         self._items: deque[tuple[int, T]] = deque()
+        self._next_number = 0
+        self._former_count = 0  # of the items, those of a former life of the edge; always in front
         self._credits_due = 0
+        self._numbers_due: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def arrived_count(self) -> int:
+        """Data received in this life of the edge."""
+        return self._next_number
+
     def arrive(self, number: int, item: T) -> bool:
         """Keep what arrived; False when the sender broke its promise (a gap, or more than its credits)."""
-        if number != self.received_count or len(self._items) >= self.window:
+        if number != self._next_number or len(self._items) - self._former_count >= self.window:
             return False
+        self._next_number += 1
         self.received_count += 1
         self._items.append((number, item))
         self.depth_peak = max(self.depth_peak, len(self._items))
+        self._trace.arrived(item, len(self._items))
         return True
 
     def revoke(self, number: int) -> None:
-        """Drop everything up to `number` that was not served yet."""
-        while self._items and self._items[0][0] <= number:
-            self._items.popleft()
+        """Drop everything of this life up to `number` that was not served yet."""
+        for entry in [entry for entry in self._items if 0 <= entry[0] <= number]:
+            self._items.remove(entry)
             self.dropped[self._reason] += 1
-            self._credits_due += 1
+            self._trace.dropped(entry[1], entry[0], len(self._items))
+            self._return(entry[0])
+
+    def peek(self) -> T | None:
+        """The datum that would be served next, or None."""
+        return self._items[self._next_index()][1] if self._items else None
 
     def take(self) -> T | None:
         """The datum that is served next, or None."""
         if not self._items:
             return None
+        index = self._next_index()
+        number, item = self._items[index]
+        del self._items[index]
         self.taken_count += 1
+        self._trace.taken(item, number, len(self._items))
+        self._return(number)
+        return item
+
+    def _next_index(self) -> int:
+        if self._deadline_of is None or len(self._items) == 1:
+            return 0
+        deadline_of = self._deadline_of
+        return min(range(len(self._items)), key=lambda index: deadline_of(self._items[index][1]))
+
+    def _return(self, number: int) -> None:
+        if number == FORMER_LIFE:
+            self._former_count -= 1
+            return
         self._credits_due += 1
-        return self._items.popleft()[1]
+        if self._deadline_of is not None:
+            self._numbers_due.add(number)
 
     def credits_to_return(self) -> int:
         """Credits to send back now, half a window together: one packet for several. They count as sent."""
@@ -177,3 +336,15 @@ class Inbox(Generic[T]):
             return 0
         due, self._credits_due = self._credits_due, 0
         return due
+
+    def numbers_to_return(self) -> frozenset[int]:
+        """For which data the credits are that were just returned, where they are not for the oldest."""
+        numbers, self._numbers_due = frozenset(self._numbers_due), set()
+        return numbers
+
+    def reattach(self) -> None:
+        """The sender is another from now on; what has arrived stays and is served first."""
+        self._items = deque((FORMER_LIFE, item) for _, item in self._items)
+        self._former_count = len(self._items)
+        self._next_number = self._credits_due = 0
+        self._numbers_due.clear()

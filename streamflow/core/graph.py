@@ -9,8 +9,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from streamflow.core.deadline import OnMiss, Order, PathDef, RateDef
 from streamflow.core.overflow import Overflow
 from streamflow.core.ports import Dimension, Mismatch, PortType, substitute, unify_ports
+from streamflow.core.supervision import GroupDef, Restart
 from streamflow.errors import Fault
 
 CAPACITY_LIMIT = 65_536  # data on one edge; more is a store, not a mailbox
@@ -40,6 +42,15 @@ class StageDef:
     """Inputs that have a handler of their own; None when `process` takes all."""
     is_known: bool = True
     """False when the node is none or could not be inspected: its ports may be others, and nothing is said of them."""
+    restart: Restart = Restart.TRANSIENT
+    hang_limit_ns: int | None = None
+    """No progress for longer while work is due is a failure; None: by the deadlines through the stage."""
+    is_fork_safe: bool = True
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether `process` gets what is of one event time from all inputs together."""
+        return not self.is_source and self.handled is None and len(self.inputs) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,9 @@ class EdgeDef:
     input: str
     overflow: Overflow = Overflow.BLOCK
     capacity: int = 8
+    order: Order = Order.FIFO
+    max_age_ns: int | None = None
+    """Data older than that are dropped when their turn comes."""
 
     @property
     def name(self) -> str:
@@ -67,6 +81,9 @@ class Graph:
     name: str
     stages: tuple[StageDef, ...]
     edges: tuple[EdgeDef, ...]
+    deadlines: tuple[PathDef, ...] = ()
+    rates: tuple[RateDef, ...] = ()
+    groups: tuple[GroupDef, ...] = ()
 
     def stage(self, name: str) -> StageDef:
         return next(stage for stage in self.stages if stage.name == name)
@@ -110,8 +127,12 @@ class Graph:
         return [end for end in ends if end not in used]
 
     def lossless(self) -> Graph:
-        """The same graph with every edge blocking: what `--offline` runs."""
-        return replace(self, edges=tuple(replace(edge, overflow=Overflow.BLOCK) for edge in self.edges))
+        """The same graph with every edge blocking and in order, and nothing due at any time: what `--offline` runs."""
+        edges = (replace(e, overflow=Overflow.BLOCK, order=Order.FIFO, max_age_ns=None) for e in self.edges)
+        deadlines = (
+            replace(path, within_ns=None, firm=None, escalation=(), on_miss=OnMiss.DELIVER) for path in self.deadlines
+        )
+        return replace(self, edges=tuple(edges), deadlines=tuple(deadlines), rates=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,12 @@ class ExactJoin(Generic[T]):
         self._limit = limit
         self._ended: set[str] = set()
         self.unmatched: Counter[str] = Counter()
+        self._given_up: list[tuple[str, T]] = []
+
+    def given_up(self) -> list[tuple[str, T]]:
+        """What was given up since the last call, with its input."""
+        given_up, self._given_up = self._given_up, []
+        return given_up
 
     def offer(self, name: str, item: T) -> None:
         """Keep what came from an input, in its order."""
@@ -58,10 +64,10 @@ class ExactJoin(Generic[T]):
                 self._give_up_oldest(name)
         if any(not self._queues[name] for name in self._ended):
             for name, queue in self._queues.items():
-                self.unmatched[name] += len(queue)
-                queue.clear()
+                while queue:
+                    self._give_up_oldest(name)
         return None
 
     def _give_up_oldest(self, name: str) -> None:
-        self._queues[name].popleft()
+        self._given_up.append((name, self._queues[name].popleft()))
         self.unmatched[name] += 1

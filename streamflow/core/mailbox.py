@@ -1,15 +1,18 @@
 """A bounded queue with a named overflow policy; every datum is taken, dropped with a reason, or held.
 
-Law: offered = taken + held + sum(dropped), order is kept, and depth never exceeds the capacity.
-`BLOCK` refuses what does not fit: the sender keeps it and asks again, so it is not counted here.
+Law: offered = taken + held + sum(dropped), order is kept (or is by deadline), and depth never exceeds the
+capacity. `BLOCK` refuses what does not fit: the sender keeps it and asks again, so it is not counted here.
+It is an outbox whose receiver takes straight from it.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Generic, TypeVar
 
+from streamflow.core.credit import Outbox, Transmit
 from streamflow.core.overflow import Overflow
+from streamflow.core.trace import Preference, SenderTrace
 
 T = TypeVar("T")
 
@@ -17,47 +20,53 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """The queue of an edge whose two ends are in one process."""
 
-    def __init__(self, overflow: Overflow, capacity: int) -> None:
-        self.overflow = overflow
-        self.capacity = capacity
-        self.offered_count = 0
-        self.taken_count = 0
-        self.dropped: Counter[str] = Counter()
-        self.depth_peak = 0
-        self._items: deque[T] = deque()
+    def __init__(
+        self,
+        overflow: Overflow,
+        capacity: int,
+        preference: Preference[T] | None = None,
+        trace: SenderTrace[T] | None = None,
+    ) -> None:
+        self._outbox: Outbox[T] = Outbox(overflow, capacity, preference, trace)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._outbox.held_count
+
+    @property
+    def offered_count(self) -> int:
+        return self._outbox.offered_count
+
+    @property
+    def taken_count(self) -> int:
+        return self._outbox.transmitted_count
+
+    @property
+    def dropped(self) -> Counter[str]:
+        return self._outbox.dropped
+
+    @property
+    def depth_peak(self) -> int:
+        return self._outbox.depth_peak
 
     @property
     def has_room(self) -> bool:
         """Whether the next offer is accepted; only `BLOCK` ever has no room."""
-        return self.overflow is not Overflow.BLOCK or len(self._items) < self.capacity
+        return self._outbox.has_room
 
     def offer(self, item: T) -> bool:
         """Put `item` under the policy; False when a full `BLOCK` mailbox refuses it."""
-        if not self.has_room:
-            return False
-        self.offered_count += 1
-        if self.overflow is Overflow.LATEST:
-            self._drop_held(len(self._items))
-        elif len(self._items) == self.capacity:
-            if self.overflow is Overflow.DROP_NEWEST:
-                self.dropped[self.overflow.value] += 1
-                return True
-            self._drop_held(1)
-        self._items.append(item)
-        self.depth_peak = max(self.depth_peak, len(self._items))
-        return True
+        return self._outbox.offer(item)
+
+    def peek(self) -> T | None:
+        """The item that would be served next, or None."""
+        return self._outbox.next_item()
 
     def take(self) -> T | None:
         """The item that is served next, or None."""
-        if not self._items:
+        if not self._outbox.held_count:
             return None
-        self.taken_count += 1
-        return self._items.popleft()
-
-    def _drop_held(self, count: int) -> None:
-        for _ in range(count):
-            self._items.popleft()
-            self.dropped[self.overflow.value] += 1
+        self._outbox.credit(1)  # what is served leaves at once, and is done with
+        (transmit,) = self._outbox.actions()
+        assert isinstance(transmit, Transmit)
+        self._outbox.credit(0, frozenset((transmit.number,)))
+        return transmit.item

@@ -40,8 +40,9 @@ class Message:
     every result. Tensors that were received are read-only.
 
     `deadline_ns` is when the result is due at the sink: the tightest over the deadlines it is under; 0 is none.
-    `sent_ns` is when the stage before offered it. `origins` names the data of sources that it was made from,
-    where that is not what `stream`, `seq` and `event_time_ns` say: a joined datum has one of each source.
+    `sent_ns` is when the stage before offered it, `enqueued_ns` when this process read it. `origins` names the data
+    of sources that it was made from, where that is not what `stream`, `seq` and `event_time_ns` say: a joined datum
+    has one of each source.
     """
 
     tensors: Mapping[str, Any]
@@ -52,6 +53,7 @@ class Message:
     deadline_ns: int = 0
     flags: int = 0
     sent_ns: int = 0
+    enqueued_ns: int = 0
     origins: tuple[Origin, ...] = ()
 
     @property

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _SUB_BITS = 6
-_LINEAR = 1 << (_SUB_BITS + 1)
+_SUB_BITS_AND_ONE = _SUB_BITS + 1
+_LINEAR = 1 << _SUB_BITS_AND_ONE
 
 
-def _index(value: int) -> int:
+def bucket_index(value: int) -> int:
+    """Which bucket counts a non-negative value."""
     if value < _LINEAR:
         return value
-    shift = value.bit_length() - _SUB_BITS - 1
+    shift = value.bit_length() - _SUB_BITS_AND_ONE
     return (shift << _SUB_BITS) + (value >> shift)
 
 
@@ -38,13 +40,25 @@ class Histogram:
         self._counts: dict[int, int] = {}
 
     def record(self, value: int) -> None:
-        value = max(value, 0)
-        self.min = value if self.count == 0 else min(self.min, value)
-        self.max = max(self.max, value)
+        """Plain comparisons and `bucket_index` written out: every datum pays for this, and a call costs as much."""
+        if value < 0:
+            value = 0
+        if value > self.max:
+            self.max = value
+        if value < self.min or not self.count:
+            self.min = value
         self.count += 1
         self.sum += value
-        index = _index(value)
-        self._counts[index] = self._counts.get(index, 0) + 1
+        if value < _LINEAR:
+            index = value
+        else:
+            shift = value.bit_length() - _SUB_BITS_AND_ONE
+            index = (shift << _SUB_BITS) + (value >> shift)
+        counts = self._counts
+        if index in counts:
+            counts[index] += 1
+        else:
+            counts[index] = 1
 
     def quantile(self, share: float) -> int:
         """The smallest bucket that has at least `share` of the values at or below it; 0 when empty."""

@@ -1,105 +1,130 @@
-"""One stage at work: takes what arrives, calls the user's node, sends what it returns, and counts all of it.
+"""One stage at work: takes what arrives, decides by its deadline, calls the user's node, sends what it returns.
 
     made -> open -> (start) -> running -> draining -> closed
 
 The actor's own task does everything that touches the node, so user code never runs twice at once. What
 fails in user code comes out as a NodeError with the user's own part of the traceback; an error that a node
-raises on purpose (InputError and its kin) keeps its one sentence.
+raises on purpose (InputError and its kin) keeps its one sentence. What happened goes into the logbook.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import trio
 
+from streamflow.core.enforcement import Act, Verdict, choose
 from streamflow.core.graph import Resolved
 from streamflow.core.joins import ExactJoin
-from streamflow.core.message import Message
+from streamflow.core.message import Flag, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.core.ports import PortType
-from streamflow.core.statistics import Histogram
-from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError
-from streamflow.runtime.clock import Timer, now_ns
+from streamflow.core.verdict import Kind
+from streamflow.errors import StreamflowError
+from streamflow.recorder import layout
+from streamflow.runtime.clock import Clock
 from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
+from streamflow.runtime.ends import Inlet, Outlet
+from streamflow.runtime.enforcer import Enforcer
+from streamflow.runtime.guard import RAISED, blamed, guarded
+from streamflow.runtime.interference import Interference
+from streamflow.runtime.joining import HeldInJoin, merged, together
+from streamflow.runtime.logbook import NOWHERE, Logbook
 from streamflow.runtime.node import Node, Output
-from streamflow.runtime.usercode import user_traceback
-from streamflow.transport.link import Bell, Receiver, Sender
+from streamflow.runtime.replay import Replay
+from streamflow.transport.link import Bell, Receiver
 
 Handler = Callable[..., Any]
-RAISED = (Exception, SystemExit)  # what user code may raise: sys.exit() in a node is a failure like any other
 TURN_NS = 1_000_000  # how long a stage works on what has arrived before links and others in its process have a turn
 KNOWN_FORM_LIMIT = 4096  # dtypes and shapes remembered per stage; more means every message is new, and is checked
 
-
-class Counts:
-    """What a stage did; its owner writes, the report reads."""
-
-    def __init__(self) -> None:
-        self.processed = 0
-        self.absorbed = 0
-        self.emitted = 0
-        self.rejected = 0
-        self.busy_ns = 0
-        self.service = Histogram()
-        self.latency: dict[str, Histogram] = {}
-        self.unmatched: Counter[str] = Counter()
+_KINDS = {Act.RUN: Kind.RUN, Act.DELIVER: Kind.RUN, Act.DEGRADE: Kind.DEGRADED, Act.CALL: Kind.CALLED}
+_FLAGS = {Act.DEGRADE: Flag.DEGRADED, Act.CALL: Flag.DEGRADED}
 
 
 class Actor:
     """The running instance of a stage; lends the node its `Context`."""
 
-    def __init__(self, stage: str, node: Node, resolved: Resolved, *, offline: bool) -> None:
+    def __init__(
+        self,
+        stage: str,
+        node: Node,
+        resolved: Resolved,
+        *,
+        offline: bool,
+        logbook: Logbook,
+        enforcer: Enforcer,
+        clock: Clock,
+        interference: Interference | None = None,
+    ) -> None:
         """Offline, recorded time is event time, and nothing waits for a clock."""
         definition = resolved.graph.stage(stage)
         self.stage = stage
         self.node = node
         self.offline = offline
-        self.counts = Counts()
+        self.logbook = logbook
+        self.enforcer = enforcer
         self.bell = Bell()
-        self.receivers: dict[str, Receiver] = {}
-        self.senders: dict[str, list[Sender]] = {port: [] for port in definition.outputs}
+        self.inlets: dict[str, Inlet] = {}
+        self.outlets: dict[str, list[Outlet]] = {port: [] for port in definition.outputs}
+        self.stop_wanted: Callable[[str], None] = lambda deadline: None
+        self.now_ns = clock.now_ns
+        self._recorder = logbook.recorder
+        self._replay = Replay(logbook.recorder, is_live=definition.live)
+        self._interference = interference
         self._pacing: Pacing | None = None
         self._is_source = definition.is_source
         self._live = definition.live
-        self._is_sink = not resolved.graph.edges_from(stage)
+        self._is_joined = definition.is_joined
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
         self._output_types = {port: resolved.output_types[stage, port] for port in definition.outputs}
         self._known_forms: set[Any] = set()
-        self._timer = Timer()
+        self._timer = clock.timer()
         self._draining = trio.CancelScope()
         self._last = Message({}, stage)
+        self._last_result: tuple[int, list[tuple[str, Message]]] = (0, [])
+        self._keeps_results = enforcer.holds_results
         self._blocked_ns = 0  # spent waiting for room downstream: not the stage's own service time
         node.context = self
 
     # ---------------------------------------------------------------------------- what a node sees
-
-    def now_ns(self) -> int:
-        return now_ns()
 
     def rate_hz(self, port: str) -> float | None:
         """The sampling rate of what arrives at `port`, where the graph knows it."""
         return self._input_types[port].rate_hz
 
     async def sleep_until(self, instant_ns: int) -> None:
+        self._recorder.set(layout.DUE_NS, max(instant_ns, 0))
         await self._timer.sleep_until(instant_ns)
+        self._recorder.set(layout.DUE_NS, 0)
 
     async def pace(self, recorded_ns: int) -> int:
+        self._replay.paced()
         if self._pacing is None:
             return recorded_ns
         due_ns = self._pacing.due_ns(recorded_ns)
-        await self._timer.sleep_until(due_ns)
+        if not self._replay.is_replaying:
+            await self.sleep_until(due_ns)
         return due_ns
 
     async def emit(self, output: Output) -> None:
         """A source's datum: numbered here, rejected where a live source meets a full blocking edge."""
-        base = Message({}, self.stage, self.counts.emitted, 0 if self.offline else now_ns())
-        await self._send_all(output, base, "run")
-        self.counts.emitted += 1
+        if self._interference is not None and not self._replay.is_replaying:
+            output = await self._interference.before_emit(self.stage, self._replay.coming_seq, output)
+        seq = self._replay.next_seq()
+        if seq is not None:
+            now_ns = 0 if self.offline else self.now_ns()
+            event_time_ns = now_ns if output.event_time_ns is None else output.event_time_ns
+            base = Message({}, self.stage, seq, event_time_ns, sent_ns=now_ns)
+            base = replace(base, deadline_ns=self.enforcer.source_deadline_ns(event_time_ns))
+            self.logbook.begin(base, NOWHERE, now_ns)
+            await self._send_all(output, base, "run")
+            self._recorder.add(layout.EMITTED)
+            self._recorder.idle()
         await trio.lowlevel.checkpoint()
 
     # ------------------------------------------------------------------------------- the life cycle
@@ -109,7 +134,7 @@ class Actor:
         self._pacing = pacing
 
     async def open(self) -> None:
-        await self._guarded(self.node.open, "open")
+        await guarded(self.stage, self.node.open, "open")
 
     async def run(self) -> None:
         """Until the inputs have ended and everything was sent on, or the source has ended."""
@@ -117,73 +142,114 @@ class Actor:
             await self._run_source()
         else:
             await self._run_inputs()
-            result = await self._guarded(self.node.flush, "flush")
-            await self._send_all(result, self._last, "flush")
+            # A remainder is of data whose end was told long ago: on no path's account is it theirs.
+            self.logbook.forget_sent()
+            remainder_of = replace(self._last, origins=(Origin("", self._last.seq, self._last.event_time_ns),))
+            result = await guarded(self.stage, self.node.flush, "flush")
+            await self._send_all(result, remainder_of, "flush")
         self.end_outputs()
 
     def end_outputs(self) -> None:
         """Nothing more will be sent: every stream ends after what was sent so far."""
-        for senders in self.senders.values():
-            for sender in senders:
-                sender.end()
+        for outlet in self._all_outlets():
+            outlet.sender.end()
 
     async def close(self) -> None:
         self._timer.close()
-        await self._guarded(self.node.close, "close")
+        await guarded(self.stage, self.node.close, "close")
 
     def drain(self) -> None:
         """Stop producing: a source is cancelled where it waits, and its stream ends there."""
         self._draining.cancel()
 
+    def _all_outlets(self) -> list[Outlet]:
+        return [outlet for outlets in self.outlets.values() for outlet in outlets]
+
     async def _run_source(self) -> None:
         run: Callable[[], Awaitable[None]] = self.node.run  # type: ignore[attr-defined]
         with self._draining:
-            await self._guarded(run, "run")
+            await guarded(self.stage, run, "run")
 
     async def _run_inputs(self) -> None:
         process = getattr(self.node, "process", None)
-        if process is not None and len(self.receivers) > 1:
-            join: ExactJoin[Message] = ExactJoin(list(self.receivers))
-            self.counts.unmatched = join.unmatched
+        if self._is_joined:
+            await self._run_joined(process)
+            return
+        handlers: dict[str, Handler] = {port: process or getattr(self.node, f"process_{port}") for port in self.inlets}
 
-            async def handle_joined(port: str, message: Message) -> None:
-                join.offer(port, self._received(port, message))
-                while (row := join.ready()) is not None:
-                    await self._handle(process, (), row, next(iter(row.values())))
+        async def handle_each(port: str, message: Message) -> None:
+            message = self._received(port, message)
+            if not self._is_too_old(port, message):
+                await self._handle(handlers[port], message, self.inlets[port].sender)
 
+        await self._serve(handle_each, lambda port: None)
+
+    async def _run_joined(self, process: Any) -> None:
+        join: ExactJoin[Message] = ExactJoin(list(self.inlets))
+        held = HeldInJoin(self.logbook, {inlet.edge for inlet in self.inlets.values()})
+
+        def give_up() -> None:
+            for port, message in join.given_up():
+                held.release(message)
+                self.logbook.dropped(message, "unmatched", self.inlets[port].edge)
+
+        async def handle_joined(port: str, message: Message) -> None:
+            message = self._received(port, message)
+            if self._is_too_old(port, message):
+                return
+            held.hold(message)
+            join.offer(port, message)
+            while (row := join.ready()) is not None:
+                held.begin(row)
+                await self._handle(process, together(row), self.inlets[port].sender, row)
+                for part in row.values():  # not before: what was held back and in service is lost together
+                    held.release(part)
+                self.logbook.idle()
+            give_up()
+
+        try:
             await self._serve(handle_joined, join.end)
-            join.ready()
-        else:
-            handlers: dict[str, Handler] = {
-                port: process or getattr(self.node, f"process_{port}") for port in self.receivers
-            }
+        except StreamflowError:
+            held.lose_all()
+            raise
+        join.ready()
+        give_up()
 
-            async def handle_each(port: str, message: Message) -> None:
-                message = self._received(port, message)
-                await self._handle(handlers[port], (message,), {}, message)
-
-            await self._serve(handle_each, lambda port: None)
+    def _is_too_old(self, port: str, message: Message) -> bool:
+        """Whether it is older than its edge lets pass; then it has been dropped."""
+        inlet = self.inlets[port]
+        if inlet.max_age_ns is None or message.age_ns(self.now_ns()) <= inlet.max_age_ns:
+            return False
+        self.logbook.dropped(message, "too_old", inlet.edge)
+        self.logbook.commit()
+        self.logbook.put_down()
+        return True
 
     async def discard_inputs(self) -> None:
         """Take and let go what still comes, so that nobody upstream waits for ever: the stage has failed."""
 
         async def let_go(port: str, message: Message) -> None:
+            self.logbook.lost(message, self.inlets[port].edge)
             await trio.lowlevel.checkpoint()
 
         await self._serve(let_go, lambda port: None)
 
     async def _serve(self, handle: Callable[[str, Message], Awaitable[None]], ended: Callable[[str], None]) -> None:
-        """Hand over what arrives, from each input in turn, until all have ended."""
-        open_ports = dict(self.receivers)
+        """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
+        open_ports = {port: inlet.receiver for port, inlet in self.inlets.items()}
         wait = self.bell.wait
         if len(open_ports) == 1:
             (receiver,) = open_ports.values()
             await receiver.take_over()
             wait = receiver.wait
-        turn_ends_ns = now_ns() + TURN_NS
+        chooses = len(open_ports) > 1 and self.enforcer.is_active and not self._is_joined
+        turn_ends_ns = self.now_ns() + TURN_NS
         while open_ports:
+            if self._interference is not None:
+                await self._interference.before_take()
             took_any = False
-            for port, receiver in list(open_ports.items()):
+            for port in self._next_ports(open_ports) if chooses else list(open_ports):
+                receiver = open_ports[port]
                 message = receiver.take()
                 if message is not None:
                     took_any = True
@@ -193,66 +259,172 @@ class Actor:
                     ended(port)
             if not took_any and open_ports:
                 await wait()
-            elif now_ns() >= turn_ends_ns:
+            elif self.now_ns() >= turn_ends_ns:
                 await trio.lowlevel.checkpoint()
             else:
                 continue
-            turn_ends_ns = now_ns() + TURN_NS
+            turn_ends_ns = self.now_ns() + TURN_NS
+
+    def _next_ports(self, open_ports: Mapping[str, Receiver]) -> list[str]:
+        """The input whose next datum comes first by class and deadline; all of them where nothing waits."""
+        heads = [(port, message) for port, receiver in open_ports.items() if (message := receiver.peek()) is not None]
+        if len(heads) < 2:
+            return [port for port, _ in heads] or list(open_ports)
+        now_ns = self.now_ns()
+        timed = [self.enforcer.head(self.enforcer.with_deadline(message)) for _, message in heads]
+        index = choose(timed, now_ns)
+        return [heads[0 if index is None else index][0]]
+
+    # -------------------------------------------------------------------------------- the handling
 
     async def _handle(
-        self, handler: Handler, args: tuple[Message, ...], named: Mapping[str, Message], first: Message
+        self, handler: Handler, message: Message, sender: int, row: Mapping[str, Message] | None = None
     ) -> None:
-        started = now_ns()
-        self._last = first
-        sent_before, blocked_before = self.counts.emitted, self._blocked_ns
+        """Work on one datum, or on one of each input, as its verdict says."""
+        message = self.enforcer.with_deadline(message)
+        started_ns = self.now_ns()
+        verdict = self.enforcer.verdict(message, started_ns, self._result_age_ns(started_ns))
+        if verdict.stops:
+            self.stop_wanted(self.enforcer.stops(message))
+        if verdict.act is Act.SHED:
+            self.logbook.shed(message, sender, started_ns)
+            return
+        flags = _FLAGS.get(verdict.act, 0)
+        if verdict.act is Act.DELIVER and started_ns > message.deadline_ns:
+            flags = Flag.MISSED
+        if flags:
+            message = replace(message, flags=message.flags | flags)
+            if row is not None:
+                row = {port: replace(part, flags=message.flags) for port, part in row.items()}
+        self._last = message
+        blocked_before = self._blocked_ns
+        self.logbook.begin(message, sender, started_ns)
+        if self._interference is not None:
+            await self._interference.before_work(self.stage, message, verdict.act)
         try:
-            result = handler(*args, **named)
+            if verdict.act is Act.HOLD:
+                await self._send_held(message)
+            else:
+                await self._work(handler, message, row, verdict)
+        except StreamflowError:
+            if row is None:
+                self.logbook.lost_in_service(message)
+            raise
+        ended_ns = self.now_ns()
+        blocked_ns = self._blocked_ns - blocked_before
+        service_ns = ended_ns - started_ns - blocked_ns
+        is_late = self.enforcer.is_late(message, ended_ns)
+        if verdict.act in (Act.RUN, Act.DELIVER):
+            self.enforcer.cost.served(service_ns, is_late=is_late and verdict.act is Act.RUN)
+        elif verdict.act is Act.DEGRADE:
+            self.enforcer.cheap_cost.served(service_ns, is_late=is_late)
+        flags = message.flags & ~Flag.MISSED | (Flag.MISSED if is_late else 0)
+        kind = _KINDS.get(verdict.act, Kind.HELD)
+        goes_on = self.logbook.ended(
+            kind, message, sender, started_ns, ended_ns, blocked_ns, flags, merged(row) if row else ()
+        )
+        self.logbook.service(service_ns)
+        if row is None:
+            self.logbook.idle()
+        if not goes_on and self.outlets:
+            self._recorder.add(layout.ABSORBED)
+        if self._interference is not None:
+            self._interference.handled(self.stage, message)
+
+    async def _work(
+        self, handler: Handler, message: Message, row: Mapping[str, Message] | None, verdict: Verdict
+    ) -> None:
+        """Call what the verdict says, and send what it returns."""
+        if verdict.act is Act.DEGRADE and self.enforcer.cheap is not None:
+            handler = self.enforcer.cheap
+        elif verdict.act is Act.CALL:
+            called = self.enforcer.handler(message)
+            assert called is not None, "CALL is declared together with what is called"
+            stage, row = self.stage, None
+
+            def handler(message: Message) -> Any:
+                return called(stage, message)
+
+        try:
+            result = handler(message) if row is None else handler(**row)
             if inspect.isawaitable(result):
                 result = await result
         except RAISED as error:
-            raise self._blamed(error, "process") from error
-        await self._send_all(result, first, "process")
-        ended = now_ns()
-        counts = self.counts
-        counts.processed += 1
-        service_ns = ended - started - (self._blocked_ns - blocked_before)
-        counts.busy_ns += service_ns
-        counts.service.record(service_ns)
-        if counts.emitted == sent_before and not self._is_sink:
-            counts.absorbed += 1
-        if self._is_sink and not self.offline:
-            counts.latency.setdefault(first.stream, Histogram()).record(ended - first.event_time_ns)
+            raise blamed(self.stage, error, "process") from error
+        if self._keeps_results and verdict.act is Act.RUN:
+            sent = list(messages_of(result, message, self._output_types, self.now_ns()))
+            self._last_result = (message.event_time_ns, sent)
+            for port, one in sent:
+                await self._send(port, one)
+        else:
+            await self._send_all(result, message, "process")
+
+    def _result_age_ns(self, now_ns: int) -> int | None:
+        event_time_ns, result = self._last_result
+        return now_ns - event_time_ns if result else None
+
+    async def _send_held(self, message: Message) -> None:
+        """The last good result once more, in the name of the datum that has none."""
+        for port, held in self._last_result[1]:
+            await self._send(
+                port,
+                replace(
+                    message,
+                    tensors=held.tensors,
+                    attributes=held.attributes,
+                    flags=message.flags | Flag.HELD,
+                    sent_ns=self.now_ns(),
+                    enqueued_ns=0,
+                ),
+            )
 
     # ------------------------------------------------------------------------------------- sending
 
     async def _send_all(self, result: Any, handled: Message, where: str) -> None:
         """Send what `where` has returned; a generator's work is the node's own, and fails as such."""
+        if result is None:
+            return
         try:
-            for port, message in messages_of(result, handled, self._output_types):
-                self._require(require_sent, port, message, self._output_types[port])
+            for port, message in messages_of(result, handled, self._output_types, 0 if self.offline else self.now_ns()):
                 await self._send(port, message)
-                if not self._is_source:
-                    self.counts.emitted += 1
         except RAISED as error:
-            raise self._blamed(error, where) from error
+            raise blamed(self.stage, error, where) from error
 
     async def _send(self, port: str, message: Message) -> None:
         """Offer to every edge first, so that a full one holds back no other; then wait for those that block."""
-        full = [sender for sender in self.senders[port] if not sender.offer(message)]
+        self._require(require_sent, port, message, self._output_types[port])
+        if self._interference is not None:
+            self._interference.sent(self.stage, port, message)
+        full = []
+        announce = self.logbook.admitting if self._is_source else self.logbook.sending
+        for outlet in self.outlets[port]:
+            announce(message, outlet.mask)
+            if not outlet.sender.offer(message):
+                full.append(outlet)
+        if not self._is_source:
+            self._recorder.add(layout.EMITTED)
         if full and self._live:
-            self.counts.rejected += len(full)
-            return
-        if full:
-            blocked_since = now_ns()
-            while full:
-                try:
-                    await full[0].wait_for_room()
-                except trio.Cancelled:
-                    self.counts.rejected += len(full)  # drained while it waited: these edges never got the datum
-                    raise
-                if full[0].offer(message):
-                    full.pop(0)
-            self._blocked_ns += now_ns() - blocked_since
+            for outlet in full:
+                self.logbook.rejected(message, outlet.edge)
+        elif full:
+            await self._send_blocked(message, full)
+
+    async def _send_blocked(self, message: Message, full: list[Outlet]) -> None:
+        blocked_since = self.now_ns()
+        while full:
+            outlet = full[0]
+            outlet.trace.blocked(True)
+            try:
+                await outlet.sender.wait_for_room()
+            except trio.Cancelled:
+                for never in full:  # drained while it waited: these edges never got the datum
+                    self.logbook.rejected(message, never.edge)
+                raise
+            finally:
+                outlet.trace.blocked(False)
+            if outlet.sender.offer(message):
+                full.pop(0)
+        self._blocked_ns += self.now_ns() - blocked_since
 
     def _received(self, port: str, message: Message) -> Message:
         """A message as the node expects it: of the port's type, its only tensor under the port's name for it."""
@@ -270,24 +442,3 @@ class Actor:
         rule(f"stage {self.stage}, port {port}", message, expected)
         if len(self._known_forms) < KNOWN_FORM_LIMIT:
             self._known_forms.add(form)
-
-    # ---------------------------------------------------------------------------------- user code
-
-    async def _guarded(self, function: Callable[[], Any], where: str) -> Any:
-        try:
-            result = function()
-            return await result if inspect.isawaitable(result) else result
-        except RAISED as error:
-            raise self._blamed(error, where) from error
-
-    def _blamed(self, error: BaseException, where: str) -> StreamflowError:
-        """The error as the user should see it: named by its stage, a traceback only for a bug in user code."""
-        if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            return self._blamed(error.exceptions[0], where)
-        if isinstance(error, LinkError | NodeError | PortError | ClosedOutputError):
-            return error
-        if isinstance(error, StreamflowError):
-            return NodeError(self.stage, str(error))
-        kind = type(error).__name__
-        raised = f"{kind}: {str(error).splitlines()[0]}" if str(error).strip() else kind
-        return NodeError(self.stage, f"{where} raised {raised}", user_traceback(error))

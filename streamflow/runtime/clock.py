@@ -1,7 +1,8 @@
-"""The one place where the clock is read: CLOCK_MONOTONIC, and sleeping until an instant of it.
+"""The one place where a clock is read: CLOCK_MONOTONIC, or trio's where time is virtual; and sleeping until an instant.
 
 trio's own timeouts are whole milliseconds of epoll, rounded up, so a sleep ends about 1 ms late. A timerfd is
-tens of microseconds late, and takes absolute instants, so a periodic source does not drift.
+tens of microseconds late, and takes absolute instants, so a periodic source does not drift. In virtual time neither
+is late: `TrioClock` under `MockClock(autojump_threshold=0)` is exact to the nanosecond.
 """
 
 from __future__ import annotations
@@ -10,11 +11,31 @@ import ctypes
 import errno
 import os
 import time
+from typing import Protocol
 
 import trio
 
+from streamflow.core.timebase import nanoseconds, s, seconds
+
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
+VIRTUAL_START_NS = 1_000 * s  # what is recorded from before the start of a virtual run has positive instants too
+
+
+class ClockTimer(Protocol):
+    """Sleeps of one task."""
+
+    async def sleep_until(self, instant_ns: int) -> None:
+        """Return at `instant_ns`, or at once if it has passed; always a checkpoint."""
+
+    def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """A timeline on which a run takes place."""
+
+    def now_ns(self) -> int: ...
+    def timer(self) -> ClockTimer: ...
 
 
 def now_ns() -> int:
@@ -62,3 +83,45 @@ class Timer:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class MonotonicClock:
+    """The real one: CLOCK_MONOTONIC, and timerfds to sleep by."""
+
+    def now_ns(self) -> int:
+        return now_ns()
+
+    def timer(self) -> ClockTimer:
+        return Timer()
+
+
+class TrioClock:
+    """Whatever clock trio runs by, virtual ones above all; only within `trio.run`.
+
+    trio counts float seconds, MockClock from 0: for the first 48 days their steps are below half a nanosecond,
+    so every instant is a whole number of nanoseconds again when it is reached.
+    """
+
+    def __init__(self, start_ns: int = VIRTUAL_START_NS) -> None:
+        """`start_ns` is the instant at which trio's clock says 0."""
+        self._start_ns = start_ns
+
+    def now_ns(self) -> int:
+        return self._start_ns + nanoseconds(trio.current_time())
+
+    async def sleep_until(self, instant_ns: int) -> None:
+        """For any number of tasks at once: it holds nothing."""
+        await trio.lowlevel.checkpoint()
+        if self.now_ns() < instant_ns:
+            await trio.sleep_until(seconds(instant_ns - self._start_ns))
+
+    def timer(self) -> ClockTimer:
+        return _TrioTimer(self)
+
+
+class _TrioTimer:
+    def __init__(self, clock: TrioClock) -> None:
+        self.sleep_until = clock.sleep_until
+
+    def close(self) -> None:
+        """Nothing is held."""

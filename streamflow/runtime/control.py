@@ -1,17 +1,14 @@
-"""The conversation between supervisor and workers: telegrams, which are msgpack mappings, over ZeroMQ or in process."""
+"""The conversation between supervisor and workers: telegrams, which are msgpack mappings, over sockets of any kind."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import msgpack
-import trio
 
 from streamflow.errors import WireError
-from streamflow.transport.link import Bell
-from streamflow.transport.zmq_socket import ZmqContext
+from streamflow.transport.sockets import SocketContext
 from streamflow.wire.packets import PROTOCOL_VERSION, Frame
 
 Telegram = Mapping[str, Any]
@@ -34,7 +31,7 @@ def _read(frame: Frame) -> dict[str, Any]:
 class ControlClient:
     """A worker's end, in a process of its own."""
 
-    def __init__(self, context: ZmqContext, endpoint: str, hello: Telegram) -> None:
+    def __init__(self, context: SocketContext, endpoint: str, hello: Telegram) -> None:
         self._socket = context.dealer()
         self._socket.connect(endpoint)
         self.tell({**hello, "is": "hello", "version": PROTOCOL_VERSION})
@@ -57,7 +54,7 @@ class ControlClient:
 class ControlServer:
     """The supervisor's end: (process, telegram) from those that have said hello; strangers are not heard."""
 
-    def __init__(self, context: ZmqContext, endpoint: str, run_key: str) -> None:
+    def __init__(self, context: SocketContext, endpoint: str, run_key: str) -> None:
         self._socket = context.router()
         self._socket.bind(endpoint)
         self._run_key = run_key
@@ -97,43 +94,21 @@ class ControlServer:
             return f"process {hello.get('process')} is in the run already"
         return ""
 
+    def tell(self, process: str, telegram: Telegram) -> bool:
+        """False where nobody of that name is in the run."""
+        peer = next((peer for peer, name in self._peers.items() if name == process), None)
+        if peer is not None:
+            self._socket.send([peer, msgpack.packb(telegram)])
+        return peer is not None
+
     def tell_all(self, telegram: Telegram) -> None:
         packed = msgpack.packb(telegram)
         for peer in self._peers:
             self._socket.send([peer, packed])
 
+    def forget(self, process: str) -> None:
+        """It has ended; its next life may say hello."""
+        self._peers = {peer: name for peer, name in self._peers.items() if name != process}
+
     def close(self) -> None:
         self._socket.close()
-
-
-class InProcessControl:
-    """Both ends in one process, for `--inline`."""
-
-    def __init__(self, process: str) -> None:
-        self._process = process
-        self._to_supervisor: deque[Telegram] = deque()
-        self._to_worker: deque[Telegram] = deque()
-        self._supervisor_bell = Bell()
-        self._worker_bell = Bell()
-
-    def tell(self, telegram: Telegram) -> None:
-        self._to_supervisor.append(telegram)
-        self._supervisor_bell.ring()
-
-    async def hear(self) -> Telegram:
-        while not self._to_worker:
-            await self._worker_bell.wait()
-        await trio.lowlevel.checkpoint()
-        return self._to_worker.popleft()
-
-    async def hear_worker(self) -> tuple[str, Telegram]:
-        while (heard := self.hear_worker_nowait()) is None:
-            await self._supervisor_bell.wait()
-        return heard
-
-    def hear_worker_nowait(self) -> tuple[str, Telegram] | None:
-        return (self._process, self._to_supervisor.popleft()) if self._to_supervisor else None
-
-    def tell_all(self, telegram: Telegram) -> None:
-        self._to_worker.append(telegram)
-        self._worker_bell.ring()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streamflow.core.graph import Graph, PortDef, Resolved, StageDef, resolve
+from streamflow.core.paths import faults as deadline_faults
+from streamflow.core.restart import group_faults
+from streamflow.core.supervision import Restart
 from streamflow.errors import Fault, InputError, PipelineError, StreamflowError
 from streamflow.runtime.node import Node, Port
 
@@ -20,16 +23,30 @@ class Definition:
     graph: Graph
     nodes: Mapping[str, Node]
     faults: tuple[StreamflowError, ...] = ()
+    handlers: Mapping[str, Callable[[str, Any], Any]] = field(default_factory=dict)
+    """What is called for a datum that cannot be on time, by the name of its deadline."""
 
     def resolved(self) -> Resolved:
         """Raises PipelineError with every fault: those of the nodes' settings and those of the graph."""
         resolved, faults = resolve(self.graph)
-        if self.faults or resolved is None:
+        named = self.graph if resolved is None else resolved.graph
+        faults = [
+            *faults,
+            *deadline_faults(named, self.graph.deadlines, self.graph.rates),
+            *group_faults(self.graph.groups, self.graph.stages),
+        ]
+        if self.faults or faults or resolved is None:
             raise PipelineError([*self.faults, *faults])
         return resolved
 
 
-def stage_of(name: str, node: Node, process: str | None) -> tuple[StageDef, StreamflowError | None]:
+def stage_of(
+    name: str,
+    node: Node,
+    process: str | None,
+    restart: Restart = Restart.TRANSIENT,
+    hang_limit_ns: int | None = None,
+) -> tuple[StageDef, StreamflowError | None]:
     """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
     fault: StreamflowError | None = None
     try:
@@ -55,6 +72,9 @@ def stage_of(name: str, node: Node, process: str | None) -> tuple[StageDef, Stre
         node.live,
         handled,
         is_known=fault is None,
+        restart=restart,
+        hang_limit_ns=hang_limit_ns,
+        is_fork_safe=node.fork_safe,
     )
     return stage, fault
 

@@ -16,33 +16,34 @@ from streamflow.runtime.node import Output
 PortTypes = Mapping[str, PortType]
 
 
-def messages_of(result: Any, handled: Message, outputs: PortTypes) -> Iterator[tuple[str, Message]]:
+def messages_of(result: Any, handled: Message, outputs: PortTypes, sent_ns: int = 0) -> Iterator[tuple[str, Message]]:
     """(port, message) for each datum in `result`, in order; lazily, so that a generator's work is interleaved.
 
+    A result that is given another name or time keeps, as its origin, the datum that it was made from.
     Raises ResultError, one sentence, when the result is none of the forms.
     """
     if result is None:
         return
     if isinstance(result, np.ndarray):  # by far the most frequent
-        yield _message(Output(result), handled, outputs)
+        yield _message(Output(result), handled, outputs, sent_ns)
         return
     if isinstance(result, Output):
         if result.port is None and isinstance(result.value, Mapping) and _names_ports(result.value, outputs):
             for port, value in result.value.items():
                 if value is not None:
-                    yield _message(replace(result, value=value, port=port), handled, outputs)
+                    yield _message(replace(result, value=value, port=port), handled, outputs, sent_ns)
         else:
-            yield _message(result, handled, outputs)
+            yield _message(result, handled, outputs, sent_ns)
     elif isinstance(result, Mapping) and _names_ports(result, outputs):
         for port, value in result.items():
             if value is not None:
                 output = value if isinstance(value, Output) else Output(value)
-                yield _message(replace(output, port=port), handled, outputs)
+                yield _message(replace(output, port=port), handled, outputs, sent_ns)
     elif isinstance(result, Mapping | np.generic | int | float | complex):
-        yield _message(Output(result), handled, outputs)
+        yield _message(Output(result), handled, outputs, sent_ns)
     elif isinstance(result, Iterable) and not isinstance(result, str | bytes):
         for part in result:
-            yield from messages_of(part, handled, outputs)
+            yield from messages_of(part, handled, outputs, sent_ns)
     else:
         raise ResultError("", f"a {type(result).__name__} was returned", "an array, a mapping, an Output or None")
 
@@ -55,7 +56,7 @@ def _names_ports(result: Mapping[Any, Any], outputs: PortTypes) -> bool:
     return True
 
 
-def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str, Message]:
+def _message(output: Output, handled: Message, outputs: PortTypes, sent_ns: int) -> tuple[str, Message]:
     port = output.port
     if port is None:
         if len(outputs) != 1:
@@ -71,6 +72,19 @@ def _message(output: Output, handled: Message, outputs: PortTypes) -> tuple[str,
         handled.seq if output.seq is None else output.seq,
         handled.event_time_ns if output.event_time_ns is None else output.event_time_ns,
         attributes,
+        handled.deadline_ns,
+        handled.flags,
+        sent_ns,
+        0,
+        handled.all_origins() if _is_renamed(output, handled) else handled.origins,
+    )
+
+
+def _is_renamed(output: Output, handled: Message) -> bool:
+    return (
+        (output.event_time_ns is not None and output.event_time_ns != handled.event_time_ns)
+        or output.stream is not None
+        or output.seq is not None
     )
 
 

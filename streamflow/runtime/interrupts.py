@@ -7,11 +7,12 @@ itself soon. What runs inside C code for long without coming back is out of reac
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,10 +22,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def killing_when_stuck(exit_code: int) -> Iterator[None]:
-    """Wrap the handlers that are installed; a second signal ends the process with `exit_code` after the grace."""
+def killing_when_stuck(exit_code: int, clear_up: Callable[[], None]) -> Iterator[None]:
+    """Wrap the handlers that are installed; a second signal ends the process with `exit_code` after the grace.
+
+    `clear_up` is called in a thread then, so that nothing is left behind.
+    """
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    killer = threading.Timer(GRACE_S, _end, [exit_code])
+    killer = threading.Timer(GRACE_S, _end, [exit_code, clear_up])
     killer.daemon = True
     count = 0
 
@@ -47,6 +51,8 @@ def killing_when_stuck(exit_code: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end(exit_code: int) -> None:
+def _end(exit_code: int, clear_up: Callable[[], None]) -> None:
+    with contextlib.suppress(Exception):  # whatever state the loop was stuck in, the process ends
+        clear_up()
     sys.stdout.flush()
     os._exit(exit_code)

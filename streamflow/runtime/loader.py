@@ -15,7 +15,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def load(reference: Reference, *, lossless: bool = False) -> Loaded:
         raise UsageError(reference.text, f"{reference.function} returned {found}", "a Pipeline")
     definition: Definition = make_definition()
     if lossless:
-        definition = Definition(definition.graph.lossless(), definition.nodes, definition.faults)
+        definition = replace(definition, graph=definition.graph.lossless())
     return Loaded(reference, definition, definition.resolved())
 
 

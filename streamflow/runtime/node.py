@@ -86,17 +86,30 @@ class Node:
     - `process_<port>(self, message)` for every `In` port: each message by itself, as it comes.
     - `async run(self)`: a source; `await self.emit(array, event_time_ns=..., sample=...)` per datum.
 
-    And, where needed: `inspect()`, `open()`, `flush()` (the inputs have ended; returns like `process`), `close()`.
+    And, where needed: `inspect()`, `preload()`, `open()`, `flush()` (the inputs have ended; returns like `process`),
+    `close()`.
     """
 
     live = False
     """A source whose signal cannot wait: what does not fit at once is rejected and counted, never awaited."""
+
+    fork_safe = True
+    """False for one that holds what a fork would break (a device or a thread from `import` or `__init__` on, such as
+    CUDA): its process starts as a new interpreter each time, never as a copy of a warm one."""
 
     context: Context  # lent before `open`
 
     # Present on the class so that a node says what it has by overriding; the actor calls only what is overridden.
     def inspect(self) -> None:
         """Look, cheaply, at what the settings name: refine ports, raise InputError. Runs when the node is added."""
+
+    def preload(self) -> Any:
+        """Import what `open` will need, and no more: no devices, no files kept open, no threads.
+
+        Runs once in a process that is copied for every start of a stage, so that a restart need not import; it may
+        never run, and `open` cannot rely on it. A thread it started would be missing in the copies (NumPy's BLAS
+        starts its own again by itself).
+        """
 
     def open(self) -> Any:
         """Acquire what is needed, in the node's own process, before anything flows."""

@@ -1,11 +1,14 @@
-"""The program of a stage's process: `python -m streamflow.runtime.stage_process FOLDER PROCESS PARENT`.
+"""The program of a stage's process: `python -m streamflow.runtime.stage_process FOLDER PROCESS PARENT [GENERATION]`.
 
-It builds the same pipeline from the same module and settings as the supervisor, and works its own stages.
+It builds the same pipeline from the same module and settings as the supervisor, and works its own stages. What the
+fork server forks has built it already and goes straight to `run_stage`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import os
 import signal
 import sys
@@ -14,6 +17,7 @@ from pathlib import Path
 import trio
 
 from streamflow.errors import StreamflowError
+from streamflow.runtime.clock import MonotonicClock
 from streamflow.runtime.control import ControlClient
 from streamflow.runtime.launch import die_with_parent
 from streamflow.runtime.loader import Loaded, Reference, load
@@ -30,7 +34,14 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
         if path not in sys.path:
             sys.path.insert(0, path)
     reference = Reference(description["reference"], description["settings"])
-    options = WorkerOptions(description["offline"], description["speed"], description["endpoint"])
+    options = WorkerOptions(
+        description["offline"],
+        description["speed"],
+        description["endpoint"],
+        folder.recordings,
+        restarts=description.get("restarts", False),
+        enforces=description.get("enforces", True),
+    )
     return load(reference, lossless=options.offline), options
 
 
@@ -40,7 +51,7 @@ async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerO
     hello = {"process": process, "pid": os.getpid(), "run_key": loaded.key}
     with ZmqContext() as context:
         control = ControlClient(context, folder.control_endpoint, hello)
-        worker = Worker(loaded.definition, loaded.resolved, stages, options, control, context)
+        worker = Worker(loaded.definition, loaded.resolved, stages, options, control, context, MonotonicClock())
         try:
             await worker.run()
             return worker.failure
@@ -48,19 +59,35 @@ async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerO
             control.close()
 
 
-def main() -> None:
-    """Exit status 0 when the supervisor said so, 1 when this process failed before it could tell the supervisor."""
-    folder, process, parent = RunFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-    die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what a node prints is seen at once, and not lost with it
+def run_stage(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> None:
+    """Work as `process` to the end; raises SystemExit with status 1 when it could not tell the supervisor why."""
     try:
-        loaded, options = load_for(folder)
         trio.run(work, folder, process, loaded, options)
     except StreamflowError as error:
         print(f"streamflow: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def prepare_process(parent: int) -> None:
+    """What every process of a run that nobody starts by hand does first."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a node prints is seen at once, and not lost with it
+
+
+def main() -> None:
+    """Exit status 0 when the supervisor said so, 1 when this process failed before it could tell the supervisor."""
+    folder, process, parent = RunFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+    generation = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    more = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
+    prepare_process(parent)
+    try:
+        loaded, options = load_for(folder)
+    except StreamflowError as error:
+        print(f"streamflow: {error}", file=sys.stderr)
+        sys.exit(1)
+    run_stage(folder, process, loaded, dataclasses.replace(options, generation=generation, **more))
 
 
 if __name__ == "__main__":

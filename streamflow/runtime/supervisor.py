@@ -1,25 +1,29 @@
-"""Starts the processes of a run, follows its roll call, and leaves nothing behind.
+"""Starts the processes of a run, watches them, starts again what fails, and leaves nothing behind.
 
-What happens next is decided in `core.rollcall`; this carries it out: spawns and kills, passes telegrams on,
-arms timers, catches signals, and collects what the stages counted.
+What happens next is decided in `core.rollcall`; this carries it out: starts and kills, passes telegrams on, arms
+timers, catches signals. What is going on in the stages is read by `runtime.watch`, which asks nobody.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import AsyncIterable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
+from streamflow.core.deadline import Escalation
+from streamflow.core.firm import Broken, Escalated, FirmEvent, Recovered
+from streamflow.core.restart import Restarts, downstream_of, groups_of
 from streamflow.core.rollcall import (
+    Abandon,
     Arm,
+    Attach,
+    Begin,
     Connect,
+    Detach,
     Drain,
     Failure,
     Finish,
@@ -28,267 +32,414 @@ from streamflow.core.rollcall import (
     Leave,
     Limit,
     Phase,
+    Retire,
+    Revive,
     RollCall,
     Start,
 )
-from streamflow.core.timebase import nanoseconds
-from streamflow.runtime.clock import now_ns
-from streamflow.runtime.control import ControlServer, InProcessControl, Telegram
+from streamflow.core.timebase import ms, s, seconds
+from streamflow.runtime.control import ControlServer, Telegram
+from streamflow.runtime.events import EventLog
 from streamflow.runtime.interrupts import INTERRUPTED, killing_when_stuck
-from streamflow.runtime.launch import ForeignProcess, StageProcess
+from streamflow.runtime.launch import ForeignProcess
+from streamflow.runtime.lives import Lives
 from streamflow.runtime.loader import Loaded
-from streamflow.runtime.rundir import OwnedRunFolder
-from streamflow.runtime.worker import COUNTS_PERIOD_S, Worker, WorkerOptions
-from streamflow.transport.zmq_socket import ZmqContext
+from streamflow.runtime.observatory import Observatory
+from streamflow.runtime.run_options import Outcome, RunOptions, Watcher, description_of
+from streamflow.runtime.venue import Held, LocalVenue, TaskVenue, Venue
+from streamflow.runtime.worker import WorkerOptions
 
-START_LEAD_NS = 50_000_000  # recordings begin this long after the last stage was ready: the word must reach all
-SILENCE_LIMIT_S = 4 * COUNTS_PERIOD_S  # a process that runs tells its counts far more often
+START_LEAD_NS = 50 * ms  # recordings begin this long after the last stage was ready: the word must reach all
+VITALS_NS = 50 * ms
+SILENT_NS = 2 * s  # a loop that runs is seen far more often
 INLINE = "inline"  # the name of the one process of an inline run
-
-
-class LinkKind(Enum):
-    IPC = "ipc"
-    TCP = "tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to run; durations in seconds. `by_hand`: stages that somebody starts with `streamflow node`."""
-
-    offline: bool = False
-    inline: bool = False
-    speed: float = 1.0
-    duration_s: float | None = None
-    startup_timeout_s: float = 60.0
-    drain_timeout_s: float = 10.0
-    exit_timeout_s: float = 5.0
-    link: LinkKind = LinkKind.IPC
-    by_hand: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a run; `counts` by stage, as each told them last."""
-
-    failure: Failure | None = None
-    interrupted: bool = False
-    duration_ns: int = 0
-    counts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    was_killed: bool = False
-    is_complete: bool = False
-    """Every stage has closed in order, and told its last counts."""
-
-
-class Watcher(Protocol):
-    """Whoever wants to follow a run while it goes: the progress line."""
-
-    def counted(self, counts: Mapping[str, Mapping[str, Any]], elapsed_ns: int) -> None: ...
-    def waiting_for(self, stages: Sequence[str]) -> None: ...
-    def draining(self, limit_s: float) -> None: ...
 
 
 class Supervisor:
     """One run of a loaded pipeline."""
 
-    def __init__(self, loaded: Loaded, options: RunOptions, watcher: Watcher) -> None:
+    def __init__(self, loaded: Loaded, options: RunOptions, watcher: Watcher, venue: Venue | None = None) -> None:
+        """Without a venue the run takes place on this host, in processes or, `inline`, in this one."""
         self._loaded = loaded
         self._options = options
         self._watcher = watcher
         graph = loaded.resolved.graph
+        self._graph = graph
         stages = [stage.name for stage in graph.stages]
         self._processes = {INLINE: stages} if options.inline else graph.processes()
-        self._roll_call = RollCall(self._processes)
+        self._process_of = {stage: process for process, own in self._processes.items() for stage in own}
+        self._can_restart = options.restarts and not (options.offline or options.inline or options.by_hand)
+        self._venue = venue or self._default_venue()
+        sources = {stage.name for stage in graph.stages if stage.is_source}
+        self._roll_call = RollCall(
+            self._processes,
+            loaded.resolved.order,
+            self._make_restarts() if self._can_restart else None,
+            frozenset(process for process, own in self._processes.items() if set(own) <= sources),
+        )
         self._outcome = Outcome()
-        self._running: dict[str, StageProcess | ForeignProcess] = {}
-        self._tell_all: Callable[[Telegram], None] = lambda telegram: None
-        self._hear_nowait: Callable[[], tuple[str, Telegram] | None] = lambda: None
+        self._held: dict[str, Held] = {}
+        self._degraded: set[str] = set()
+        self._awaited: set[str] = set()  # being started, and not in hand yet
+        self._doomed: set[str] = set()  # of those, the ones to be killed once they are
         self._started_ns = 0
-        self._heard_ns: dict[str, int] = {}
+        self._control: ControlServer
+        self._observatory: Observatory
+        self._lives: Lives
+        self._log: EventLog
         self._nursery: trio.Nursery
-        self._inline_scope = trio.CancelScope()
 
-    async def run(self) -> Outcome:
-        """Run to the end; the outcome says how it went. Ctrl-C and SIGTERM drain, a second one kills."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            if self._options.inline:
-                with killing_when_stuck(INTERRUPTED):
-                    await self._run_inline(signals)
-            else:
-                await self._run_processes(signals)
-        self._outcome.failure = self._roll_call.failure
-        self._outcome.is_complete = self._roll_call.is_complete
-        self._outcome.interrupted = self._roll_call.interrupt_count > 0
-        if self._started_ns:
-            self._outcome.duration_ns = now_ns() - self._started_ns
+    def _default_venue(self) -> Venue:
+        if not self._options.inline:
+            return LocalVenue(self._loaded, keep=self._options.keep, is_warm=self._options.is_warm)
+        return TaskVenue(self._loaded, self._worker_options(), self._processes)
+
+    def _worker_options(self) -> WorkerOptions:
+        options = self._options
+        return WorkerOptions(
+            options.offline, options.speed, "memory://e{}", Path(), 0, self._can_restart, options.enforces
+        )
+
+    def _make_restarts(self) -> Restarts:
+        restart_of = {stage.name: stage.restart for stage in self._graph.stages}
+        groups = groups_of(self._graph, self._options.restart_limit)
+        return Restarts(groups, restart_of, self._processes, downstream_of(self._graph), self._venue.chance)
+
+    async def run(self, signals: AsyncIterable[int] | None = None) -> Outcome:
+        """Run to the end; the outcome says how it went. Ctrl-C and SIGTERM drain, a second one kills.
+
+        `signals`: heard in place of this process's own.
+        """
+        if signals is not None:
+            await self._run(signals)
+        else:
+            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as own:
+                if self._options.inline:
+                    with killing_when_stuck(INTERRUPTED, self._leave_venue):
+                        await self._run(own)
+                else:
+                    await self._run(own)
         return self._outcome
 
-    # ------------------------------------------------------------------------------ two ways to run
+    def _leave_venue(self) -> None:
+        self._venue.__exit__(None, None, None)
 
-    async def _run_processes(self, signals: Any) -> None:
-        folder = OwnedRunFolder(self._loaded.resolved.graph.name)
-        try:
-            endpoint = folder.edge_endpoint if self._options.link is LinkKind.IPC else "tcp://127.0.0.1:*"
-            reference = self._loaded.reference
-            folder.describe(
-                {
-                    "reference": reference.text,
-                    "settings": dict(reference.settings),
-                    "pipeline": self._loaded.resolved.graph.name,
-                    "key": self._loaded.key,
-                    "offline": self._options.offline,
-                    "speed": self._options.speed,
-                    "endpoint": endpoint,
-                    "by_hand": list(self._options.by_hand),
-                    "search_path": [path for path in sys.path if path],
-                    "working_folder": str(Path.cwd()),
-                    "supervisor": os.getpid(),
-                }
+    async def _run(self, signals: AsyncIterable[int]) -> None:
+        with self._venue as venue:
+            folder = venue.folder
+            folder.describe(description_of(self._loaded, self._options, folder, restarts=self._can_restart))
+            self._log = EventLog(folder.events, venue.clock.now_ns)
+            self._log.listeners.append(self._watcher.happened)
+            self._observatory = Observatory(
+                self._loaded,
+                folder,
+                venue.clock,
+                self._log,
+                self._process_of,
+                self._state_of,
+                self._contract_changed,
+                self._options.profile,
             )
-            with ZmqContext() as context:
-                control = ControlServer(context, folder.control_endpoint, self._loaded.key)
-                self._tell_all, self._hear_nowait = control.tell_all, control.hear_nowait
-                async with trio.open_nursery() as self._nursery:
-                    self._nursery.start_soon(self._follow_signals, signals)
-                    self._nursery.start_soon(self._follow_workers, control.hear)
-                    for process, stages in self._processes.items():
-                        if not set(stages) & set(self._options.by_hand):
-                            self._watch(StageProcess(folder, process))
-                    if self._options.by_hand:
-                        self._watcher.waiting_for(self._options.by_hand)
-                    self._carry_out(self._roll_call.begun())
-        finally:
-            for running in self._running.values():
-                running.close()
-            folder.close()
+            self._control = ControlServer(venue.context, venue.control_endpoint, self._loaded.key)
+            self._lives = Lives(self._graph, self._processes, self._control, self._observatory)
+            try:
+                await self._supervise(signals, venue)
+            finally:
+                for held in self._held.values():
+                    held.close()
+                self._control.close()
+                self._conclude()
+                self._observatory.close()
+                self._log.close()
 
-    async def _run_inline(self, signals: Any) -> None:
-        loaded = self._loaded
-        options = WorkerOptions(self._options.offline, self._options.speed, "")
-        control = InProcessControl(INLINE)
-        self._tell_all, self._hear_nowait = control.tell_all, control.hear_worker_nowait
-        with ZmqContext() as context:
-            stages = self._processes[INLINE]
-            worker = Worker(loaded.definition, loaded.resolved, stages, options, control, context)
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._follow_signals, signals)
-                self._nursery.start_soon(self._follow_workers, control.hear_worker)
-                self._nursery.start_soon(self._work_inline, worker)
-                self._carry_out(self._roll_call.begun())
+    async def _supervise(self, signals: AsyncIterable[int], venue: Venue) -> None:
+        async with trio.open_nursery() as self._nursery:
+            if isinstance(venue, TaskVenue):
+                venue.nursery = self._nursery
+                venue.set_recordings(venue.folder.recordings)
+            self._nursery.start_soon(self._follow_signals, signals)
+            self._nursery.start_soon(self._follow_workers)
+            self._log.write(
+                "started",
+                pipeline=self._graph.name,
+                stages=[stage.name for stage in self._graph.stages],
+                supervisor=os.getpid(),
+            )
+            if self._options.by_hand:
+                self._watcher.waiting_for(self._options.by_hand)
+            self._carry_out(self._roll_call.begun())
+            for process, stages in self._processes.items():
+                if not set(stages) & set(self._options.by_hand):
+                    await self._start(process)
 
-    async def _work_inline(self, worker: Worker) -> None:
-        with self._inline_scope:
-            await worker.run()
-        self._carry_out(self._roll_call.exited(INLINE, "has ended"))
+    def _conclude(self) -> None:
+        outcome, roll_call = self._outcome, self._roll_call
+        outcome.failure = roll_call.failure
+        outcome.interrupted = roll_call.interrupt_count > 0
+        if self._started_ns:
+            outcome.duration_ns = max(self._venue.clock.now_ns() - self._started_ns, 0)
+        how = "failed" if outcome.failure else "killed" if outcome.was_killed else "done"
+        how = "interrupted" if how == "done" and outcome.interrupted else how
+        self._log.write("ended", how=how)
+        outcome.report = self._observatory.report(how, outcome.duration_ns, outcome.failure, self._lives.generations)
+        outcome.broken_contracts = self._observatory.broken_contracts()
 
     # ---------------------------------------------------------------------------------- what happened
 
-    async def _follow_signals(self, signals: Any) -> None:
+    async def _follow_signals(self, signals: AsyncIterable[int]) -> None:
         async for _ in signals:
             self._carry_out(self._roll_call.interrupted())
 
-    async def _follow_workers(self, hear: Callable[[], Any]) -> None:
+    async def _follow_workers(self) -> None:
         while True:
-            process, telegram = await hear()
-            self._heard_ns[process] = now_ns()
+            process, telegram = await self._control.hear()
             self._carry_out(self._heard(process, telegram))
 
     def _heard(self, process: str, telegram: Telegram) -> list[Instruction]:
         match telegram["is"]:
             case "hello":
-                if process in self._processes and process not in self._running:
-                    self._watch(ForeignProcess(process, telegram["pid"]))
-                if self._roll_call.phase is Phase.ABORTING:
-                    self._tell_all({"is": "exit"})  # it came too late to have heard
-                return []
+                return self._greet(process, telegram["pid"])
             case "bound":
+                self._lives.bound.add(process)
+                self._observatory.follow(self._processes[process])
                 return self._roll_call.bound(process, telegram["endpoints"])
             case "opened":
                 return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
-            case "counts":
-                self._outcome.counts.update(telegram["stages"])
-                self._watcher.counted(self._outcome.counts, now_ns() - self._started_ns)
-                return []
             case "closed":
-                self._outcome.counts[telegram["stage"]] = telegram["counts"]
                 return self._roll_call.closed(telegram["stage"])
+            case "received":
+                self._lives.received(telegram["edge"], telegram["count"])
+                return []
+            case "stop":
+                sentence = f"deadline {telegram['deadline']}: missed at stage {telegram['stage']}, which stops the run"
+                return self._roll_call.stop(Failure(f"deadline {telegram['deadline']}", sentence))
             case "failed":
-                if telegram["counts"]:
-                    self._outcome.counts[telegram["stage"]] = telegram["counts"]
                 failure = Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
-                return self._roll_call.failed(failure, is_contained=telegram["is_contained"])
+                is_contained = telegram["is_contained"]
+                ending = "" if is_contained or failure.exit_code != 1 else process
+                return self._roll_call.failed(failure, is_contained=is_contained, process=ending)
             case _:
                 return []
 
-    def _watch(self, process: StageProcess | ForeignProcess) -> None:
-        self._running[process.process] = process
-        self._nursery.start_soon(self._follow_exit, process)
+    def _greet(self, process: str, pid: int) -> list[Instruction]:
+        """A process is there: it is told which life it is."""
+        if process not in self._processes:
+            return []
+        if process not in self._held:
+            self._hold(ForeignProcess(process, pid))
+        self._lives.greet(process)
+        if self._roll_call.phase is Phase.ABORTING:
+            self._control.tell(process, {"is": "exit"})  # it came too late to have heard
+        return []
 
-    async def _follow_exit(self, process: StageProcess | ForeignProcess) -> None:
-        how = await process.wait()
-        self._carry_out(self._roll_call.exited(process.process, how))
+    async def _start(self, process: str) -> None:
+        held = await self._venue.start(process, self._lives.generations[process])
+        self._awaited.discard(process)
+        if self._roll_call.phase is Phase.DONE:
+            held.close()
+            return
+        self._hold(held)
+        if process in self._doomed:
+            self._doomed.discard(process)
+            held.kill()
+
+    def _hold(self, held: Held) -> None:
+        former = self._held.get(held.process)
+        if former is not None:
+            former.close()
+        self._held[held.process] = held
+        self._nursery.start_soon(self._follow_exit, held)
+
+    async def _follow_exit(self, held: Held) -> None:
+        how = await held.wait()
+        while (heard := self._control.hear_nowait()) is not None:
+            self._carry_out(self._heard(*heard))  # what it said last comes before its end
+        now_ns = self._venue.clock.now_ns()
+        self._lives.went_down(held.process, now_ns)
+        self._carry_out(self._roll_call.exited(held.process, how, now_ns))
+        self._venue.reap_orphans([other.pid for other in self._held.values()])
+
+    def _state_of(self, process: str) -> str:
+        held = self._held.get(process)
+        return held.stop_state() if held is not None else "X"
 
     async def _follow_limit(self, limit: Limit, duration_s: float, phase: Phase) -> None:
         await trio.sleep(duration_s)
         if self._roll_call.phase is phase:
-            self._carry_out(self._roll_call.expired(limit, self._silent()))
+            self._carry_out(self._roll_call.expired(limit, self._observatory.silent(SILENT_NS)))
 
-    def _silent(self) -> set[str]:
-        """Processes not heard of for longer than one whose loop runs can be silent."""
-        limit_ns = now_ns() - nanoseconds(SILENCE_LIMIT_S)
-        return {name for name in self._processes if self._heard_ns.get(name, 0) < limit_ns}
+    async def _follow_startup(self, process: str, generation: int) -> None:
+        await trio.sleep(self._options.startup_timeout_s)
+        if self._lives.generations[process] == generation:
+            self._carry_out(self._roll_call.expired(Limit.STARTUP, process=process))
 
     async def _follow_duration(self, duration_s: float) -> None:
         await trio.sleep(duration_s)
         self._carry_out(self._roll_call.duration_elapsed())
 
+    # ------------------------------------------------------------------------------- while it runs
+
+    async def _watch(self) -> None:
+        """Sweep the recorders as often as a miss must be known; look at everything else now and then."""
+        clock = self._venue.clock
+        timer = clock.timer()
+        observatory = self._observatory
+        vitals_ns = planned_ns = 0
+        try:
+            while True:
+                now_ns = clock.now_ns()
+                observatory.sweep(now_ns)
+                if now_ns >= vitals_ns:
+                    vitals_ns = now_ns + VITALS_NS
+                    for stage, hung in observatory.hung(now_ns).items():
+                        self._hung(stage, hung)
+                if now_ns >= planned_ns:
+                    planned_ns = now_ns + observatory.plan_period_ns(now_ns)
+                    self._tell_budgets(now_ns)
+                    self._watcher.seen(observatory.publish(self._roll_call.phase.name.lower(), self._lives.generations))
+                await timer.sleep_until(observatory.next_sweep_ns(now_ns))
+        finally:
+            timer.close()
+
+    def _hung(self, stage: str, why: str) -> None:
+        if self._process_of[stage] in self._lives.down_since:
+            return
+        self._log.write("hung", stage=stage, reason=why)
+        self._carry_out(self._roll_call.hung(self._process_of[stage], f"stage {stage}: {why}"))
+
+    def _tell_budgets(self, now_ns: int) -> None:
+        budgets = self._observatory.budgets(now_ns)
+        if budgets:
+            degraded = self._observatory.path_indexes(self._degraded)
+            self._control.tell_all({"is": "budget", "stages": budgets, "degraded": degraded})
+
+    def _contract_changed(self, path: str, event: FirmEvent, culprit: str) -> None:
+        """What a firm contract demands, or takes back."""
+        definition = next(one for one in self._graph.deadlines if one.name == path)
+        if isinstance(event, Recovered):
+            if Escalation.DEGRADE not in definition.escalation[: event.level]:
+                self._degraded.discard(path)
+        elif isinstance(event, Broken | Escalated):
+            match event.step:
+                case Escalation.DEGRADE:
+                    self._degraded.add(path)
+                case Escalation.RESTART if culprit:
+                    reason = f"stage {culprit}: blamed for most misses of deadline {path}, whose contract is broken"
+                    self._carry_out(self._roll_call.hung(self._process_of[culprit], reason))
+                case Escalation.STOP:
+                    sentence = f"deadline {path}: its contract is broken, {event.met} of the last {event.of} on time"
+                    self._carry_out(self._roll_call.stop(Failure(f"deadline {path}", sentence)))
+                case _:
+                    pass
+        self._tell_budgets(self._venue.clock.now_ns())
+
     # ------------------------------------------------------------------------------------ what to do
 
     def _carry_out(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
-            match instruction:
-                case Connect():
-                    self._tell_all({"is": "connect", "endpoints": dict(instruction.endpoints)})
-                case Start():
-                    self._started_ns = now_ns() + START_LEAD_NS
-                    self._tell_all({"is": "start", "at_ns": self._started_ns})
-                    if self._options.duration_s is not None:
-                        self._nursery.start_soon(self._follow_duration, self._options.duration_s)
-                case Drain():
-                    self._tell_all({"is": "drain"})
-                    if self._roll_call.interrupt_count:
-                        self._watcher.draining(self._options.drain_timeout_s)
-                case Leave():
-                    self._tell_all({"is": "exit"})
-                    self._write_off_absent()
-                case Kill():
-                    self._kill(instruction.processes)
-                case Arm():
-                    duration_s = {
-                        Limit.STARTUP: self._options.startup_timeout_s,
-                        Limit.DRAIN: self._options.drain_timeout_s,
-                        Limit.EXIT: self._options.exit_timeout_s,
-                    }[instruction.limit]
-                    self._nursery.start_soon(self._follow_limit, instruction.limit, duration_s, self._roll_call.phase)
-                case Finish():
-                    while (heard := self._hear_nowait()) is not None:
-                        self._heard(*heard)  # the last counts of those that have just left
-                    self._nursery.cancel_scope.cancel()
+            act: Callable[[Any], None] = getattr(self, f"_do_{type(instruction).__name__.lower()}")
+            act(instruction)
+
+    def _do_connect(self, instruction: Connect) -> None:
+        self._control.tell_all({"is": "connect", "endpoints": dict(instruction.endpoints)})
+
+    def _do_start(self, instruction: Start) -> None:
+        self._started_ns = self._venue.clock.now_ns() + START_LEAD_NS
+        self._observatory.started(self._started_ns)
+        self._tell_budgets(self._started_ns)
+        self._control.tell_all({"is": "start", "at_ns": self._started_ns})
+        self._nursery.start_soon(self._watch)
+        if self._options.duration_s is not None:
+            self._nursery.start_soon(self._follow_duration, self._options.duration_s)
+
+    def _do_drain(self, instruction: Drain) -> None:
+        self._control.tell_all({"is": "drain"})
+        if self._roll_call.interrupt_count:
+            self._watcher.draining(self._options.drain_timeout_s)
+
+    def _do_leave(self, instruction: Leave) -> None:
+        self._control.tell_all({"is": "exit"})
+        self._write_off_absent()
+
+    def _do_retire(self, instruction: Retire) -> None:
+        self._log.write("stopped", process=instruction.process)
+        if not self._control.tell(instruction.process, {"is": "exit"}):
+            self._kill([instruction.process])
+
+    def _do_kill(self, instruction: Kill) -> None:
+        self._kill(instruction.processes)
+
+    def _do_arm(self, instruction: Arm) -> None:
+        duration_s = {
+            Limit.STARTUP: self._options.startup_timeout_s,
+            Limit.DRAIN: self._options.drain_timeout_s,
+            Limit.EXIT: self._options.exit_timeout_s,
+        }[instruction.limit]
+        self._nursery.start_soon(self._follow_limit, instruction.limit, duration_s, self._roll_call.phase)
+
+    def _do_finish(self, instruction: Finish) -> None:
+        while (heard := self._control.hear_nowait()) is not None:
+            self._heard(*heard)
+        self._nursery.cancel_scope.cancel()
+
+    def _do_detach(self, instruction: Detach) -> None:
+        for process in instruction.processes:
+            self._log.write("failed", process=process, stages=list(self._processes[process]))
+            self._lives.ended(process)
+
+    def _do_revive(self, plan: Revive) -> None:
+        delay_ns = max(plan.at_ns - self._venue.clock.now_ns(), 0)
+        self._log.write("restarting", processes=list(plan.processes), delay_ms=delay_ns / ms, reason=plan.reason)
+        self._nursery.start_soon(self._revive, plan)
+
+    async def _revive(self, plan: Revive) -> None:
+        await trio.sleep(seconds(max(plan.at_ns - self._venue.clock.now_ns(), 0)))
+        if not self._roll_call.waits_to_revive(plan):
+            return
+        self._roll_call.revived(plan.processes)
+        self._awaited.update(plan.processes)
+        for process in plan.processes:
+            self._lives.generations[process] += 1
+            await self._start(process)
+            self._nursery.start_soon(self._follow_startup, process, self._lives.generations[process])
+
+    def _do_attach(self, instruction: Attach) -> None:
+        self._lives.attach(instruction.process, instruction.endpoints)
+
+    def _do_begin(self, instruction: Begin) -> None:
+        process = instruction.process
+        self._control.tell(process, {"is": "start", "at_ns": self._started_ns})
+        down_since_ns = self._lives.down_since.pop(process)
+        now_ns = self._venue.clock.now_ns()
+        self._observatory.came_back(self._processes[process], now_ns)
+        self._log.write(
+            "back",
+            process=process,
+            stages=list(self._processes[process]),
+            down_ms=(now_ns - down_since_ns) / ms,
+            warm=self._venue.is_warm,
+        )
+        self._tell_budgets(now_ns)
+
+    def _do_abandon(self, instruction: Abandon) -> None:
+        self._log.write("left", process=instruction.process, reason=instruction.reason)
+        self._lives.abandon(instruction.process)
 
     def _write_off_absent(self) -> None:
         """A stage that was to be started by hand and never was has nothing to leave."""
-        if not self._options.inline:
-            for name in self._processes:
-                if name not in self._running:
-                    self._carry_out(self._roll_call.exited(name, "was never started"))
+        for name, stages in self._processes.items():
+            if name not in self._held and set(stages) & set(self._options.by_hand):
+                self._carry_out(self._roll_call.exited(name, "was never started"))
 
     def _kill(self, processes: Sequence[str]) -> None:
-        self._outcome.was_killed = True
-        if self._options.inline:
-            self._inline_scope.cancel()
+        if self._roll_call.phase in (Phase.ABORTING, Phase.LEAVING):
+            self._outcome.was_killed = True
         for name in processes:
-            if name in self._running:
-                self._running[name].kill()
-        self._write_off_absent()
+            if name in self._awaited:
+                self._doomed.add(name)
+            elif name in self._held:
+                self._held[name].kill()
+        if self._roll_call.phase is Phase.ABORTING:
+            self._write_off_absent()

@@ -1,34 +1,46 @@
 """One process of a run: its actors, the links between them and to others, and its conversation with the supervisor.
 
-The conversation, in order: `bound` (where our receivers are), `connect` (where the others' are), `opened` and
-`ready` per stage, `start`, then `drain` at will, `closed` or `failed` per stage, and `exit`. `alive` and, once
-started, `counts` come all the time: who tells neither is stuck in user code. A process that has no place in the
-run hears `refused`.
+The conversation, in order: `hello`, answered with the `life` that this is; `bound` (where our receivers are),
+`connect` (where the others' are), `opened` and `ready` per stage, `start`, then `drain` at will, `closed` or `failed`
+per stage, and `exit`. When a neighbour's process dies we hear `detach` (what we send to it waits), `expect` (what we
+receive from it ends with what has come, until its next life greets), then `attach` (its next life is there), or
+`abandon` (there will be none). A process that has no place in the run hears `refused`.
 
-The same worker serves a process of its own and, for `--inline`, the supervisor's: only the channel differs.
+The same worker serves a process of its own and, for `--inline`, the supervisor's: only the sockets differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import trio
 
 from streamflow.core.graph import EdgeDef, Resolved
+from streamflow.core.message import Message
 from streamflow.core.pacing import Pacing
+from streamflow.core.paths import Paths
+from streamflow.core.trace import Preference
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
+from streamflow.recorder import layout
+from streamflow.recorder.writer import Recorder
 from streamflow.runtime.actor import Actor
+from streamflow.runtime.clock import Clock
 from streamflow.runtime.definition import Definition
+from streamflow.runtime.ends import Inlet, Outlet
+from streamflow.runtime.enforcer import Budget, Enforcer
+from streamflow.runtime.interference import Interference
+from streamflow.runtime.logbook import Logbook, SentOn, shape_of
+from streamflow.runtime.looplag import LoopWatch
 from streamflow.transport.link import Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
+from streamflow.transport.sockets import SocketContext
 from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
-from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.session import EdgeTerms
 
 CLOSE_LIMIT_S = 3.0  # for a node's close(), which may wait for a device, and which no cancellation interrupts
-COUNTS_PERIOD_S = 0.5  # how often a running stage tells its counts; the last ones come with `closed`
 
 Telegram = Mapping[str, Any]
 
@@ -42,12 +54,29 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How this run moves data; `endpoint` is a pattern with `{}` for the number of the edge."""
+    """How this run moves data. `endpoint` is a pattern with `{}` for an edge's number and life; `recordings` a folder.
+
+    `restarts`: a stage that fails ends its process, which the supervisor starts again.
+    """
 
     offline: bool
     speed: float
     endpoint: str
+    recordings: Path
     generation: int = 0
+    restarts: bool = False
+    enforces: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What the supervisor says of this life of the process: its generation, and those of its edges."""
+
+    generation: int
+    edges: Mapping[str, int]
+    down_since_ns: int = 0
+    gone: frozenset[str] = frozenset()
+    """Edges whose other end is gone for good."""
 
 
 class Worker:
@@ -60,22 +89,33 @@ class Worker:
         stages: Sequence[str],
         options: WorkerOptions,
         channel: Channel,
-        context: ZmqContext,
+        context: SocketContext,
+        clock: Clock,
+        interference: Interference | None = None,
     ) -> None:
         self._definition = definition
         self._resolved = resolved
+        self._paths = Paths(resolved.graph, resolved.graph.deadlines)
         self._stages = list(stages)
         self._options = options
         self._channel = channel
         self._context = context
+        self._clock = clock
+        self._interference = interference
+        self._life = Life(0, {})
         self._actors: dict[str, Actor] = {}
+        self._recorders: list[Recorder] = []
         self._receivers: dict[str, Receiver] = {}
         self._senders: dict[str, Sender] = {}
+        self._traces: dict[str, SentOn] = {}
+        self._is_born = trio.Event()
         self._connected = trio.Event()
         self._started = trio.Event()
-        self._endpoints: Mapping[str, str] = {}
+        self._endpoints: dict[str, str] = {}
         self._pacing: Pacing | None = None
         self._refusal = ""
+        self._scope = trio.CancelScope()
+        self._has_vanished = False
         self.failure: StreamflowError | None = None
 
     async def run(self) -> None:
@@ -85,10 +125,12 @@ class Worker:
         """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, nursery.cancel_scope)
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._listen)
+                await self._is_born.wait()
                 if not self._make_actors():
                     return
-                nursery.start_soon(self._tell_counts)
+                nursery.start_soon(LoopWatch(self._clock, [a.logbook for a in self._actors.values()]).run)
                 await self._connected.wait()
                 self._connect()
                 for edge in self._resolved.graph.edges:
@@ -99,115 +141,264 @@ class Worker:
                 for name in self._stages:
                     nursery.start_soon(self._live, name)
         finally:
-            for sender in self._senders.values():
-                sender.close()
-            for receiver in self._receivers.values():
-                receiver.close()
+            links: list[Sender | Receiver] = [*self._senders.values(), *self._receivers.values()]
+            for link in links:
+                link.close()
+            for recorder in self._recorders:
+                recorder.close()
         if self._refusal:
             raise RefusedLinkError("the run", f"refused this process: {self._refusal}")
+
+    def vanish(self) -> None:
+        """From now on as if killed, for a process that is a task: nothing is written, told or closed in order."""
+        self._has_vanished = True
+        for recorder in self._recorders:
+            recorder.close()
+        self._scope.cancel()
 
     # -------------------------------------------------------------------------------------- set-up
 
     def _make_actors(self) -> bool:
         """Make every actor and bind every receiver, and tell where they are; False when that failed."""
         try:
+            for name in self._stages:
+                self._actors[name] = self._actor(name)
             endpoints = self._bind()
-        except LinkError as error:
+        except StreamflowError as error:
             self._tell_failure(self._stages[0], error)
             return False
         self._channel.tell({"is": "bound", "endpoints": endpoints})
         return True
 
+    def _actor(self, name: str) -> Actor:
+        shape = shape_of(name, self._resolved, self._paths)
+        path = self._options.recordings / f"{name}.rec"
+        if self._life.generation:
+            recorder = Recorder.attach(path, shape)
+            recorder.reset_live()  # the supervisor has read what the former life left
+        else:
+            recorder = Recorder.create(path, shape)
+        self._recorders.append(recorder)
+        node = self._definition.nodes[name]
+        options = self._options
+        enforces = options.enforces and not options.offline
+        return Actor(
+            name,
+            node,
+            self._resolved,
+            offline=options.offline,
+            logbook=Logbook(name, self._resolved, self._paths, recorder, self._clock),
+            enforcer=Enforcer(name, node, self._paths, self._definition.handlers, is_enforced=enforces),
+            clock=self._clock,
+            interference=self._interference,
+        )
+
     def _bind(self) -> dict[str, str]:
         endpoints: dict[str, str] = {}
-        for name in self._stages:
-            node = self._definition.nodes[name]
-            self._actors[name] = Actor(name, node, self._resolved, offline=self._options.offline)
-        for number, edge in enumerate(self._resolved.graph.edges):
-            if edge.target not in self._actors:
+        graph = self._resolved.graph
+        numbers = {stage.name: number for number, stage in enumerate(graph.stages)}
+        for number, edge in enumerate(graph.edges):
+            actor = self._actors.get(edge.target)
+            if actor is None:
                 continue
-            bell = self._actors[edge.target].bell
+            terms = self._terms(edge)
+            trace = actor.logbook.receiver_trace(edge)
+            trace.set_generation(terms.generation)
             if edge.source in self._actors:
-                link = LocalLink(self._terms(edge), bell)
+                sent = self._trace(edge)
+                link = LocalLink(terms, actor.bell, sent, trace)
                 self._receivers[edge.name] = LocalReceiver(link)
                 self._senders[edge.name] = LocalSender(link)
             else:
-                endpoint = self._options.endpoint.format(number)
-                receiver = ZmqReceiver(self._context, endpoint, self._terms(edge), bell)
+                endpoint = self._options.endpoint.format(f"{number}g{terms.generation}")
+                receiver = ZmqReceiver(self._context, endpoint, terms, actor.bell, trace)
                 self._receivers[edge.name] = receiver
                 endpoints[edge.name] = receiver.endpoint
-            self._actors[edge.target].receivers[edge.input] = self._receivers[edge.name]
+                if edge.name in self._life.gone:
+                    receiver.abandon()
+            actor.inlets[edge.input] = Inlet(
+                edge.name, self._receivers[edge.name], numbers[edge.source], edge.max_age_ns
+            )
         return endpoints
 
     def _connect(self) -> None:
         for edge in self._resolved.graph.edges:
-            if edge.source not in self._actors:
+            actor = self._actors.get(edge.source)
+            if actor is None:
                 continue
             if edge.name not in self._senders:
-                self._senders[edge.name] = ZmqSender(self._context, self._endpoints[edge.name], self._terms(edge))
-            self._actors[edge.source].senders[edge.output].append(self._senders[edge.name])
+                trace = self._trace(edge)
+                sender = ZmqSender(self._context, self._endpoints.get(edge.name, ""), self._terms(edge), trace)
+                self._senders[edge.name] = sender
+                if edge.name in self._life.gone:
+                    sender.abandon()
+            mask = self._paths.masks_by_edge(edge.name)
+            outlet = Outlet(edge.name, self._senders[edge.name], self._traces[edge.name], mask)
+            if self._interference is not None:
+                outlet = self._interference.outlet(outlet, actor.logbook)
+            actor.outlets[edge.output].append(outlet)
+
+    def _trace(self, edge: EdgeDef) -> SentOn:
+        trace = self._actors[edge.source].logbook.sender_trace(edge)
+        trace.generation = self._life.edges.get(edge.name, 0)
+        self._traces[edge.name] = trace
+        return trace
 
     def _terms(self, edge: EdgeDef) -> EdgeTerms:
         schema = self._resolved.schema(edge)
-        return EdgeTerms(edge.name, schema, edge.overflow, edge.capacity, self._options.generation)
+        generation = self._life.edges.get(edge.name, 0)
+        return EdgeTerms(edge.name, schema, edge.overflow, edge.capacity, generation, self._preference(edge))
+
+    def _preference(self, edge: EdgeDef) -> Preference[Message]:
+        """What comes first on an edge: by deadline where that was asked for, by class where there are several."""
+        classes = {
+            path.source: path.criticality
+            for path in self._paths.definitions[: self._paths.declared_count]
+            if self._paths.masks_by_edge(edge.name) & self._paths.through(edge.target, path.source)
+        }
+        ranks = {**dict.fromkeys(self._resolved.graph.sources_of(edge.source), 1), **classes}
+        is_mixed = len(set(ranks.values())) > 1
+
+        def rank_of(message: Message) -> int:
+            return max(ranks.get(origin.stream, 1) for origin in message.all_origins())
+
+        def deadline_of(message: Message) -> int:
+            return message.deadline_ns or 1 << 62
+
+        return Preference(edge.order, deadline_of, rank_of if is_mixed else None)
 
     # ----------------------------------------------------------------------------- while it runs
 
-    async def _listen(self, everything: trio.CancelScope) -> None:
+    async def _listen(self) -> None:
         while True:
             telegram = await self._channel.hear()
-            match telegram["is"]:
-                case "connect":
-                    self._endpoints = telegram["endpoints"]
-                    self._connected.set()
-                case "start":
-                    offline = self._options.offline
-                    self._pacing = None if offline else Pacing(telegram["at_ns"], self._options.speed)
-                    self._started.set()
-                case "drain":
-                    for actor in self._actors.values():
-                        actor.drain()
-                case "exit":
-                    if self._started.is_set():
-                        self._tell_all_counts()
-                    everything.cancel()
-                    return
-                case "refused":
-                    self._refusal = telegram["reason"]
-                    everything.cancel()
-                    return
+            act: Callable[[Telegram], None] = getattr(self, f"_hear_{telegram['is']}")
+            act(telegram)
+
+    def _hear_life(self, telegram: Telegram) -> None:
+        self._life = Life(
+            telegram["generation"], telegram["edges"], telegram["down_since_ns"], frozenset(telegram["gone"])
+        )
+        self._is_born.set()
+
+    def _hear_connect(self, telegram: Telegram) -> None:
+        self._endpoints.update(telegram["endpoints"])
+        self._connected.set()
+
+    def _hear_start(self, telegram: Telegram) -> None:
+        self._pacing = None if self._options.offline else Pacing(telegram["at_ns"], self._options.speed)
+        self._started.set()
+
+    def _hear_drain(self, telegram: Telegram) -> None:
+        for actor in self._actors.values():
+            recorder = actor.logbook.recorder
+            if recorder.get(layout.PHASE) == layout.RUNNING:
+                recorder.set(layout.PHASE, layout.DRAINING)
+            actor.drain()
+
+    def _hear_budget(self, telegram: Telegram) -> None:
+        degraded = frozenset(telegram["degraded"])
+        for stage, budget in telegram["stages"].items():
+            if stage in self._actors:
+                tails_ns = {int(path): tail_ns for path, tail_ns in budget["tails_ns"].items()}
+                self._actors[stage].enforcer.set_budget(Budget(tails_ns, degraded, budget["profile_ns"]))
+
+    def _hear_detach(self, telegram: Telegram) -> None:
+        """The receiver of an edge of ours is gone."""
+        sender = self._senders.get(telegram["edge"])
+        if isinstance(sender, ZmqSender):
+            sender.detach(frozenset(telegram["removed"]))
+
+    def _hear_expect(self, telegram: Telegram) -> None:
+        """The sender of an edge of ours is gone; it will come again."""
+        receiver = self._receivers.get(telegram["edge"])
+        if isinstance(receiver, ZmqReceiver):
+            self._tell_received(telegram["edge"], receiver.expect(telegram["generation"]))
+            self._renumber(telegram["edge"], telegram["generation"])
+
+    def _tell_received(self, edge: str, received_count: int) -> None:
+        """How much of what the dead sender had out has come: what has not is lost."""
+        self._channel.tell({"is": "received", "edge": edge, "count": received_count})
+
+    def _renumber(self, edge_name: str, generation: int) -> None:
+        edge = next(edge for edge in self._resolved.graph.edges if edge.name == edge_name)
+        self._actors[edge.target].logbook.renumber(edge, generation)
+
+    def _hear_attach(self, telegram: Telegram) -> None:
+        """The receiver of an edge of ours is there again."""
+        edge = telegram["edge"]
+        self._endpoints[edge] = telegram["endpoint"]
+        sender = self._senders.get(edge)
+        if isinstance(sender, ZmqSender):
+            self._traces[edge].generation = telegram["generation"]
+            sender.attach(telegram["endpoint"], telegram["generation"])
+        else:  # we are not connected yet, or both of us are new
+            self._life = replace(self._life, edges={**self._life.edges, edge: telegram["generation"]})
+
+    def _hear_abandon(self, telegram: Telegram) -> None:
+        """The other end of an edge of ours is gone for good."""
+        edge = telegram["edge"]
+        self._life = replace(self._life, gone=self._life.gone | {edge})
+        sender, receiver = self._senders.get(edge), self._receivers.get(edge)
+        if isinstance(sender, ZmqSender):
+            sender.abandon()
+        if isinstance(receiver, ZmqReceiver):
+            self._tell_received(edge, receiver.abandon())
+
+    def _hear_exit(self, telegram: Telegram) -> None:
+        self._scope.cancel()
+
+    def _hear_refused(self, telegram: Telegram) -> None:
+        self._refusal = telegram["reason"]
+        self._scope.cancel()
 
     async def _live(self, name: str) -> None:
-        """One stage from open to close. A failure while it runs ends its streams in order: who is upstream is not
-        held up, and what was sent before reaches the sinks."""
+        """One stage from open to close. Where it will be started again, a failure ends the process; else its streams
+        end in order: who is upstream is not held up, and what was sent before reaches the sinks."""
         actor = self._actors[name]
+        recorder = actor.logbook.recorder
         is_open = False
         try:
             try:
                 await actor.open()
                 is_open = True
                 self._channel.tell({"is": "opened", "stage": name})
-                for sender in self._senders_of(name):
-                    await sender.wait_open()
+                if not self._life.generation:
+                    for sender in self._senders_of(name):
+                        await sender.wait_open()
                 self._channel.tell({"is": "ready", "stage": name})
                 await self._started.wait()
                 actor.start(self._pacing)
+                self._begin_work(actor)
                 await actor.run()
             except LinkError as error:
                 self._tell_failure(name, error)
                 return
             except StreamflowError as error:
-                self._tell_failure(name, error, is_contained=self._started.is_set())
-                if not self._started.is_set():
+                is_contained = self._started.is_set() and not self._options.restarts
+                self._tell_failure(name, error, is_contained=is_contained)
+                if not is_contained:
                     return
                 actor.end_outputs()
                 await actor.discard_inputs()
             for sender in self._senders_of(name):
                 await sender.wait_closed()
         finally:
-            if is_open:
+            if is_open and not self._has_vanished:
                 await self._close(actor)
-        self._channel.tell({"is": "closed", "stage": name, "counts": self.counts(name)})
+        recorder.set(layout.PHASE, layout.CLOSED)
+        self._channel.tell({"is": "closed", "stage": name})
+
+    def _begin_work(self, actor: Actor) -> None:
+        recorder = actor.logbook.recorder
+        now_ns = self._clock.now_ns()
+        recorder.set(layout.READY_NS, now_ns)
+        recorder.set(layout.PHASE, layout.RUNNING)
+        actor.stop_wanted = lambda deadline: self._channel.tell(
+            {"is": "stop", "stage": actor.stage, "deadline": deadline}
+        )
+        if self._life.generation:
+            actor.logbook.revived(self._life.down_since_ns, now_ns)
 
     async def _close(self, actor: Actor) -> None:
         """Let a node release what it holds, so that files are whole, also when the run is told to leave."""
@@ -215,7 +406,7 @@ class Worker:
             try:
                 await actor.close()
             except StreamflowError as error:
-                self._tell_failure(actor.stage, error, is_contained=True)
+                self._tell_failure(actor.stage, error, is_contained=not self._options.restarts)
 
     async def _work_link(self, stage: str, link: Sender | Receiver) -> None:
         try:
@@ -224,8 +415,10 @@ class Worker:
             self._tell_failure(stage, error)
 
     def _tell_failure(self, stage: str, error: StreamflowError, *, is_contained: bool = False) -> None:
-        """Tell the supervisor; `is_contained`: the stage's streams end in order all the same."""
+        """Tell the supervisor; `is_contained`: the stage's streams end in order all the same, else the process ends."""
         self.failure = self.failure or error
+        if self._has_vanished:
+            return
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""
         self._channel.tell(
             {
@@ -235,41 +428,10 @@ class Worker:
                 "sentence": str(error),
                 "traceback": traceback_text,
                 "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,
-                "counts": self.counts(stage) if stage in self._actors else None,
             }
         )
+        if self._options.restarts and self._started.is_set():
+            self._scope.cancel()
 
     def _senders_of(self, stage: str) -> list[Sender]:
-        return [sender for senders in self._actors[stage].senders.values() for sender in senders]
-
-    async def _tell_counts(self) -> None:
-        while True:
-            await trio.sleep(COUNTS_PERIOD_S)
-            if self._started.is_set():
-                self._tell_all_counts()
-            else:
-                self._channel.tell({"is": "alive"})
-
-    def _tell_all_counts(self) -> None:
-        self._channel.tell({"is": "counts", "stages": {name: self.counts(name) for name in self._actors}})
-
-    def counts(self, stage: str) -> dict[str, Any]:
-        """What the stage and its ends of edges did so far, as plain values for the wire."""
-        counts = self._actors[stage].counts
-        edges = self._resolved.graph.edges
-        return {
-            "processed": counts.processed,
-            "absorbed": counts.absorbed,
-            "emitted": counts.emitted,
-            "rejected": counts.rejected,
-            "busy_ns": counts.busy_ns,
-            "service": counts.service.to_wire(),
-            "latency": {stream: histogram.to_wire() for stream, histogram in counts.latency.items()},
-            "unmatched": dict(+counts.unmatched),
-            "receivers": {e.name: asdict(self._receivers[e.name].statistics()) for e in edges if e.target == stage},
-            "senders": {
-                e.name: asdict(self._senders[e.name].statistics())
-                for e in edges
-                if e.source == stage and e.name in self._senders
-            },
-        }
+        return [outlet.sender for outlets in self._actors[stage].outlets.values() for outlet in outlets]

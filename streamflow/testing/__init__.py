@@ -1,5 +1,13 @@
-"""Tools for testing nodes and pipelines, public like `trio.testing`: run a node by hand with no processes at all."""
+"""Tools for testing nodes and pipelines, public like `trio.testing`.
 
+`drive` runs one node by hand, with no processes at all; `simulate` runs a whole pipeline in virtual time, with the
+faults that `Faults` declares and sensors (`Ticks`, `Bursts`) whose every datum is known beforehand.
+"""
+
+from streamflow.testing.fault_plan import FaultPlan
+from streamflow.testing.faults import Faults, Kind
 from streamflow.testing.harness import Driven, drive
+from streamflow.testing.sensors import Bursts, Ticks
+from streamflow.testing.simulation import Simulation, simulate
 
-__all__ = ["Driven", "drive"]
+__all__ = ["Bursts", "Driven", "FaultPlan", "Faults", "Kind", "Simulation", "Ticks", "drive", "simulate"]

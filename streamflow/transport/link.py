@@ -54,13 +54,13 @@ class Sender(Protocol):
         """No more data: the end of the stream follows what is held."""
 
     async def run(self) -> None:
-        """Work the link until the receiver has taken everything and the end; raises LinkError when it breaks."""
+        """Work the link until it is cancelled; raises LinkError when it breaks."""
 
     async def wait_open(self) -> None:
         """Return when both ends have agreed."""
 
     async def wait_closed(self) -> None:
-        """Return when the receiver has taken everything and the end."""
+        """Return when the receiver has taken everything and the end, or nobody receives any more."""
 
     def statistics(self) -> SenderStatistics: ...
 
@@ -72,6 +72,9 @@ class Receiver(Protocol):
 
     def take(self) -> Message | None:
         """The datum that is served next by the edge's policy, or None when nothing is here."""
+
+    def peek(self) -> Message | None:
+        """What `take` would return, left where it is."""
 
     @property
     def is_exhausted(self) -> bool:

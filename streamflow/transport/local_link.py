@@ -1,4 +1,7 @@
-"""A link within one process: a mailbox between two actors, under the same contract as one between processes."""
+"""A link within one process: a mailbox between two actors, under the same contract as one between processes.
+
+To the accounts a datum that waits is held by its sender until it is taken: both ends die together.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import trio
 
 from streamflow.core.mailbox import Mailbox
 from streamflow.core.message import Message
+from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import ClosedLinkError
 from streamflow.transport.link import Bell, ReceiverStatistics, SenderStatistics, frozen
 from streamflow.wire.session import EdgeTerms
@@ -14,9 +18,17 @@ from streamflow.wire.session import EdgeTerms
 class LocalLink:
     """Both ends of the edge. What a node may still write to is copied; what it received and passes on is not."""
 
-    def __init__(self, terms: EdgeTerms, bell: Bell) -> None:
+    def __init__(
+        self,
+        terms: EdgeTerms,
+        bell: Bell,
+        sender_trace: SenderTrace[Message] | None = None,
+        receiver_trace: ReceiverTrace[Message] | None = None,
+    ) -> None:
         self._terms = terms
-        self._mailbox: Mailbox[Message] = Mailbox(terms.overflow, terms.capacity)
+        kept = None if sender_trace is None else _KeepsServed(sender_trace)
+        self._mailbox: Mailbox[Message] = Mailbox(terms.overflow, terms.capacity, terms.preference, kept)
+        self._trace: ReceiverTrace[Message] = receiver_trace or ReceiverTrace()
         self._bell = bell
         self._room = Bell()
         self._has_ended = False
@@ -43,9 +55,14 @@ class LocalLink:
     def take(self) -> Message | None:
         message = self._mailbox.take()
         if message is not None:
+            self._trace.arrived(message, 1)
+            self._trace.taken(message, self._mailbox.taken_count - 1, 0)
             self._room.ring()
             self._settle()
         return message
+
+    def peek(self) -> Message | None:
+        return self._mailbox.peek()
 
     @property
     def is_exhausted(self) -> bool:
@@ -79,6 +96,31 @@ class LocalLink:
         return ReceiverStatistics(box.taken_count + len(box), box.taken_count, len(box), {}, box.depth_peak, 0)
 
 
+class _KeepsServed(SenderTrace[Message]):
+    """Lets go of a datum's place only when the next is taken: until it is in service, it is nowhere else."""
+
+    def __init__(self, trace: SenderTrace[Message]) -> None:
+        self._trace = trace
+        self._served: int | None = None
+
+    def accepted(self, item: Message) -> int:
+        return self._trace.accepted(item)
+
+    def transmitted(self, slot: int, number: int) -> None:
+        self._trace.transmitted(slot, number)
+
+    def released(self, slot: int) -> None:
+        if self._served is not None:
+            self._trace.released(self._served)
+        self._served = slot
+
+    def dropped(self, item: Message, slot: int | None) -> None:
+        self._trace.dropped(item, slot)
+
+    def lost(self, item: Message, slot: int | None) -> None:
+        self._trace.lost(item, slot)
+
+
 class LocalSender:
     """The sending end of a local link."""
 
@@ -99,6 +141,7 @@ class LocalReceiver:
     def __init__(self, link: LocalLink) -> None:
         self._link = link
         self.take = link.take
+        self.peek = link.peek
         self.run = link.run
         self.take_over = link.wait_open
         self.wait = link.wait_data

@@ -2,36 +2,61 @@
 
 The router knows every peer by its own identity, so that a stranger who speaks garbage, an old protocol or
 another pipeline's schema is refused by name and counted, and the edge's own sender is not disturbed.
+
+Each life of the receiver has a socket of its own at the sender: what ZeroMQ still has for a dead one goes with
+the socket, and is never sent to its successor by a reconnection. A sender's next life greets with a higher
+generation, and is answered once the receiver has been told to expect it and has read what came before.
 """
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 import trio
 
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
+from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, WireError
 from streamflow.transport.link import Bell, ReceiverStatistics, SenderStatistics, frozen
-from streamflow.transport.zmq_socket import ZmqContext
-from streamflow.wire.packets import Frame, Hello, Packet, Refuse, decode, encode
+from streamflow.transport.sockets import DealerSocket, SocketContext
+from streamflow.wire.packets import Data, Frame, Hello, Packet, Refuse, decode, encode
 from streamflow.wire.session import EdgeTerms, ReceiverSession, SenderSession, State
 
+EARLY_LIMIT = 4  # lives of a sender that greet before this end has heard of them; more are strangers
 READ_BURST = 64  # packets read at once before others have their turn: a flooded socket must not starve the rest
 
 
 class ZmqSender:
     """The sending end; connects to the receiver's endpoint and greets."""
 
-    def __init__(self, context: ZmqContext, endpoint: str, terms: EdgeTerms) -> None:
-        self._session = SenderSession(terms)
-        self._socket = context.dealer()
-        self._socket.connect(endpoint)
+    def __init__(
+        self,
+        context: SocketContext,
+        endpoint: str,
+        terms: EdgeTerms,
+        trace: SenderTrace[Message] | None = None,
+    ) -> None:
+        """Without an endpoint there is no receiver yet: `attach` tells where it is."""
+        self._session = SenderSession(terms, trace)
+        self._context = context
+        self._socket: DealerSocket | None = None
+        self._attached = trio.Event()
         self._room = Bell()
         self._open = trio.Event()
         self._closed = trio.Event()
+        if endpoint:
+            self._connect(endpoint)
+
+    def _connect(self, endpoint: str) -> None:
+        self._socket = self._context.dealer()
+        self._socket.connect(endpoint)
+        self._attached.set()
         self._flush()
 
     def offer(self, message: Message) -> bool:
+        if not self._session.has_room:
+            return False
         accepted = self._session.offer(message if self._session.sends_at_once else frozen(message))
         if accepted:
             self._flush()
@@ -53,10 +78,15 @@ class ZmqSender:
         await self._closed.wait()
 
     async def run(self) -> None:
-        while not self._session.is_closed:
-            await self._socket.wait_arrival()
+        while True:
+            await self._attached.wait()
+            socket = self._socket
+            if socket is not None:  # None: detached again before this task had its turn
+                await socket.wait_arrival()
+            if socket is None or socket is not self._socket:
+                continue
             for _ in range(READ_BURST):
-                frames = self._socket.receive()
+                frames = socket.receive()
                 if frames is None:
                     break
                 self._session.receive(self._packet(frames))
@@ -65,7 +95,37 @@ class ZmqSender:
             self._flush()
             if self._session.has_room:
                 self._room.ring()
+            if self._session.is_closed:
+                self._closed.set()
+
+    def detach(self, removed: Set[int]) -> None:
+        """The receiver's process is gone; `removed`: the numbers it had taken or dropped of what was sent last.
+
+        What it had not is lost, and counted; what is held, and what is offered from now on, waits by the policy.
+        """
+        self._disconnect()
+        self._session.reattach(self._session.terms.generation, removed)
+        self._room.ring()
+
+    def attach(self, endpoint: str, generation: int) -> None:
+        """Another life of the receiver is there: go on with it."""
+        self._disconnect()
+        self._session.reattach(generation, frozenset())
+        self._connect(endpoint)
+
+    def abandon(self) -> None:
+        """Nobody will receive any more: what is held and what is offered from now on is lost, and counted."""
+        self._disconnect()
+        self._session.abandon(frozenset())
+        self._open.set()
         self._closed.set()
+        self._room.ring()
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            self._attached = trio.Event()
 
     def _packet(self, frames: list[Frame]) -> Packet:
         try:
@@ -75,8 +135,9 @@ class ZmqSender:
             raise BrokenLinkError(f"edge {edge}", f"its receiver sent no packet: {error}") from None
 
     def _flush(self) -> None:
-        for packet in self._session.packets():
-            self._socket.send(encode(packet))
+        if self._socket is not None:
+            for packet in self._session.packets():
+                self._socket.send(encode(packet))
 
     def statistics(self) -> SenderStatistics:
         box = self._session.outbox
@@ -85,19 +146,30 @@ class ZmqSender:
         )
 
     def close(self) -> None:
-        self._socket.close()
+        self._disconnect()
 
 
 class ZmqReceiver:
     """The receiving end; binds, and serves the one sender that greets as agreed."""
 
-    def __init__(self, context: ZmqContext, endpoint: str, terms: EdgeTerms, bell: Bell) -> None:
-        self._session = ReceiverSession(terms)
+    def __init__(
+        self,
+        context: SocketContext,
+        endpoint: str,
+        terms: EdgeTerms,
+        bell: Bell,
+        trace: ReceiverTrace[Message] | None = None,
+    ) -> None:
+        self._trace: ReceiverTrace[Message] = trace or ReceiverTrace()
+        self._session = ReceiverSession(terms, self._trace)
         self._socket = context.router()
         self.endpoint = self._socket.bind(endpoint)
+        self._now_ns = context.now_ns
         self._bell = bell
         self._is_revocable = terms.overflow is not Overflow.BLOCK
         self._peer: Frame | None = None
+        self._former_peers: set[Frame] = set()
+        self._early: list[tuple[Frame, Hello]] = []  # greeted before `expect` was heard, while user code ran here
         self._is_taken_over = False
         self._has_run = trio.Event()
         self.stranger_count = 0
@@ -106,10 +178,13 @@ class ZmqReceiver:
     def is_exhausted(self) -> bool:
         return self._session.is_exhausted
 
+    def peek(self) -> Message | None:
+        self._read_what_matters()
+        return self._session.inbox.peek()
+
     def take(self) -> Message | None:
         """Where data may be revoked, reads first, so that what is served next is by the policy of both sides."""
-        if self._is_revocable or not len(self._session.inbox):
-            self._read()
+        self._read_what_matters()
         message = self._session.take()
         if message is not None:
             self._answer(self._session.due())
@@ -118,8 +193,12 @@ class ZmqReceiver:
             self._socket.wake()
         return message
 
+    def _read_what_matters(self) -> None:
+        if self._is_revocable or not len(self._session.inbox):
+            self._read()
+
     async def run(self) -> None:
-        while self._session.state is not State.CLOSED and not self._is_taken_over:
+        while not self._is_taken_over:
             await self._socket.wait_arrival()
             self._read()
             self._bell.ring()
@@ -133,6 +212,45 @@ class ZmqReceiver:
     async def wait(self) -> None:
         await self._socket.wait_arrival()
 
+    def expect(self, generation: int) -> int:
+        """The sender's process is gone: read what it sent, and wait for its next life, which may have greeted.
+
+        Returns how many data of the life that is over have been received.
+        """
+        self._read_all()
+        received_count = self._session.inbox.arrived_count
+        self._forget_peer()
+        self._session.reattach(generation)
+        early, self._early = self._early, []
+        for peer, hello in early:
+            if hello.generation < generation:
+                self._former_peers.add(peer)  # a life that greeted, and died before we heard of it
+            else:
+                self._greet(peer, hello)
+        self._bell.ring()  # what was just read is for a task that waits for it to arrive
+        self._socket.wake()
+        return received_count
+
+    def abandon(self) -> int:
+        """The sender is gone for good: its stream ends with what has arrived. Returns as `expect` does."""
+        self._read_all()
+        received_count = self._session.inbox.arrived_count
+        self._forget_peer()
+        self._session.abandon()
+        self._bell.ring()
+        self._socket.wake()
+        return received_count
+
+    def _forget_peer(self) -> None:
+        if self._peer is not None:
+            self._former_peers.add(self._peer)
+            self._peer = None
+
+    def _read_all(self) -> None:
+        """Everything that has come, for its sender comes no more: no more than its window, and its end."""
+        while (frames := self._socket.receive()) is not None:
+            self._handle(frames[0], frames[1:])
+
     def _read(self) -> None:
         for _ in range(READ_BURST):
             frames = self._socket.receive()
@@ -142,28 +260,43 @@ class ZmqReceiver:
         self._socket.nudge()
 
     def _handle(self, peer: Frame, frames: list[Frame]) -> None:
+        if peer in self._former_peers:
+            return  # what came too late from a life that is over: it is counted as lost there
         try:
-            packet = decode(frames)
+            packet = decode(frames, self._now_ns())
         except WireError as error:
             if peer == self._peer:
                 edge = self._session.terms.edge
                 raise BrokenLinkError(f"edge {edge}", f"its sender sent no packet: {error}") from None
             self._refuse(peer, f"bytes that are no packet: {error}")
             return
-        if peer != self._peer and not isinstance(packet, Hello):
+        if isinstance(packet, Hello):
+            self._greet(peer, packet)
+        elif peer != self._peer:
             self._refuse(peer, f"a {type(packet).__name__} without a hello")
+        else:
+            answers = self._session.receive(packet)
+            if not isinstance(packet, Data):
+                self._answer(answers)
+
+    def _greet(self, peer: Frame, hello: Hello) -> None:
+        if self._session.is_successor(hello) and len(self._early) < EARLY_LIMIT:
+            self._early.append((peer, hello))
             return
-        answers = self._session.receive(packet)
-        if isinstance(packet, Hello) and not any(isinstance(answer, Refuse) for answer in answers):
-            self._peer = peer
-        elif isinstance(packet, Hello):
-            self.stranger_count += 1
+        answers = self._session.receive(hello)
+        if any(isinstance(answer, Refuse) for answer in answers):
+            self._count_stranger()
             self._send(peer, answers)
             return
+        self._peer = peer
         self._answer(answers)
 
-    def _refuse(self, peer: Frame, reason: str) -> None:
+    def _count_stranger(self) -> None:
         self.stranger_count += 1
+        self._trace.refused()
+
+    def _refuse(self, peer: Frame, reason: str) -> None:
+        self._count_stranger()
         self._send(peer, [Refuse(reason[:200])])
 
     def _answer(self, packets: list[Packet]) -> None:

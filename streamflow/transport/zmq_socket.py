@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -42,8 +43,9 @@ def capabilities() -> dict[str, str | bool]:
 class ZmqContext:
     """The ZeroMQ context of one process; closing it never waits for unsent messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._context = zmq.Context()
+        self.now_ns = now_ns
 
     def dealer(self) -> ZmqSocket:
         return ZmqSocket(self._context.socket(zmq.DEALER))

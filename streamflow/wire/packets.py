@@ -13,14 +13,15 @@ from typing import Any
 
 import msgpack
 
-from streamflow.core.message import Message
+from streamflow.core.message import Message, Origin
 from streamflow.errors import WireError
 from streamflow.wire.arrays import buffer_of, describe, restore
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 HEADER_SIZE_LIMIT = 64 * 1024  # bytes; names, shapes and attributes of one message
 TENSOR_COUNT_LIMIT = 64  # per message
 NAME_SIZE_LIMIT = 256  # characters
+ORIGIN_COUNT_LIMIT = 8  # data of sources that one message is made from; the flight recorder has room for as many
 _INT64_LIMIT = 1 << 63
 
 
@@ -58,7 +59,10 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
+    """The receiver has done with `count` more data: the oldest, or those of `numbers` where it serves by deadline."""
+
     count: int
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ _KINDS: dict[type[Packet], int] = {
 _TYPES = {kind: packet for packet, kind in _KINDS.items()}
 _DATA_KIND = _KINDS[Data]
 _FIELDS: dict[type[Packet], tuple[type, ...]] = {
-    Hello: (int, str, str, int), Welcome: (int,), Refuse: (str,), Credit: (int,), Revocation: (int,), End: (int,),
+    Hello: (int, str, str, int), Welcome: (int,), Refuse: (str,), Credit: (int, list), Revocation: (int,), End: (int,),
     Goodbye: (),
 }  # fmt: skip
 
@@ -107,6 +111,10 @@ def _encode_data(packet: Data) -> list[Frame]:
     if len(message.tensors) > TENSOR_COUNT_LIMIT:
         raise WireError("message", f"{len(message.tensors)} tensors", f"at most {TENSOR_COUNT_LIMIT}")
     _check_names(packet.number, message.stream, message.seq, message.event_time_ns)
+    if not -_INT64_LIMIT <= message.deadline_ns < _INT64_LIMIT:
+        raise WireError("message", f"deadline_ns {message.deadline_ns} is out of range", "at most 63 bits")
+    if len(message.origins) > ORIGIN_COUNT_LIMIT:
+        raise WireError("message", f"made from {len(message.origins)} data of sources", f"at most {ORIGIN_COUNT_LIMIT}")
     for name, value in message.attributes.items():
         if not isinstance(name, str) or not isinstance(value, int | float | str):
             raise WireError("message", f"attribute {name} is a {type(value).__name__}", "int, float, str or bool")
@@ -120,6 +128,10 @@ def _encode_data(packet: Data) -> list[Frame]:
             message.event_time_ns,
             dict(message.attributes),
             tensors,
+            message.deadline_ns,
+            message.flags,
+            message.sent_ns,
+            message.origins,
         ]
     )
     if len(header) > HEADER_SIZE_LIMIT:
@@ -143,14 +155,17 @@ def _pack(value: Any) -> bytes:
     return packed
 
 
-def decode(frames: Sequence[Frame]) -> Packet:
-    """The packet that `frames` are; tensors are read-only views of the frames. Raises WireError only."""
+def decode(frames: Sequence[Frame], now_ns: int = 0) -> Packet:
+    """The packet that `frames` are; tensors are read-only views of the frames. Raises WireError only.
+
+    `now_ns`: when it was read, which a datum's message tells.
+    """
     if not frames:
         raise WireError("packet", "no frames")
     kind, fields = _unpack_header(frames[0])
     packet_type = _TYPES.get(kind)
     if packet_type is Data:
-        return _decode_data(fields, frames[1:])
+        return _decode_data(fields, frames[1:], now_ns)
     if packet_type is None:
         raise WireError("packet", f"kind {kind}", f"1 to {len(_TYPES)}")
     if len(frames) != 1:
@@ -163,6 +178,10 @@ def decode(frames: Sequence[Frame]) -> Packet:
             raise WireError(packet_type.__name__, f"the number {value}", "a count")
         if type(value) is str and packet_type is Hello and len(value) > NAME_SIZE_LIMIT:
             raise WireError("Hello", "a name that is too long", f"at most {NAME_SIZE_LIMIT} characters")
+    if packet_type is Credit:
+        if not all(type(number) is int and 0 <= number < _INT64_LIMIT for number in fields[1]):
+            raise WireError("Credit", "malformed numbers", "counts")
+        return Credit(fields[0], tuple(fields[1]))
     packet: Packet = packet_type(*fields)
     return packet
 
@@ -179,11 +198,14 @@ def _unpack_header(frame: Frame) -> tuple[int, list[Any]]:
     return header[0], header[1:]
 
 
-def _decode_data(fields: list[Any], buffers: Sequence[Frame]) -> Data:
-    if len(fields) != 6:
-        raise WireError("Data", f"{len(fields)} fields", "6")
-    number, stream, seq, event_time_ns, attributes, descriptions = fields
+def _decode_data(fields: list[Any], buffers: Sequence[Frame], now_ns: int) -> Data:
+    if len(fields) != 10:
+        raise WireError("Data", f"{len(fields)} fields", "10")
+    number, stream, seq, event_time_ns, attributes, descriptions, deadline_ns, flags, sent_ns, origins = fields
     _check_names(number, stream, seq, event_time_ns)
+    for name, value in (("deadline_ns", deadline_ns), ("flags", flags), ("sent_ns", sent_ns)):
+        if type(value) is not int or not -_INT64_LIMIT <= value < _INT64_LIMIT:
+            raise WireError("Data", f"{name} {value!r}", "an int of at most 63 bits")
     _check_attributes(attributes)
     if not isinstance(descriptions, list) or len(descriptions) != len(buffers) or len(buffers) > TENSOR_COUNT_LIMIT:
         raise WireError("Data", f"{len(buffers)} tensor frames", "one for each described tensor")
@@ -194,7 +216,22 @@ def _decode_data(fields: list[Any], buffers: Sequence[Frame]) -> Data:
         tensors[description[0]] = restore(description[1:], buffer)
     if len(tensors) != len(buffers):
         raise WireError("Data", "two tensors of one name")
-    return Data(number, Message(tensors, stream, seq, event_time_ns, attributes))
+    made_from = () if origins == [] else _origins(origins)
+    return Data(
+        number, Message(tensors, stream, seq, event_time_ns, attributes, deadline_ns, flags, sent_ns, now_ns, made_from)
+    )
+
+
+def _origins(found: Any) -> tuple[Origin, ...]:
+    if not isinstance(found, list) or len(found) > ORIGIN_COUNT_LIMIT:
+        raise WireError("Data", "malformed origins", f"at most {ORIGIN_COUNT_LIMIT} of [stream, seq, event time]")
+    origins = []
+    for one in found:
+        if not isinstance(one, list) or len(one) != 3:
+            raise WireError("Data", "a malformed origin", "[stream, seq, event time]")
+        _check_names(0, *one)
+        origins.append(Origin(*one))
+    return tuple(origins)
 
 
 def _check_names(number: Any, stream: Any, seq: Any, event_time_ns: Any) -> None:

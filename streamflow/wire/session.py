@@ -3,6 +3,8 @@
     sender    GREETING --Welcome--> OPEN --(end)--> ENDING --Goodbye--> CLOSED
                   |--Refuse--> REFUSED
     receiver  WAITING --Hello--> OPEN --End--> ENDED --(all served)--> CLOSED
+    either    any --(its peer died: reattach)--> GREETING or WAITING, of the next generation
+              any --(and nobody comes in its place: abandon)--> CLOSED
 
 A packet that has no place in the state is a broken promise: BrokenLinkError, and the peer is done with.
 A hello that does not agree is answered with the reason and changes nothing: somebody else may be the right one.
@@ -10,13 +12,15 @@ A hello that does not agree is answered with the reason and changes nothing: som
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
 from streamflow.core.credit import Inbox, Outbox, Transmit
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
+from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, ClosedLinkError, RefusedLinkError
 from streamflow.wire.packets import (
     PROTOCOL_VERSION,
@@ -34,13 +38,14 @@ from streamflow.wire.packets import (
 
 @dataclass(frozen=True, slots=True)
 class EdgeTerms:
-    """What both ends of an edge must agree on."""
+    """What both ends of an edge must agree on, and which of its data come first."""
 
     edge: str
     schema: str
     overflow: Overflow
     capacity: int
     generation: int = 0
+    preference: Preference[Message] = field(default_factory=Preference)
 
 
 class State(Enum):
@@ -56,10 +61,10 @@ class State(Enum):
 class SenderSession:
     """The sending end. `offer` data at any time, `end` once, and send what `packets` gives, in order."""
 
-    def __init__(self, terms: EdgeTerms) -> None:
+    def __init__(self, terms: EdgeTerms, trace: SenderTrace[Message] | None = None) -> None:
         self.terms = terms
         self.state = State.GREETING
-        self.outbox: Outbox[Message] = Outbox(terms.overflow, terms.capacity)
+        self.outbox: Outbox[Message] = Outbox(terms.overflow, terms.capacity, terms.preference, trace)
         self._has_greeted = False
         self._wants_end = False
 
@@ -80,7 +85,23 @@ class SenderSession:
         """Accept a datum under the edge's policy; False when a blocking edge is full."""
         if self._wants_end:
             raise ClosedLinkError(f"edge {self.terms.edge}", "a datum after the end of the stream")
-        return self.outbox.offer(message)
+        accepted = self.outbox.offer(message)
+        if self.state is State.CLOSED:
+            self.outbox.abandon()
+        return accepted
+
+    def reattach(self, generation: int, removed: Set[int]) -> None:
+        """Greet the receiver's next life; `removed`: what the former one had taken or dropped of what is out."""
+        self.terms = replace(self.terms, generation=generation)
+        self.state = State.GREETING
+        self._has_greeted = False
+        self.outbox.reattach(removed)
+
+    def abandon(self, removed: Set[int]) -> None:
+        """The receiver is gone for good: what comes is let go and counted as lost."""
+        self.state = State.CLOSED
+        self.outbox.reattach(removed)
+        self.outbox.abandon()
 
     def end(self) -> None:
         """No more data: the end follows what is held."""
@@ -100,7 +121,7 @@ class SenderSession:
                     out.append(Revocation(action.number))
             if self._wants_end and not self.outbox.held_count:
                 self.state = State.ENDING
-                out.append(End(self.outbox.transmitted_count))
+                out.append(End(self.outbox.sent_count))
         return out
 
     def receive(self, packet: Packet) -> None:
@@ -108,30 +129,36 @@ class SenderSession:
         match self.state, packet:
             case State.GREETING, Welcome():
                 self.state = State.OPEN
-                self._credit(packet.credit_count, self.outbox.window)
+                self._credit(Credit(packet.credit_count), self.outbox.window)
             case State.GREETING, Refuse():
                 self.state = State.REFUSED
                 raise RefusedLinkError(f"edge {self.terms.edge}", f"refused by its receiver: {packet.reason}")
             case ((State.OPEN | State.ENDING), Credit()):
-                self._credit(packet.count, self.outbox.out_count)
+                self._credit(packet, self.outbox.out_count)
             case State.ENDING, Goodbye():
                 self.state = State.CLOSED
             case _:
                 raise _out_of_place(self.terms.edge, packet, self.state)
 
-    def _credit(self, count: int, limit: int) -> None:
-        if count > limit:
-            raise BrokenLinkError(f"edge {self.terms.edge}", f"{count} credits granted", f"at most {limit}")
-        self.outbox.credit(count)
+    def _credit(self, credit: Credit, limit: int) -> None:
+        edge = f"edge {self.terms.edge}"
+        if credit.count > limit:
+            raise BrokenLinkError(edge, f"{credit.count} credits granted", f"at most {limit}")
+        numbers = frozenset(credit.numbers)
+        if numbers and (len(numbers) != credit.count or not self.outbox.has_out(numbers)):
+            raise BrokenLinkError(
+                edge, f"{credit.count} credits for data {sorted(numbers)}", "one for each that is out"
+            )
+        self.outbox.credit(credit.count, numbers)
 
 
 class ReceiverSession:
     """The receiving end: answers, keeps what arrived until it is taken, returns credits."""
 
-    def __init__(self, terms: EdgeTerms) -> None:
+    def __init__(self, terms: EdgeTerms, trace: ReceiverTrace[Message] | None = None) -> None:
         self.terms = terms
         self.state = State.WAITING
-        self.inbox: Inbox[Message] = Inbox(terms.overflow, terms.capacity)
+        self.inbox: Inbox[Message] = Inbox(terms.overflow, terms.capacity, terms.preference, trace)
 
     @property
     def is_exhausted(self) -> bool:
@@ -158,10 +185,10 @@ class ReceiverSession:
                 self.inbox.revoke(packet.number)
                 return self.due()
             case State.OPEN, End():
-                if packet.transmitted_count != self.inbox.received_count:
+                if packet.transmitted_count != self.inbox.arrived_count:
                     raise BrokenLinkError(
                         f"edge {self.terms.edge}",
-                        f"the stream ended with {self.inbox.received_count} data received",
+                        f"the stream ended with {self.inbox.arrived_count} data received",
                         str(packet.transmitted_count),
                     )
                 self.state = State.ENDED
@@ -173,17 +200,34 @@ class ReceiverSession:
         """The datum that is served next, or None."""
         return self.inbox.take()
 
+    def reattach(self, generation: int) -> None:
+        """Wait for the sender's next life; what its former one sent stays, and is served first."""
+        self.terms = replace(self.terms, generation=generation)
+        self.state = State.WAITING
+        self.inbox.reattach()
+
+    def abandon(self) -> None:
+        """The sender is gone for good: its stream ends with what has arrived."""
+        self.inbox.reattach()
+        self.state = State.CLOSED
+
     def due(self) -> list[Packet]:
         """Credits to return now, and the goodbye once everything was taken."""
         out: list[Packet] = []
         if self.state in (State.OPEN, State.ENDED):
             count = self.inbox.credits_to_return()
             if count:
-                out.append(Credit(count))
+                out.append(Credit(count, tuple(self.inbox.numbers_to_return())))
         if self.state is State.ENDED and not len(self.inbox):
             self.state = State.CLOSED
             out.append(Goodbye())
         return out
+
+    def is_successor(self, hello: Hello) -> bool:
+        """Whether this may be our sender's next life, of which nobody has told us yet."""
+        terms = self.terms
+        is_ours = (hello.version, hello.edge, hello.schema) == (PROTOCOL_VERSION, terms.edge, terms.schema)
+        return is_ours and hello.generation > terms.generation
 
     def _objection(self, hello: Hello) -> str:
         terms = self.terms

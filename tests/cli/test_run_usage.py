@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import re
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_a_command_that_another_distribution_registers_is_listed_and_called(stre
             return 3
         """)  # fmt: skip
     register(write, "say = plugin:command")
-    assert "\n  say     Say a word." in streamflow("--help").out
+    assert re.search(r"\n  say +Say a word\.", streamflow("--help").out)
     ended = streamflow("say", "hello")
     assert (ended.out, ended.code) == ("said hello\n", 3)
     assert streamflow("sya").sentences == ["streamflow: sya: no such command; did you mean say?"]
@@ -150,7 +151,7 @@ def test_a_command_that_another_distribution_registers_is_listed_and_called(stre
 def test_a_command_that_cannot_be_loaded_hinders_no_other(streamflow, write, content, told):
     write("plugin.py", content)
     register(write, "say = plugin:command")
-    assert "\n  say     (cannot be loaded)" in streamflow("--help").out
+    assert re.search(r"\n  say +\(cannot be loaded\)", streamflow("--help").out)
     ended = streamflow("say", "--loud", "hello")
     assert ended.code == 2
     assert told in ended.err

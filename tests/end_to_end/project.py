@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from typing import Any
 HARD_LIMIT_S = 60  # a run that takes longer hangs; it is killed and the test fails
 LEFTOVER_LIMIT_S = 2  # what is still there after that was left behind
 ENDED = ("Z", "X")
+# What is left, on purpose, of a run whose supervisor was killed: what can be read of it.
+READABLE = re.compile(r".*\.rec|run\.json|events\.jsonl|state\.json|lock|recordings")
 
 OWN_NODES = '''
 """Nodes of the tests' own: numbers from 0, and a sink that keeps what it gets and how it ended."""
@@ -147,6 +150,18 @@ class Command:
         """The process id of a stage's process."""
         return eventually(lambda: next((pid for pid, line in self.processes().items() if f" {name} " in line), None))
 
+    def leftovers(self) -> list[str]:
+        """Files in the temporary folder that nobody is meant to find there."""
+        folders = list(self.temporary.glob("*/[!.]*"))
+        if self.process.returncode == -signal.SIGKILL and len(folders) == 1:
+            return [str(path) for path in folders[0].rglob("*") if not READABLE.fullmatch(path.name)]
+        return [str(path) for path in self.temporary.rglob("*")]
+
+    def memory(self) -> list[Path]:
+        """Folders in memory that belong to runs in the temporary folder."""
+        links = Path("/dev/shm").glob("*/.run")
+        return [link.parent for link in links if link.readlink().is_relative_to(self.temporary)]
+
     @property
     def folder(self) -> Path:
         """The run's folder, once the run has made it."""
@@ -245,7 +260,10 @@ class Project:
         return Kept(int(words["pid"]), numbers, "flushed" in words, "closed" in words)
 
     def assert_nothing_left(self) -> None:
-        """No process, no file in the temporary folder, no shared memory; what is left is taken away all the same."""
+        """No process, no file in the temporary folder, no shared memory; what is left is taken away all the same.
+
+        Of a run that was killed the dead run's folder may be left, with what can be read and nothing else.
+        """
         left: dict[str, Mapping[int, str] | list[str]] = {}
         for command in self._commands:
             end = time.monotonic() + LEFTOVER_LIMIT_S
@@ -259,9 +277,12 @@ class Project:
             for stream in (command.process.stdout, command.process.stderr):
                 if stream is not None:
                     stream.close()
-            if command.temporary.exists() and (files := [str(p) for p in command.temporary.rglob("*")]):
+            if files := command.leftovers():
                 left["files"] = files
+            if memory := [str(path) for path in command.memory()]:
+                left["memory of the run"] = memory
             shutil.rmtree(command.temporary, ignore_errors=True)
-        if memory := sorted(set(os.listdir("/dev/shm")) - self._shared_memory):
+        others = {path.parent.name for path in Path("/dev/shm").glob("*/.run")}  # of runs elsewhere
+        if memory := sorted(set(os.listdir("/dev/shm")) - self._shared_memory - others):
             left["shared memory"] = memory
         assert not left, left

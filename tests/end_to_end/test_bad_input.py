@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from streamflow.core.message import Message
-from streamflow.wire.packets import Data, Goodbye, Hello, Packet, Refuse, decode, encode
+from streamflow.wire.packets import PROTOCOL_VERSION, Data, Goodbye, Hello, Packet, Refuse, decode, encode
 from tests.end_to_end.project import Project, eventually
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -275,17 +275,17 @@ def test_a_stranger_at_a_running_run_s_socket_is_refused_and_disturbs_nobody(pro
         [b"\xc1 no header"],
         [b""],
         encode(Hello(0, edge, "another", 0)),
-        encode(Hello(1, edge, "another pipeline's", 0)),
-        encode(Hello(1, "other->edge", "another", 0)),
+        encode(Hello(PROTOCOL_VERSION, edge, "another pipeline's", 0)),
+        encode(Hello(PROTOCOL_VERSION, "other->edge", "another", 0)),
         encode(Data(0, datum)),
         encode(Goodbye()),
     ]
     with zmq.Context() as context:
-        answers = [answer_to(context, f"ipc://{run.folder}/e0", frames) for frames in strangers]
+        answers = [answer_to(context, f"ipc://{run.folder}/e0g0", frames) for frames in strangers]
         answer_to(context, f"ipc://{run.folder}/control", [b"\xc1 no telegram"], is_answered=False)
     assert all(isinstance(answer, Refuse) for answer in answers)
     reasons = [answer.reason for answer in answers if isinstance(answer, Refuse)]
-    assert reasons[2].startswith("protocol version 0, expected 1")
+    assert reasons[2].startswith(f"protocol version 0, expected {PROTOCOL_VERSION}")
     assert reasons[3].startswith("schema another pipeline's, expected ")
     assert reasons[5] == "a Data without a hello"
     ended = run.wait()

@@ -158,7 +158,7 @@ def test_what_a_stage_sent_before_it_failed_reaches_the_sink_and_the_sums_say_wh
     project: Project, place: list[str]
 ) -> None:
     report = project.folder / "report.json"
-    ended = project.run(project.pipeline(FAILS_LATE), *place, "--report", report)
+    ended = project.run(project.pipeline(FAILS_LATE), *place, "--no-restart", "--report", report)
     assert ended.code == 1
     assert ended.sentence == "stage fails: process raised ValueError: enough"
     kept = project.kept("kept.txt")

@@ -141,7 +141,7 @@ def test_the_core_claims_without_recordings_hold_what_needs_none(
     assert {row["holds"] for row in _rows(capsys)} == {None}
 
 
-@pytest.mark.parametrize("name", ["kill -9 of a stage, processes", "two Ctrl-C, inline"])
+@pytest.mark.parametrize("name", ["kill -9 of a stage, --no-restart", "two Ctrl-C, inline"])
 def test_an_ending_of_the_core_claims_holds(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main("core", core.CLAIMS, ["--only", name, "--json"])
     rows = _rows(capsys)

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamflow import Message, WireError
+from streamflow.core.message import Flag, Origin
 from streamflow.wire.packets import (
     HEADER_SIZE_LIMIT,
     NAME_SIZE_LIMIT,
+    ORIGIN_COUNT_LIMIT,
     TENSOR_COUNT_LIMIT,
     Credit,
     Data,
@@ -32,6 +34,7 @@ from streamflow.wire.packets import (
 )
 
 COUNT = st.integers(0, (1 << 63) - 1)
+INSTANT = st.integers(-(1 << 63), (1 << 63) - 1)
 NAME = st.text(max_size=20)
 ATTRIBUTES = st.dictionaries(
     st.text(max_size=8),
@@ -46,14 +49,25 @@ TENSORS = st.dictionaries(
 DATA = st.builds(
     Data,
     COUNT,
-    st.builds(Message, TENSORS, NAME, COUNT, st.integers(-(1 << 63), (1 << 63) - 1), ATTRIBUTES),
+    st.builds(
+        Message,
+        TENSORS,
+        NAME,
+        COUNT,
+        INSTANT,
+        ATTRIBUTES,
+        INSTANT,
+        st.integers(0, 7),
+        INSTANT,
+        origins=st.lists(st.builds(Origin, NAME, COUNT, INSTANT), max_size=ORIGIN_COUNT_LIMIT).map(tuple),
+    ),
 )
 PACKETS: st.SearchStrategy[Packet] = st.one_of(
     DATA,
     st.builds(Hello, COUNT, NAME, NAME, COUNT),
     st.builds(Welcome, COUNT),
     st.builds(Refuse, NAME),
-    st.builds(Credit, COUNT),
+    st.builds(Credit, COUNT, st.lists(COUNT, max_size=4).map(tuple)),
     st.builds(Revocation, COUNT),
     st.builds(End, COUNT),
     st.just(Goodbye()),
@@ -72,6 +86,15 @@ def header_of(*fields: Any) -> bytes:
     packed = msgpack.packb(list(fields))
     assert isinstance(packed, bytes)
     return packed
+
+
+FIELDS = {"number": 0, "stream": "mic", "seq": 0, "event_time_ns": 0, "attributes": {}, "tensors": [], "deadline_ns": 0,
+          "flags": 0, "sent_ns": 0, "origins": []}  # fmt: skip
+
+
+def data_header(**changes: Any) -> bytes:
+    """The header of a datum that is right but for the changes."""
+    return header_of(4, *(FIELDS | changes).values())
 
 
 # ---------------------------------------------------------------------------------------------- round trip
@@ -109,6 +132,21 @@ def test_a_datum_keeps_its_names_times_attributes_and_tensors() -> None:
         assert not message[name].flags.writeable
 
 
+def test_a_datum_keeps_its_deadline_flags_origins_and_when_it_was_sent_and_says_when_it_was_read() -> None:
+    origins = (Origin("mic", 4, -5), Origin("cam", 9, 1 << 62))
+    sent = datum(deadline_ns=-7, flags=Flag.MISSED | Flag.DEGRADED, sent_ns=8, origins=origins)
+    received = decode(frames_of(sent), 99)
+    assert isinstance(received, Data)
+    message = received.message
+    assert (message.deadline_ns, message.flags, message.sent_ns, message.enqueued_ns) == (-7, 5, 8, 99)
+    assert message.origins == origins
+    assert all(isinstance(origin, Origin) for origin in message.origins)
+
+
+def test_the_header_that_tests_change_is_a_datum() -> None:
+    assert decode([data_header()]) == Data(0, Message({}, "mic"))
+
+
 def test_an_attribute_may_be_no_number() -> None:
     received = decode(frames_of(datum(attributes={"gain": math.nan})))
     assert isinstance(received, Data)
@@ -127,6 +165,16 @@ def test_an_attribute_that_could_not_be_received_is_not_sent(value: Any) -> None
 def test_an_attribute_is_refused_by_its_name() -> None:
     with pytest.raises(WireError, match="message: attribute frame is a int64, expected int, float, str or bool"):
         encode(datum(attributes={"frame": np.int64(3)}))
+
+
+def test_a_deadline_beyond_all_times_is_not_sent() -> None:
+    with pytest.raises(WireError, match="deadline_ns 9223372036854775808 is out of range"):
+        encode(datum(deadline_ns=1 << 63))
+
+
+def test_more_origins_than_the_limit_are_refused() -> None:
+    with pytest.raises(WireError, match="made from 9 data of sources, expected at most 8"):
+        encode(datum(origins=(Origin("mic", 0, 0),) * (ORIGIN_COUNT_LIMIT + 1)))
 
 
 @pytest.mark.parametrize("field", ["seq", "event_time_ns"])
@@ -177,19 +225,35 @@ def test_no_frames_are_no_packet() -> None:
         [header_of(3, "x" * HEADER_SIZE_LIMIT)],
         [msgpack.packb({"kind": 4})],
         [msgpack.packb(msgpack.ExtType(4, b""))],
-        [msgpack.packb([4, msgpack.Timestamp(1), "", 0, 0, {}, []])],
+        [data_header(number=msgpack.Timestamp(1))],
         [header_of(4)],
-        [header_of(4, 0, "mic", 0, 0, {}, [["array", "<f4", [1]]])],
-        [header_of(4, 0, "mic", 0, 0, {}, []), b"rest"],
-        [header_of(4, 0, "mic", 0, 0, {}, [["a", "|u1", [1]], ["a", "|u1", [1]]]), b"x", b"y"],
-        [header_of(4, 0, "mic", 0, 0, {}, [[b"a", "|u1", [1]]]), b"x"],
-        [header_of(4, 0, "mic", 0, 0, {}, {"a": 1}), b"x"],
-        [header_of(4, 0, "mic", 0, 0, {"a": None}, [])],
-        [header_of(4, 0, "mic", 0, 0, [], [])],
-        [header_of(4, 0, b"mic", 0, 0, {}, [])],
-        [header_of(4, 0, "mic", 0, 1 << 63, {}, [])],
-        [header_of(4, 0, "mic", -1, 0, {}, [])],
-        [header_of(4, 0, "mic", 0, 0, {}, [["a", "|u1", [0]]] * 65), *[b""] * 65],
+        [header_of(4, 0, "mic", 0, 0, {}, [])],
+        [data_header(tensors=[["array", "<f4", [1]]])],
+        [data_header(), b"rest"],
+        [data_header(tensors=[["a", "|u1", [1]], ["a", "|u1", [1]]]), b"x", b"y"],
+        [data_header(tensors=[[b"a", "|u1", [1]]]), b"x"],
+        [data_header(tensors={"a": 1}), b"x"],
+        [data_header(attributes={"a": None})],
+        [data_header(attributes=[])],
+        [data_header(stream=b"mic")],
+        [data_header(event_time_ns=1 << 63)],
+        [data_header(seq=-1)],
+        [data_header(deadline_ns=1 << 63)],
+        [data_header(deadline_ns=0.5)],
+        [data_header(flags=True)],
+        [data_header(sent_ns="now")],
+        [data_header(origins=None)],
+        [data_header(origins={})],
+        [data_header(origins=[["mic", 0]])],
+        [data_header(origins=[["mic", -1, 0]])],
+        [data_header(origins=[[b"mic", 0, 0]])],
+        [data_header(origins=[["mic", 0, 0]] * (ORIGIN_COUNT_LIMIT + 1))],
+        [data_header(tensors=[["a", "|u1", [0]]] * 65), *[b""] * 65],
+        [header_of(5, 1)],
+        [header_of(5, 1, 0)],
+        [header_of(5, 1, ["0"])],
+        [header_of(5, 1, [-1])],
+        [header_of(5, 1, [True])],
         [b"\x91" * 60_000],  # arrays in arrays in arrays
         [b"\x94\x04" + b"\xdd\xff\xff\xff\xff" * 100],  # arrays that promise four thousand million elements each
         [b"\xdf\xff\xff\xff\xff"],
@@ -225,8 +289,15 @@ def test_any_bytes_are_a_packet_or_a_wire_error(frames: list[bytes]) -> None:
     packet_or_wire_error(frames)
 
 
-@given(st.integers(0, 9), st.lists(JUNK, max_size=8), st.lists(st.binary(max_size=8), max_size=3))
-@example(4, [0, "mic", 0, 0, {}, [["a", "<M8[", [1]]]], [b"12345678"])
+@given(st.dictionaries(st.sampled_from(list(FIELDS)), JUNK, max_size=3), st.lists(st.binary(max_size=8), max_size=3))
+@example({"tensors": [["a", "<M8[", [1]]]}, [b"12345678"])
+def test_any_values_in_the_header_of_a_datum_are_a_packet_or_a_wire_error(
+    changes: dict[str, Any], rest: list[bytes]
+) -> None:
+    packet_or_wire_error([data_header(**changes), *rest])
+
+
+@given(st.integers(0, 9), st.lists(JUNK, max_size=11), st.lists(st.binary(max_size=8), max_size=3))
 def test_any_values_in_a_header_are_a_packet_or_a_wire_error(kind: int, fields: list[Any], rest: list[bytes]) -> None:
     packet_or_wire_error([header_of(kind, *fields), *rest])
 

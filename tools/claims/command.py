@@ -16,6 +16,7 @@ from typing import Any
 from tools.claims.framework import ROOT, ShortfallError
 
 RUN_TIME_LIMIT_S = 600.0  # the longest claim takes two minutes on two slow processors
+READABLE = ("run.json", "events.jsonl", "state.json", "lock")  # of a dead run, beside its recorders
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -88,10 +89,17 @@ class Run:
                 continue  # it has ended meanwhile, or is another user's
         return found
 
-    def leftovers(self) -> list[str]:
-        """What there still is of the run: processes, files in its temporary folder, shared memory."""
+    def leftovers(self, *, may_be_read: bool = False) -> list[str]:
+        """What there still is of the run: processes, files in its temporary folder, shared memory.
+
+        `may_be_read`: it was killed, and what `misses` and `trace` read of it stays until the next run.
+        """
         processes = [f"process {pid} ({' '.join(words)[:60]})" for pid, words in self.processes().items()]
-        files = [f"file {path.relative_to(self.scratch)}" for path in self.scratch.rglob("*")]
+        files = [
+            f"file {path.relative_to(self.scratch)}"
+            for path in self.scratch.rglob("*")
+            if not (may_be_read and (path.is_dir() or path.suffix == ".rec" or path.name in READABLE))
+        ]
         shared = [f"shared memory {name}" for name in sorted(_shared_memory() - self._shared_before)]
         return processes + files + shared
 

@@ -40,7 +40,7 @@ def _claims() -> Iterator[Claim]:
         yield Claim(f"heartbeat --offline, {name}", _in(mode, recordings.heartbeat_offline))
         yield Claim(f"speech --speed 1, {name}", partial(recordings.speech_live, mode))
     yield Claim("chain, 1 kHz of 4 KiB", chain)
-    yield Claim("kill -9 of a stage, processes", _in((), endings.stage_is_killed))
+    yield Claim("kill -9 of a stage, --no-restart", _in(("--no-restart",), endings.stage_is_killed))
     for name, mode in MODES.items():
         yield Claim(f"kill -9 of the run, {name}", _in(mode, endings.run_is_killed))
         yield Claim(f"SIGTERM, {name}", _in(mode, endings.run_is_terminated))

@@ -1,0 +1,141 @@
+"""`streamflow status`: how a run is, on one screen: its deadlines, its stages, its edges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from streamflow.cli.output import columns, ending_quietly, run_argument, told
+from streamflow.runtime.inspection import RunState, read_state
+from streamflow.runtime.rundir import find_run
+
+Part = Mapping[str, Any]
+
+WORDS = ("state", "missed by", "working on")  # columns to the left
+CULPRIT_LIMIT = 3  # of each path; `misses` and --json tell all
+
+
+@click.command(short_help="Say how a run is.")
+@run_argument
+@click.option("--json", "as_json", is_flag=True, help="For scripts: the state as the run wrote it, age_s and is_live.")
+def command(run: str | None, as_json: bool) -> None:
+    """Say how RUN is: what of each path was in time, what each stage does, what each edge dropped.
+
+    RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. A run tells its state
+    every half second, and never waits for who reads it; of a dead run it is what it told last.
+    """
+    folder = find_run(run)
+    state = read_state(folder)
+    with ending_quietly():
+        click.echo(as_text(state) if as_json else screen(folder.path.name, state))
+
+
+def as_text(state: RunState) -> str:
+    """The state as JSON, with how old it is."""
+    return json.dumps(state.content | {"age_s": round(state.age_s, 3), "is_live": state.is_live}, indent=2)
+
+
+def screen(run: str, state: RunState) -> str:
+    """One screen for people. What a run does not tell, one of another version say, is a dash."""
+    content = state.content
+    elapsed_s = _number(content.get("elapsed_s")) or 0.0
+    phase = str(content.get("phase", "?"))
+    if not state.is_live and phase not in ("done", "ended"):
+        phase = f"was {phase}"
+    offline = ", offline" if content.get("offline") else ""
+    lines = [f"{content.get('pipeline', '?')}  {run}  {told(state)}, {phase}{offline}, {elapsed_s:.1f} s"]
+    conserved = content.get("conserved")
+    if isinstance(conserved, list):
+        lines += [f"NOT CONSERVED: {sentence}" for sentence in conserved]
+    lines += _section(
+        ["path", "data/s", "met", "p99 ms", "within", "in flight", "missed by"], _paths(content, elapsed_s)
+    )
+    head = ["stage", "state", "pid", "data", "p99 ms", "busy", "depth", "restarts", "working on"]
+    lines += _section(head, _stages(content))
+    lines += _section(["edge", "sent", "delivered", "dropped", "lost", "in flight", "peak"], _edges(content))
+    rates = _parts(content, "rates")
+    silent = [f"{name}: SILENT, longest gap {_ms(rate.get('longest_ms'))} ms" for name, rate in rates.items()
+              if rate.get("is_silent")]  # fmt: skip
+    return "\n".join([*lines, *([""] if silent else []), *silent])
+
+
+def _section(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["", *columns(head, rows, WORDS)] if rows else []
+
+
+def _paths(content: Part, elapsed_s: float) -> list[list[str]]:
+    rows = []
+    for title, path in _parts(content, "paths").items():
+        met, missed = (_number(path.get(key)) or 0 for key in ("met", "missed"))
+        produced = _number(path.get("produced")) or 0
+        culprits = sorted(_mapping(path.get("culprits")).items(), key=lambda pair: -(_number(pair[1]) or 0))
+        firm = _mapping(path.get("firm"))
+        contract = [f"FIRM BROKEN (level {firm.get('level', '?')})"] if firm.get("state") == "broken" else []
+        within_ms = path.get("within_ms")
+        rows.append(
+            [
+                title,
+                f"{produced / elapsed_s:.1f}" if elapsed_s > 0 else "-",
+                f"{met / (met + missed):.2%}" if within_ms is not None and met + missed else "-",
+                _ms(_mapping(path.get("latency_ms")).get("p99")),
+                "-" if within_ms is None else f"{within_ms:g}",
+                _count(path.get("in_flight")),
+                ", ".join([*contract, *(f"{name}: {_count(count)}" for name, count in culprits[:CULPRIT_LIMIT])])
+                or "-",
+            ]
+        )
+    return rows
+
+
+def _stages(content: Part) -> list[list[str]]:
+    rows = []
+    for name, stage in _parts(content, "stages").items():
+        busy, serving_ms = _number(stage.get("busy")), _number(stage.get("in_service_ms"))
+        rows.append(
+            [
+                name,
+                str(stage.get("state", "-")),
+                str(stage.get("pid") or "-"),
+                _count(stage.get("processed")),
+                _ms(_mapping(stage.get("service_ms")).get("p99")),
+                "-" if busy is None else f"{busy:.1%}",
+                _count(stage.get("depth")),
+                _count(stage.get("restarts")),
+                "-" if serving_ms is None else f"{serving_ms:.1f} ms",
+            ]
+        )
+    return rows
+
+
+def _edges(content: Part) -> list[list[str]]:
+    rows = []
+    for name, edge in _parts(content, "edges").items():
+        dropped = " ".join(f"{reason}:{_count(count)}" for reason, count in _mapping(edge.get("dropped")).items())
+        figures = [_count(edge.get(key)) for key in ("sent", "delivered", "lost", "in_flight", "depth_peak")]
+        rows.append([name, *figures[:2], dropped or "0", *figures[2:]])
+    return rows
+
+
+def _parts(content: Part, key: str) -> dict[str, Part]:
+    return {name: part for name, part in _mapping(content.get(key)).items() if isinstance(part, Mapping)}
+
+
+def _mapping(value: object) -> Part:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: object) -> str:
+    number = _number(value)
+    return "-" if number is None else f"{number:,}"
+
+
+def _ms(value: object) -> str:
+    number = _number(value)
+    return "-" if number is None else f"{number:.2f}"

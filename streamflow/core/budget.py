@@ -1,0 +1,240 @@
+"""How long each part of a path takes and may take: costs and tails for verdicts, budgets for finding culprits.
+
+The stored profile counts until a stage has LIVE_COUNT_MIN samples of its own in this run, then only those do.
+Alternative not taken: weighing the two by sample count; a slow first call (imports, page faults) would then
+spoil a good profile for a minute.
+
+Costs are fed back: one that is too high sheds everything, and then no sample corrects it. So an estimate is
+halved for each second in which data were shed and none ran (`after_starving`), until one runs again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streamflow.core.deadline import PathDef
+from streamflow.core.graph import EdgeDef
+from streamflow.core.statistics import Histogram
+from streamflow.core.timebase import s, us
+
+WINDOW_NS = 10 * s  # long enough for a p99 at 10 data/s, short enough to forget a slow phase while one looks on
+SNAPSHOT_GAP_NS = 1 * s
+LIVE_COUNT_MIN = 50
+LIVE_COUNT_FIRST = 5  # without a profile, from so many on the median counts, which one slow first call cannot spoil
+COST_MARGIN_NS = 300 * us  # wake-up and jitter between the decision and the work
+WEIGHT_NS_MIN = 50 * us  # what a part without a measurement counts for, so that its budget is never nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A duration as measured; `count` 0: unknown."""
+
+    p50_ns: int = 0
+    p99_ns: int = 0
+    count: int = 0
+
+    @property
+    def usual_ns(self) -> int:
+        """Between the median and the 99th percentile: what budgets are proportional to."""
+        return (self.p50_ns + self.p99_ns) // 2
+
+    def after_starving(self, starved_ns: int) -> Estimate:
+        """What is left of it when data were shed for so long and none ran."""
+        halvings = max(starved_ns, 0) // s
+        return Estimate(self.p50_ns >> halvings, self.p99_ns >> halvings, self.count)
+
+
+UNKNOWN = Estimate()
+
+
+def known(profile: Estimate | None, live: Estimate | None) -> Estimate:
+    """The live estimate once it has samples enough; until then the profile, or else the live median."""
+    if live is None:
+        return profile or UNKNOWN
+    if live.count >= LIVE_COUNT_MIN:
+        return live
+    if profile is not None:
+        return profile
+    return Estimate(live.p50_ns, live.p50_ns, live.count) if live.count >= LIVE_COUNT_FIRST else UNKNOWN
+
+
+def cost_ns(service: Estimate, margin_ns: int = COST_MARGIN_NS) -> int:
+    """What a verdict counts for work that begins now; only the margin as long as nothing is known."""
+    return service.p99_ns + margin_ns
+
+
+class RecentQuantile:
+    """Quantiles of what was added to a growing histogram lately, from differences of its snapshots.
+
+    Lately: in the last `window_ns` (up to one snapshot gap more), or the last LIVE_COUNT_MIN samples where those
+    reach further back. Snapshots kept are bounded by the sum of both.
+    """
+
+    def __init__(self, window_ns: int = WINDOW_NS) -> None:
+        self._window_ns = window_ns
+        self._snapshots: deque[tuple[int, int, dict[int, int]]] = deque()  # (taken at, count, counts), oldest first
+        self._recent = Histogram()
+
+    def observe(self, histogram: Histogram, now_ns: int) -> None:
+        """Take in the histogram as it is now; often is fine, once per second is enough."""
+        counts = _counts_of(histogram)
+        if any(counts.get(index, 0) < count for index, count in self._base()[2].items()):
+            self._snapshots.clear()  # it began anew
+        while len(self._snapshots) > 1 and self._is_covered_by(self._snapshots[1], histogram.count, now_ns):
+            self._snapshots.popleft()
+        base = self._base()[2]
+        added = {index: count - base.get(index, 0) for index, count in counts.items()}
+        added = {index: count for index, count in added.items() if count}
+        self._recent = Histogram.from_wire({"min": 0, "max": histogram.max, "sum": 0, "counts": added})
+        if not self._snapshots:
+            self._snapshots.append((now_ns, 0, {}))
+        last_at_ns, last_count, _ = self._snapshots[-1]
+        if histogram.count != last_count and now_ns - last_at_ns >= min(SNAPSHOT_GAP_NS, self._window_ns):
+            self._snapshots.append((now_ns, histogram.count, counts))
+
+    def estimate(self) -> Estimate:
+        return Estimate(self._recent.quantile(0.5), self._recent.quantile(0.99), self._recent.count)
+
+    def _base(self) -> tuple[int, int, dict[int, int]]:
+        return self._snapshots[0] if self._snapshots else (0, 0, {})
+
+    def _is_covered_by(self, snapshot: tuple[int, int, dict[int, int]], count: int, now_ns: int) -> bool:
+        """Whether what came after that snapshot is enough, so that older ones are of no use."""
+        taken_at_ns, count_then, _ = snapshot
+        return now_ns - taken_at_ns >= self._window_ns and count - count_then >= LIVE_COUNT_MIN
+
+
+def _counts_of(histogram: Histogram) -> dict[int, int]:
+    counts = histogram.to_wire()["counts"]
+    assert isinstance(counts, dict)
+    return counts
+
+
+def on_route(edges: Iterable[EdgeDef], source: str, sink: str) -> list[EdgeDef]:
+    """The edges on any way from `source` to `sink`, in the order given."""
+    edges = list(edges)
+    after = _reached(source, [(edge.source, edge.target) for edge in edges])
+    before = _reached(sink, [(edge.target, edge.source) for edge in edges])
+    return [edge for edge in edges if edge.source in after and edge.target in before]
+
+
+def _reached(start: str, steps: Sequence[tuple[str, str]]) -> set[str]:
+    found = {start}
+    waiting = [start]
+    while waiting:
+        here = waiting.pop()
+        for left, right in steps:
+            if left == here and right not in found:
+                found.add(right)
+                waiting.append(right)
+    return found
+
+
+def tails(
+    order: Sequence[str],
+    edges: Iterable[EdgeDef],
+    paths: Sequence[PathDef],
+    service_ns: Mapping[str, int],
+    transport_ns: Mapping[str, int],
+) -> dict[tuple[str, int], int]:
+    """(stage, path index) -> the longest transport and service still to come after the stage, for all on a route.
+
+    `order` has every sender before its receivers; `transport_ns` is by edge name. What is missing counts as 0.
+    """
+    edges = list(edges)
+    found: dict[tuple[str, int], int] = {}
+    for path_index, path in enumerate(paths):
+        route = on_route(edges, path.source, path.sink)
+        leaving = _by_source(route)
+        for stage in reversed(order):
+            if stage == path.sink:
+                found[stage, path_index] = 0
+            elif stage in leaving:
+                found[stage, path_index] = max(
+                    transport_ns.get(edge.name, 0) + service_ns.get(edge.target, 0) + found[edge.target, path_index]
+                    for edge in leaving[stage]
+                )
+    return found
+
+
+def _by_source(edges: Iterable[EdgeDef]) -> dict[str, list[EdgeDef]]:
+    leaving: dict[str, list[EdgeDef]] = {}
+    for edge in edges:
+        leaving.setdefault(edge.source, []).append(edge)
+    return leaving
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one part of a path usually takes, and its share of the path's `within`."""
+
+    usual_ns: int = 0
+    budget_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The parts of one path: transport and mailbox by edge name, service and device by stage."""
+
+    source: Share
+    transport: Mapping[str, Share]
+    mailbox: Mapping[str, Share]
+    service: Mapping[str, Share]
+    device: Mapping[str, Share] = field(default_factory=dict)
+
+
+def budgets(
+    order: Sequence[str],
+    edges: Iterable[EdgeDef],
+    path: PathDef,
+    service: Mapping[str, Estimate],
+    transport: Mapping[str, Estimate],
+    *,
+    source: Estimate = UNKNOWN,
+    mailbox: Mapping[str, Estimate] | None = None,
+    device: Mapping[str, Estimate] | None = None,
+) -> Budgets:
+    """The path's `within` split in proportion to what its parts usually take, on its longest way; others get less.
+
+    A mailbox of which nothing is known counts for the receiver's median service: waiting behind one other datum.
+    A path without `within` has its usual durations as budgets.
+    """
+    route = on_route(edges, path.source, path.sink)
+    stages = dict.fromkeys(edge.target for edge in route)
+    mailbox = mailbox or {}
+    wait = {
+        edge.name: mailbox[edge.name].usual_ns if edge.name in mailbox else service.get(edge.target, UNKNOWN).p50_ns
+        for edge in route
+    }
+    work = {stage: service.get(stage, UNKNOWN).usual_ns for stage in stages}
+    wire = {edge.name: transport.get(edge.name, UNKNOWN).usual_ns for edge in route}
+    on_device = {stage: estimate.usual_ns for stage, estimate in (device or {}).items() if stage in stages}
+
+    longest = {path.source: _weight(source.usual_ns)}
+    leaving = _by_source(route)
+    for stage in order:
+        for edge in leaving.get(stage, ()):
+            step = _weight(wire[edge.name]) + _weight(wait[edge.name]) + _weight(work[edge.target])
+            here = longest[stage] + step + on_device.get(edge.target, 0)
+            longest[edge.target] = max(here, longest.get(edge.target, 0))
+    total = longest[path.sink]
+
+    def share(usual_ns: int, weight_ns: int) -> Share:
+        return Share(usual_ns, weight_ns if path.within_ns is None else weight_ns * path.within_ns // total)
+
+    def shares(usual: Mapping[str, int]) -> dict[str, Share]:
+        return {name: share(usual_ns, _weight(usual_ns)) for name, usual_ns in usual.items()}
+
+    return Budgets(
+        share(source.usual_ns, _weight(source.usual_ns)),
+        shares(wire),
+        shares(wait),
+        shares(work),
+        {stage: share(usual_ns, usual_ns) for stage, usual_ns in on_device.items()},
+    )
+
+
+def _weight(usual_ns: int) -> int:
+    return max(usual_ns, WEIGHT_NS_MIN)

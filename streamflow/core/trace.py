@@ -1,0 +1,62 @@
+"""What the ends of an edge tell whoever keeps its account: the flight recorder, or nobody.
+
+The account must be right at every instant, since a process may die between any two steps: `accepted` comes
+before the datum can leave, `released` after it is gone for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from streamflow.core.deadline import Order
+
+T = TypeVar("T")
+
+
+class SenderTrace(Generic[T]):
+    """Told by the sending end; by itself it forgets everything."""
+
+    def accepted(self, item: T) -> int:
+        """The datum waits to be sent; returns the slot by which it is known from now on."""
+        return 0
+
+    def transmitted(self, slot: int, number: int) -> None:
+        """It was sent as `number` of this life of the edge."""
+
+    def released(self, slot: int) -> None:
+        """The receiver is done with it."""
+
+    def dropped(self, item: T, slot: int | None) -> None:
+        """The policy gave it up; without a slot it was never accepted."""
+
+    def lost(self, item: T, slot: int | None) -> None:
+        """It was on its way to a receiver that died, or there is nobody to send it to."""
+
+
+class ReceiverTrace(Generic[T]):
+    """Told by the receiving end; by itself it forgets everything."""
+
+    def refused(self) -> None:
+        """A stranger was turned away."""
+
+    def arrived(self, item: T, depth: int) -> None: ...
+
+    def taken(self, item: T, number: int, depth: int) -> None:
+        """It is served next; `number` is -1 where it came in a former life of the edge."""
+
+    def dropped(self, item: T, number: int, depth: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preference(Generic[T]):
+    """Which datum comes first, and which may be given up for which.
+
+    `deadline_of` orders an EDF mailbox. `rank_of`, where data of several classes share an edge: none is dropped
+    for one of a lower rank. None where all are alike.
+    """
+
+    order: Order = Order.FIFO
+    deadline_of: Callable[[T], int] | None = None
+    rank_of: Callable[[T], int] | None = None

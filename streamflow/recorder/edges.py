@@ -1,0 +1,184 @@
+"""An edge's two blocks in the recorders of its two stages: counts, and which data are where.
+
+The sender's table names every datum that it holds or has out, with the data of sources that it was made from; the
+receiver's table names what has left the mailbox. After a death their difference is what was lost, exactly. The word
+with the state is stored last, so whatever store was the last one, a reader sees the datum before or after the step.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from mmap import mmap
+
+from streamflow.errors import RecorderError
+from streamflow.recorder.layout import (
+    BLOCKED,
+    DEPTH_PEAK,
+    FREE,
+    HELD,
+    INPUT_DROPPED,
+    INPUT_HEAD,
+    LAST_ARRIVAL_NS,
+    LAST_OFFERED_NS,
+    LIVE_HELD,
+    LIVE_OUT,
+    NTH_LIMIT,
+    NUMBER_BITS,
+    OFFERED,
+    OUTPUT_DROPPED,
+    OUTPUT_HEAD,
+    REASONS,
+    RECEIVED,
+    SERIAL_SHIFT,
+    SLOT_ORIGIN_COUNT,
+    SLOT_PLACE,
+    SLOT_SERIAL,
+    SLOT_WORDS,
+    TURN_MASK,
+    TURN_SHIFT,
+    WORD,
+)
+
+_REASON_INDEX = {reason: index for index, reason in enumerate(REASONS)}
+_ORIGINS = [struct.Struct("@QQ" + "qq" * count) for count in range(SLOT_ORIGIN_COUNT + 1)]
+_pack_one = _ORIGINS[1].pack_into
+_SENT = LIVE_OUT - LIVE_HELD
+
+
+class _Edge:
+    """Words of one block, numbered from its start."""
+
+    __slots__ = ("_base", "_dropped", "_words")
+
+    def __init__(self, words: memoryview, offset: int, dropped: int) -> None:
+        self._words = words
+        self._base = offset // WORD
+        self._dropped = self._base + dropped
+
+    def add(self, word: int, amount: int = 1) -> None:
+        self._words[self._base + word] += amount
+
+    def get(self, word: int) -> int:
+        return self._words[self._base + word]
+
+    def set(self, word: int, value: int) -> None:
+        self._words[self._base + word] = value
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """`reason` is one of `layout.REASONS`."""
+        self._words[self._dropped + _REASON_INDEX[reason]] += count
+
+    def hold(self, count: int) -> None:
+        """How many data wait on this side now."""
+        self._words[self._base + HELD] = count
+
+    def peak(self, depth: int) -> None:
+        if depth > self._words[self._base + DEPTH_PEAK]:
+            self._words[self._base + DEPTH_PEAK] = depth
+
+
+class InputEdge(_Edge):
+    """The receiver's block."""
+
+    __slots__ = ("_mark", "_next_removed", "_table", "_table_end")
+
+    def __init__(self, words: memoryview, offset: int, window: int) -> None:
+        super().__init__(words, offset, INPUT_DROPPED)
+        self._table = self._next_removed = self._base + INPUT_HEAD
+        self._table_end = self._table + 2 * window
+        self._mark = 1
+
+    def set_generation(self, generation: int) -> None:
+        """Of the link: data are numbered anew in each."""
+        self._mark = (generation << NUMBER_BITS) + 1
+
+    def arrived(self, at_ns: int) -> None:
+        words, base = self._words, self._base
+        words[base + RECEIVED] += 1
+        words[base + LAST_ARRIVAL_NS] = at_ns
+
+    def place(self, number: int) -> int:
+        """The name of datum `number` of the link, over all generations."""
+        return self._mark + number
+
+    def removed(self, number: int) -> None:
+        """Datum `number` of the link has left the mailbox: taken or dropped.
+
+        Credits come back in this order, so all that left after one whose credit has not come back are out as well:
+        no more than a window, whatever their numbers, which are in no order where data are served by deadline.
+        """
+        place = self._next_removed
+        self._words[place] = self._mark + number
+        place += 1
+        self._next_removed = self._table if place == self._table_end else place
+
+
+class OutputEdge(_Edge):
+    """The sender's block."""
+
+    __slots__ = ("_buffer", "_free", "_name", "_slots", "_turn")
+
+    def __init__(self, buffer: bytearray | mmap, words: memoryview, offset: int, name: str, slot_count: int) -> None:
+        super().__init__(words, offset, OUTPUT_DROPPED)
+        self._buffer = buffer
+        self._name = name
+        first = self._base + OUTPUT_HEAD
+        # A slot is named by the word of its state, so that no step has to compute it.
+        self._slots = range(first, first + slot_count * SLOT_WORDS, SLOT_WORDS)
+        self._turn = max(words[slot] >> TURN_SHIFT for slot in self._slots)
+        self._free = [slot for slot in reversed(self._slots) if words[slot] == FREE]
+
+    def offered(self, at_ns: int) -> None:
+        words, base = self._words, self._base
+        words[base + OFFERED] += 1
+        words[base + LAST_OFFERED_NS] = at_ns
+
+    def block(self, is_blocked: bool) -> None:
+        """Whether a datum waits for room on the other side."""
+        self._words[self._base + BLOCKED] = is_blocked
+
+    def accept(self, origins: Sequence[tuple[int, int]], serial: int, nth: int = 0, place: int = 0) -> int:
+        """The slot of a datum that is held from now on, made by handling `serial` from data (stream, seq).
+
+        That handling had got `nth` data onto this edge before. Of more than 8 origins the first 8 are kept, and how
+        many there were. `place`: where it came from, for one that is not to be sent.
+        """
+        if not self._free:
+            raise RecorderError(
+                f"edge {self._name}", f"{len(self._slots)} data are live", "room for one more", "were any released?"
+            )
+        slot = self._free.pop()
+        made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
+        self._turn = turn = (self._turn + 1) & TURN_MASK
+        if len(origins) == 1:
+            ((stream, seq),) = origins
+            _pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, stream, seq)
+            self._words[slot] = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
+        else:
+            flat = [number for origin in origins[:SLOT_ORIGIN_COUNT] for number in origin]
+            _ORIGINS[len(flat) // 2].pack_into(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, *flat)
+            self._words[slot] = turn << TURN_SHIFT | min(len(origins), 255) << 8 | LIVE_HELD
+        return slot
+
+    def transmitted(self, slot: int, number: int, generation: int) -> None:
+        """The datum in `slot` goes out as `number` of that generation of the link."""
+        words = self._words
+        words[slot + SLOT_PLACE] = (generation << NUMBER_BITS) + number + 1
+        words[slot] += _SENT
+
+    def place_of(self, slot: int) -> int:
+        return self._words[slot + SLOT_PLACE]
+
+    def release(self, slot: int) -> None:
+        """The datum is no longer on this edge: removed by the receiver, dropped, or lost. Who made it still stands."""
+        self._words[slot] = FREE
+        self._free.append(slot)
+
+    def reset_live(self) -> None:
+        for slot in self._slots:
+            self._words[slot] = FREE
+            self._words[slot + SLOT_SERIAL] = 0  # handlings of the next life may bear the same serials
+        self._free = list(reversed(self._slots))
+        self.hold(0)
+        self.block(False)

@@ -1,0 +1,224 @@
+"""Where everything lies in a recorder's file; FORMAT.md says the same byte by byte.
+
+All of it follows from the `Shape`, which is in the file, so a reader needs nothing else. Every part begins at a
+multiple of 64 bytes and every field at a multiple of its own size, so that each is written by one store.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from streamflow.core.overflow import Overflow
+from streamflow.core.statistics import bucket_index
+from streamflow.errors import RecorderError
+from streamflow.recorder.shape import Shape
+
+MAGIC = b"SFLOWREC"
+VERSION = 1
+HEADER = struct.Struct("<8sIIQQQII")
+HEADER_SIZE = 64
+
+WORD = 8  # bytes; every counter is one unsigned word
+FIRST_WORD = HEADER_SIZE // WORD
+WORD_COUNT = 64  # most are spare, so that a new counter need not move anything
+
+SERIAL_LIMIT = 1 << 62  # at a million a second, 146,000 years
+
+HEAD: Final = FIRST_WORD  # serial of the last whole record; 0: none yet
+SERVING: Final = FIRST_WORD + 1  # turn of the datum in service; 0: idle
+
+# The number of a counter is its word in the file: `recorder.add(PROCESSED)` is one store.
+PROCESSED: Final = FIRST_WORD + 2
+ABSORBED: Final = FIRST_WORD + 3
+EMITTED: Final = FIRST_WORD + 4
+REJECTED: Final = FIRST_WORD + 5
+SHED: Final = FIRST_WORD + 6
+DEGRADED: Final = FIRST_WORD + 7
+HELD_RESULTS: Final = FIRST_WORD + 8
+CALLED: Final = FIRST_WORD + 9
+UNMATCHED: Final = FIRST_WORD + 10
+TOO_OLD: Final = FIRST_WORD + 11
+LOST: Final = FIRST_WORD + 12
+BUSY_NS: Final = FIRST_WORD + 13
+NEXT_SEQ: Final = FIRST_WORD + 14
+BEAT_NS: Final = FIRST_WORD + 15  # when the loop was last seen alive
+DUE_NS: Final = FIRST_WORD + 16  # when a sleeping source is to wake; 0: it does not sleep
+PHASE: Final = FIRST_WORD + 17
+STALL_COUNT: Final = FIRST_WORD + 18
+STALL_NS: Final = FIRST_WORD + 19
+GC_NS: Final = FIRST_WORD + 20
+READY_NS: Final = FIRST_WORD + 21
+GENERATION: Final = FIRST_WORD + 22  # lives before this one
+PID: Final = FIRST_WORD + 23
+
+# No counters: what a reader needs to know of a writer that was killed between two steps.
+SERVED_BEFORE: Final = FIRST_WORD + 24  # PROCESSED when the datum in service was begun
+
+COUNTERS: Final = {
+    "processed": PROCESSED,
+    "absorbed": ABSORBED,
+    "emitted": EMITTED,
+    "rejected": REJECTED,
+    "shed": SHED,
+    "degraded": DEGRADED,
+    "held_results": HELD_RESULTS,
+    "called": CALLED,
+    "unmatched": UNMATCHED,
+    "too_old": TOO_OLD,
+    "lost": LOST,
+    "busy_ns": BUSY_NS,
+    "next_seq": NEXT_SEQ,
+    "beat_ns": BEAT_NS,
+    "due_ns": DUE_NS,
+    "phase": PHASE,
+    "stall_count": STALL_COUNT,
+    "stall_ns": STALL_NS,
+    "gc_ns": GC_NS,
+    "ready_ns": READY_NS,
+    "generation": GENERATION,
+    "pid": PID,
+}
+
+STARTING, RUNNING, DRAINING, CLOSED = range(4)
+"""Values of the counter `phase`."""
+
+# Of the datum in service: stream, sender, seq, event_time, sent, enqueued, started, deadline.
+IN_SERVICE = struct.Struct("@iiqqqqqq")
+IN_SERVICE_SIZE = 64
+# Of a record: serial, kind, flags, batch, what was in service, ended, device_done, blocked, mask, serial again.
+RECORD = struct.Struct("@QHHIiiqqqqqqqqqQQ")
+# The same bytes, with those of the datum in service as one: packing a number costs 20 ns.
+FINISHED = struct.Struct(f"@QHHI{IN_SERVICE.size}sqqqQQ")
+IN_SERVICE_OFFSET = HEADER_SIZE + WORD_COUNT * WORD
+SHAPE_OFFSET = IN_SERVICE_OFFSET + 2 * IN_SERVICE_SIZE
+
+# A histogram: sum, max, min + 1 (0: empty), spare, then one word per bucket.
+VALUE_LIMIT = 1 << 40  # ns, 18 minutes; what is longer is counted in the last bucket
+BUCKET_COUNT = bucket_index(VALUE_LIMIT - 1) + 1
+HISTOGRAM_HEAD = 8
+HISTOGRAM_SUM, HISTOGRAM_MAX, HISTOGRAM_MIN = range(3)
+
+REASONS: Final = (*(policy.value for policy in Overflow), "too_old", "unmatched")
+"""Why an edge drops data, in the order of its words."""
+REASON_COUNT_LIMIT = 8
+
+# Words of an edge's block at its receiver, ...
+RECEIVED, TAKEN, HELD, DEPTH_PEAK, LAST_ARRIVAL_NS, STRANGER_COUNT = range(6)
+INPUT_DROPPED = 8
+INPUT_HEAD = 16  # then the table of what was removed
+# ... and at its sender; HELD and DEPTH_PEAK are as above.
+OFFERED, TRANSMITTED, LOST_DATA, LAST_OFFERED_NS, BLOCKED = 0, 1, 4, 5, 6
+OUTPUT_DROPPED = 8
+OUTPUT_HEAD = 16  # then the table of live data
+
+# A slot of the table of live data: state | origin count << 8 | turn << 16, place, nth | serial << 16, then each
+# origin's (stream, seq).
+FREE, LIVE_HELD, LIVE_OUT = range(3)
+SLOT_ORIGIN_COUNT = 8
+SLOT_STATE, SLOT_PLACE, SLOT_SERIAL, SLOT_ORIGINS = range(4)
+SLOT_WORDS = SLOT_ORIGINS + 2 * SLOT_ORIGIN_COUNT
+SERIAL_SHIFT = 16
+NTH_LIMIT = (1 << SERIAL_SHIFT) - 1
+TURN_SHIFT = 16
+TURN_MASK = (1 << 48) - 1
+
+# A place names a datum on an edge: generation << 40 | number + 1; 0 is none.
+NUMBER_BITS = 40
+NUMBER_MASK = (1 << NUMBER_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Offsets in bytes."""
+
+    shape_size: int
+    service: int
+    latency: dict[int, int]
+    transport: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    ring: int
+    size: int
+
+    @classmethod
+    def of(cls, shape: Shape) -> Layout:
+        at = SHAPE_OFFSET
+
+        def part(size: int) -> int:
+            nonlocal at
+            start = at
+            at += -(-size // 64) * 64
+            return start
+
+        histogram_size = (HISTOGRAM_HEAD + BUCKET_COUNT) * WORD
+        shape_size = len(encode_shape(shape))
+        part(shape_size)
+        return cls(
+            shape_size=shape_size,
+            service=part(histogram_size),
+            latency={path: part(histogram_size) for path in shape.sink_paths},
+            transport=tuple(part(histogram_size) for _ in shape.in_edges),
+            inputs=tuple(part((INPUT_HEAD + 2 * window) * WORD) for _, window in shape.in_edges),
+            outputs=tuple(part((OUTPUT_HEAD + count * SLOT_WORDS) * WORD) for _, count in shape.out_edges),
+            ring=part(shape.ring_capacity * RECORD.size),
+            size=at,
+        )
+
+
+def encode_shape(shape: Shape) -> bytes:
+    return json.dumps(shape.to_json(), separators=(",", ":")).encode()
+
+
+def encode_header(shape: Shape, layout: Layout) -> bytes:
+    checksum = zlib.crc32(encode_shape(shape))
+    return HEADER.pack(MAGIC, VERSION, HEADER_SIZE, layout.size, SHAPE_OFFSET, layout.shape_size, checksum, RECORD.size)
+
+
+def check_machine(subject: str, byteorder: str = sys.byteorder) -> None:
+    """The file is little-endian and is written as the machine stores numbers."""
+    if byteorder != "little":
+        raise RecorderError(subject, f"this machine is {byteorder}-endian", "a little-endian one")
+
+
+def decode(buffer: memoryview, subject: str) -> tuple[Shape, Layout]:
+    """What the file says it is. Raises RecorderError for everything but a whole recorder of this version."""
+    check_machine(subject)
+    if len(buffer) < HEADER_SIZE:
+        raise RecorderError(
+            subject, f"{len(buffer)} bytes", f"a header of {HEADER_SIZE}", "the file is no recorder, or was cut"
+        )
+    magic, version, header_size, size, shape_offset, shape_size, checksum, record_size = HEADER.unpack_from(buffer)
+    if magic != MAGIC:
+        hint = "its owner died while it made it" if not any(magic) else "the file is no recorder"
+        raise RecorderError(subject, f"it begins with {magic!r}", repr(MAGIC), hint)
+    if version != VERSION:
+        age = "a newer streamflow wrote it" if version > VERSION else "the file is damaged"
+        raise RecorderError(subject, f"recorder version {version}", f"version {VERSION}", age)
+    if (header_size, shape_offset, record_size) != (HEADER_SIZE, SHAPE_OFFSET, RECORD.size):
+        raise RecorderError(
+            subject,
+            f"header, shape offset and record of {header_size}, {shape_offset} and {record_size} bytes",
+            f"{HEADER_SIZE}, {SHAPE_OFFSET} and {RECORD.size}",
+            "the file is damaged",
+        )
+    if size != len(buffer):
+        raise RecorderError(subject, f"{len(buffer)} bytes", f"{size}, as its header says", "the file was cut or grew")
+    text = bytes(buffer[shape_offset : shape_offset + shape_size])
+    if len(text) != shape_size or zlib.crc32(text) != checksum:
+        raise RecorderError(subject, "a shape that does not agree with its checksum", "", "the file is damaged")
+    try:
+        shape = Shape.from_json(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise RecorderError(subject, f"a shape that cannot be read ({error})", "", "the file is damaged") from error
+    layout = Layout.of(shape)
+    if (layout.size, layout.shape_size) != (size, shape_size):
+        raise RecorderError(subject, f"{size} bytes", f"{layout.size} for its shape", "the file is damaged")
+    head = int.from_bytes(buffer[HEAD * WORD : (HEAD + 1) * WORD], "little")
+    if head > SERIAL_LIMIT:
+        raise RecorderError(subject, f"{head} records", f"at most {SERIAL_LIMIT}", "the file is damaged")
+    return shape, layout

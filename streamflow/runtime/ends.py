@@ -1,0 +1,28 @@
+"""The ends of edges as an actor uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamflow.runtime.logbook import SentOn
+from streamflow.transport.link import Receiver, Sender
+
+
+@dataclass(slots=True)
+class Inlet:
+    """The receiving end of an edge, as its actor uses it. `sender` is the number of the stage that sends."""
+
+    edge: str
+    receiver: Receiver
+    sender: int
+    max_age_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Outlet:
+    """The sending end of an edge, as its actor uses it."""
+
+    edge: str
+    sender: Sender
+    trace: SentOn
+    mask: int

@@ -1,0 +1,143 @@
+"""What a stage does with a datum before any work on it: `core.enforcement` with this stage's deadlines and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streamflow.core.cost import ServiceCost
+from streamflow.core.deadline import Criticality, OnMiss, PathDef
+from streamflow.core.enforcement import RUN, Act, Due, Head, Verdict, decide
+from streamflow.core.message import Message
+from streamflow.core.paths import Paths
+from streamflow.runtime.node import Node
+
+Handler = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the supervisor tells a stage: the longest way from it to each path's sink, and which are degraded."""
+
+    tails_ns: Mapping[int, int]
+    degraded: Set[int] = frozenset()
+    profile_ns: int = 0
+    """The usual service time by the stored profile; 0 where there is none."""
+
+
+class Enforcer:
+    """One stage's. Where no declared deadline goes through, everything runs."""
+
+    def __init__(
+        self, stage: str, node: Node, paths: Paths, handlers: Mapping[str, Handler], *, is_enforced: bool
+    ) -> None:
+        self._paths: dict[str, list[tuple[int, PathDef]]] = {}
+        for index, path in enumerate(paths.definitions):
+            if path.within_ns is not None and stage in paths.route(index) and stage != path.source:
+                self._paths.setdefault(path.source, []).append((index, path))
+        self._within_ns = {
+            stream: min(path.within_ns for _, path in own if path.within_ns is not None)
+            for stream, own in self._paths.items()
+        }
+        self._handlers = handlers
+        self._cheap: Callable[[Message], Any] | None = getattr(node, "degrade", None)
+        self._budget = Budget({})
+        self._tail_ns = 0
+        self.cost = ServiceCost()
+        self.cheap_cost = ServiceCost()
+        self.is_active = is_enforced and bool(self._paths)
+        self.holds_results = is_enforced and any(
+            path.on_miss is OnMiss.HOLD for own in self._paths.values() for _, path in own
+        )
+        from_here = [path.within_ns for path in paths.definitions if path.source == stage and path.within_ns]
+        self._source_within_ns = min(from_here, default=0)
+        self.classes = {stream: max(path.criticality for _, path in own) for stream, own in self._paths.items()}
+
+    @property
+    def cheap(self) -> Callable[[Message], Any] | None:
+        """The node's own cheaper way of processing."""
+        return self._cheap
+
+    def set_budget(self, budget: Budget) -> None:
+        self._budget = budget
+        self._tail_ns = max(budget.tails_ns.values(), default=0)
+        if not self.cost.usual_ns:
+            self.cost.usual_ns = budget.profile_ns
+
+    def source_deadline_ns(self, event_time_ns: int) -> int:
+        """The tightest deadline of a datum that this source makes; 0 without one."""
+        return event_time_ns + self._source_within_ns if self._source_within_ns else 0
+
+    def with_deadline(self, message: Message) -> Message:
+        """The message with the tightest deadline of those that go through this stage."""
+        deadline_ns = 0
+        for origin in message.origins or (message,):
+            within_ns = self._within_ns.get(origin.stream)
+            if within_ns is not None:
+                due_ns = origin.event_time_ns + within_ns
+                deadline_ns = min(deadline_ns, due_ns) if deadline_ns else due_ns
+        return message if message.deadline_ns == deadline_ns else replace(message, deadline_ns=deadline_ns)
+
+    def verdict(self, message: Message, now_ns: int, result_age_ns: int | None) -> Verdict:
+        """Whether and how to work on it."""
+        if not message.deadline_ns or not self.is_active:
+            return RUN
+        cost_ns = self.cost.expected_ns()
+        if now_ns + cost_ns + self._tail_ns <= message.deadline_ns and not self._budget.degraded:
+            return RUN
+        cost_ns = self.cost.eased(cost_ns, now_ns)
+        cheap_cost_ns = None if self._cheap is None else self.cost.eased(self.cheap_cost.expected_ns(), now_ns)
+        verdict = decide(
+            self._dues(message, now_ns),
+            now_ns,
+            cost_ns=cost_ns,
+            cheap_cost_ns=cheap_cost_ns,
+            result_age_ns=result_age_ns,
+        )
+        if verdict.act is not Act.RUN:
+            self.cost.given_up(now_ns)
+        return verdict
+
+    def _dues(self, message: Message, now_ns: int) -> list[Due]:
+        budget = self._budget
+        return [
+            Due(
+                index,
+                None if path.within_ns is None else origin.event_time_ns + path.within_ns,
+                self.cost.eased(budget.tails_ns.get(index, 0), now_ns),
+                path.on_miss,
+                path.criticality,
+                path.max_age_ns,
+                index in budget.degraded,
+            )
+            for origin in message.origins or (message,)
+            for index, path in self._paths.get(origin.stream, ())
+        ]
+
+    def is_late(self, message: Message, ended_ns: int) -> bool:
+        """Whether what ended here can no longer be on time at the end of its tightest path."""
+        return bool(message.deadline_ns) and ended_ns + self._tail_ns > message.deadline_ns
+
+    def handler(self, message: Message) -> Handler | None:
+        """What was declared to be called for a datum that is too late."""
+        for origin in message.origins or (message,):
+            for _, path in self._paths.get(origin.stream, ()):
+                if path.on_miss is OnMiss.CALL:
+                    return self._handlers[path.name]
+        return None
+
+    def stops(self, message: Message) -> str:
+        """The deadline that says STOP for this datum."""
+        for origin in message.origins or (message,):
+            for _, path in self._paths.get(origin.stream, ()):
+                if path.on_miss is OnMiss.STOP:
+                    return path.name
+        return ""
+
+    def head(self, message: Message) -> Head:
+        """What is known of a datum that waits, for the choice of the next."""
+        deadline_ns = message.deadline_ns or None
+        rank = max(self.classes.get(o.stream, Criticality.NORMAL) for o in message.origins or (message,))
+        arrival_ns = message.enqueued_ns or message.sent_ns
+        return Head(rank, deadline_ns, arrival_ns, self.cost.expected_ns(), self._tail_ns)

@@ -1,0 +1,56 @@
+"""The log of a run: what happened, a line of JSON each, for people, tools, and whoever looks after a crash.
+
+Each line is flushed when it is written, so that a killed supervisor has told everything up to its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+LOG_SIZE_LIMIT = 8 * 1024 * 1024  # bytes; then the file is put aside, and one older file is kept
+
+Listener = Callable[[str, dict[str, Any]], None]
+
+
+class EventLog:
+    """Written by the supervisor alone; `listeners` hear every event as it is written."""
+
+    def __init__(self, path: Path | None, now_ns: Callable[[], int]) -> None:
+        """Without a path nobody but the listeners hears of it."""
+        self._path = path
+        self._now_ns = now_ns
+        self._file = None if path is None else path.open("ab", buffering=0)
+        self._size = 0
+        self.listeners: list[Listener] = []
+
+    def write(self, event: str, **fields: Any) -> None:
+        line = {"at_ns": self._now_ns(), "at": wall_clock(), "event": event, **fields}
+        if self._file is not None:
+            self._size += self._file.write(json.dumps(line).encode() + b"\n")
+            if self._size > LOG_SIZE_LIMIT:
+                self._put_aside()
+        for listener in self.listeners:
+            listener(event, fields)
+
+    def _put_aside(self) -> None:
+        assert self._path is not None
+        assert self._file is not None
+        self._file.close()
+        os.replace(self._path, self._path.with_name("events.1.jsonl"))
+        self._file = self._path.open("ab", buffering=0)
+        self._size = 0
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def wall_clock() -> str:
+    """Now, for people: ISO 8601 with milliseconds, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,304 @@
+"""Warm starts: a process that has imported and built everything, and becomes a stage's process by forking.
+
+A new interpreter spends most of a restart importing. The server imports once, before it is needed; a copy of it goes
+straight to work. It must not have what a copy cannot have: no ZeroMQ context, no trio loop, no threads (those of a
+BLAS are stopped and started again by the library's own fork handlers). Nodes that cannot keep to that say
+`fork_safe = False` and start cold.
+
+How a stage ends is told to its parent only, so the stages must be the supervisor's children, not the server's: the
+server forks twice, the one between ends at once, and its child falls to the supervisor, which is a subreaper. That
+child waits until the server has told the supervisor its pid. So whoever the supervisor has heard of is its child, and
+whoever it has not heard of never starts; a server that dies in between leaves nobody.
+
+    supervisor  --{process, generation, options}-->  server  --fork-->  (between)  --fork-->  stage
+    supervisor  <--------- {pid} -------------------  server  ---------- go ----------------->  stage
+
+The server is the program `python -m streamflow.runtime.fork_server FOLDER PARENT DESCRIPTOR ROOM`; ROOM is blank, and
+makes room for a stage's command line, which a copy writes over its own for those who look with `ps`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trio
+
+from streamflow.errors import StreamflowError
+from streamflow.runtime.definition import Definition
+from streamflow.runtime.launch import (
+    ChildProcess,
+    become_subreaper,
+    die_with_parent,
+    is_subreaper,
+    reap_orphans,
+    stage_command,
+)
+from streamflow.runtime.loader import Loaded
+from streamflow.runtime.rundir import RunFolder
+from streamflow.runtime.stage_process import load_for, prepare_process, run_stage
+
+PACKET_SIZE_LIMIT = 65_536  # bytes of a request; the options are a few words
+_ROOM = 256  # bytes for the name of a process and its options; what does not fit is not shown
+_PR_SET_NAME = 15
+_READY = b"ready"
+
+
+def starts_warm(definition: Definition, stages: Sequence[str]) -> bool:
+    """Whether a process with these stages may be a copy of the warm one."""
+    return all(definition.nodes[stage].fork_safe for stage in stages)
+
+
+class ForkServer:
+    """The supervisor's hold on the server of its run. Where it cannot help, the caller starts cold."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._channel: trio.socket.SocketType | None = None
+        self._turn = trio.Lock()
+        self._is_ready = False
+        self._is_asked = False
+        self._was_subreaper = False
+
+    def start(self) -> None:
+        """Start it, from the supervisor's own thread; it loads meanwhile. This process becomes a subreaper."""
+        self._was_subreaper = is_subreaper()
+        become_subreaper()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            arguments = [str(self._folder.path), str(os.getpid()), str(theirs.fileno()), " " * _ROOM]
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "streamflow.runtime.fork_server", *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+            )
+        self._channel = trio.socket.from_stdlib_socket(ours)
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self._popen is not None else None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    async def ready(self) -> bool:
+        """Wait until it has loaded the pipeline; False when it has ended instead (it has said why itself)."""
+        async with self._turn:
+            return await self._hear_ready()
+
+    async def fork(
+        self, process: str, generation: int = 0, options: Mapping[str, Any] | None = None
+    ) -> ChildProcess | None:
+        """Start `process` as a copy of the server, once that is ready; None when there is no server any more.
+
+        `options`: fields of the worker's options that differ from the run's. Who cancels it ends the server: whether
+        the copy was made is not known then.
+        """
+        async with self._turn:
+            if not await self._hear_ready():
+                return None
+            assert self._channel is not None
+            request = {"process": process, "generation": generation, "options": dict(options or {})}
+            self._is_asked = True
+            try:
+                await self._channel.send(json.dumps(request).encode())
+                answer = await self._channel.recv(PACKET_SIZE_LIMIT)
+            except OSError:
+                answer = b""
+            except BaseException:
+                self._end()
+                raise
+            finally:
+                self._is_asked = False
+            if not answer:
+                self._end()
+                return None
+            pid = json.loads(answer)["pid"]
+            return ChildProcess(process, pid) if pid else None
+
+    def reap_orphans(self, known_pids: Collection[int]) -> int:
+        """Let go of ended children that nobody waits for (see `launch.reap_orphans`), the server's own kept.
+
+        To be called now and then: what stages had started falls to this process when they end.
+        """
+        if self._is_asked:
+            return 0  # a child of whom we have not heard yet must not be taken for an orphan
+        own = [self._popen.pid] if self._popen is not None else []
+        return reap_orphans({*known_pids, *own})
+
+    def close(self) -> None:
+        """End it; the stages it has forked are not its own and go on."""
+        if self._popen is not None:
+            self._end()
+            become_subreaper(self._was_subreaper)
+
+    async def _hear_ready(self) -> bool:
+        if self._channel is None:
+            return False
+        if not self._is_ready:
+            try:
+                self._is_ready = await self._channel.recv(PACKET_SIZE_LIMIT) == _READY
+            except OSError:
+                self._is_ready = False
+            if not self._is_ready:
+                self._end()
+        return self._is_ready
+
+    def _end(self) -> None:
+        """Kill it and whoever it has forked that nobody here will hear of."""
+        assert self._popen is not None
+        self._popen.kill()
+        self._popen.wait()
+        self._is_ready = False
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        while True:
+            try:
+                answer = os.read(channel.fileno(), PACKET_SIZE_LIMIT)
+            except OSError:
+                break
+            if not answer:
+                break
+            if answer != _READY and (pid := json.loads(answer)["pid"]):
+                ChildProcess("", pid).close()
+        channel.close()
+
+
+# ------------------------------------------------------------------------------------------ the server itself
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Order:
+    """What a copy is to become."""
+
+    process: str
+    generation: int
+    options: dict[str, Any]
+
+
+def main() -> None:
+    """Load, then serve until the supervisor closes its end; a copy returns from `_serve` and becomes a stage."""
+    folder, parent = RunFolder(Path(sys.argv[1])), int(sys.argv[2])
+    channel = socket.socket(fileno=int(sys.argv[3]))
+    channel.set_inheritable(False)
+    prepare_process(parent)
+    try:
+        loaded, options = load_for(folder)
+    except StreamflowError as error:
+        print(f"streamflow: {error}", file=sys.stderr)
+        sys.exit(1)
+    _preload(loaded)
+    gc.collect()
+    gc.freeze()  # a collection in a copy would otherwise write to, and so copy, every page of the server's objects
+    with channel:
+        order = _serve(channel)
+    if order is None:
+        return
+    die_with_parent(parent)
+    command = stage_command(folder.path, order.process, parent, order.generation, order.options)
+    sys.argv = ["-m", *command[3:]]
+    _show_as(order.process, command)
+    np.random.seed()  # every copy has the same state of the old global generator; `random` reseeds itself
+    run_stage(
+        folder,
+        order.process,
+        loaded,
+        dataclasses.replace(options, generation=order.generation, **order.options),
+    )
+
+
+def _preload(loaded: Loaded) -> None:
+    for node in loaded.definition.nodes.values():
+        if node.fork_safe:
+            try:
+                node.preload()
+            except Exception:
+                continue
+
+
+def _serve(channel: socket.socket) -> _Order | None:
+    """Fork at every request. Returns in each copy what it is to become, and None here when there are no more."""
+    channel.send(_READY)
+    while packet := channel.recv(PACKET_SIZE_LIMIT):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        go, start = os.pipe()
+        told, telling = os.pipe()
+        between = _fork()
+        if between is None:
+            channel.send(b'{"pid": 0}')
+        elif between == 0:
+            for descriptor in (channel.detach(), start, told):
+                os.close(descriptor)
+            _leave_a_copy(go, telling)
+            return _Order(**json.loads(packet))
+        else:
+            os.close(telling)
+            telling = -1
+            pid = int(os.read(told, 32) or b"0")
+            os.waitpid(between, 0)  # from here on the copy is the supervisor's child
+            channel.send(json.dumps({"pid": pid}).encode())
+            with contextlib.suppress(BrokenPipeError):  # it was killed before it could start
+                os.write(start, b"g" if pid else b"")
+        for descriptor in (go, start, told, telling):
+            if descriptor >= 0:
+                os.close(descriptor)
+    return None
+
+
+def _fork() -> int | None:
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn where there are threads; here they are a BLAS's, which knows about forks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return os.fork()
+        except OSError:
+            return None
+
+
+def _leave_a_copy(go: int, telling: int) -> None:
+    """Runs in the process between, which ends here; returns in its copy, once the supervisor knows of that."""
+    copy = _fork()
+    if copy != 0:
+        try:
+            if copy is not None:
+                os.setpgid(copy, copy)  # before anybody hears of it, so that whoever kills it kills its group
+                os.write(telling, str(copy).encode())
+        finally:
+            os._exit(0)
+    os.close(telling)
+    may_go = os.read(go, 1)
+    os.close(go)
+    if not may_go:
+        os._exit(1)
+
+
+def _show_as(name: str, command: Sequence[str]) -> None:
+    """Have `ps` show this command line and this name; where the kernel does not let us, the server's stays."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5); 0 where they are not shown
+    if 0 < begin < end:
+        text = b"\0".join(part.encode() for part in command)[: end - begin - 1]
+        ctypes.memmove(begin, text.ljust(end - begin, b"\0"), end - begin)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Calls of user code: whatever it raises comes out as the one error that a user should see."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError
+from streamflow.runtime.usercode import user_traceback
+
+RAISED = (Exception, SystemExit)  # what user code may raise: sys.exit() in a node is a failure like any other
+
+
+async def guarded(stage: str, function: Callable[[], Any], where: str) -> Any:
+    """What `function`, a method of the stage's node called `where`, returns; awaited if it is a coroutine's."""
+    try:
+        result = function()
+        return await result if inspect.isawaitable(result) else result
+    except RAISED as error:
+        raise blamed(stage, error, where) from error
+
+
+def blamed(stage: str, error: BaseException, where: str) -> StreamflowError:
+    """The error as the user should see it: named by its stage, a traceback only for a bug in user code."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return blamed(stage, error.exceptions[0], where)
+    if isinstance(error, LinkError | NodeError | PortError | ClosedOutputError):
+        return error
+    if isinstance(error, StreamflowError):
+        return NodeError(stage, str(error))
+    kind = type(error).__name__
+    raised = f"{kind}: {str(error).splitlines()[0]}" if str(error).strip() else kind
+    return NodeError(stage, f"{where} raised {raised}", user_traceback(error))

@@ -1,0 +1,427 @@
+"""What a stage writes into its flight recorder, in the stage's own words: the one door from runtime to the writer.
+
+A datum is one piece on each path that it is on. Whatever ends a piece here, or begins another, is written when it
+happens: a split before the second piece is sent, the end of a handling after everything is sent, so that whoever
+reads sinks first and sources last never counts a datum as done while a piece of it is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamflow.core.credit import FORMER_LIFE, window_of
+from streamflow.core.graph import EdgeDef, Resolved
+from streamflow.core.joins import HELD_LIMIT
+from streamflow.core.message import Message, Origin
+from streamflow.core.paths import Paths
+from streamflow.core.trace import ReceiverTrace, SenderTrace
+from streamflow.core.verdict import Kind
+from streamflow.recorder import layout
+from streamflow.recorder.shape import Shape
+from streamflow.recorder.writer import Recorder
+from streamflow.runtime.clock import Clock
+
+IN_HAND = "(hand)"  # the table of the datum that a stage has taken and is not done with
+HEAD_MASK, SHED_MASK, SHED_BITS = 0xFF, 0xFF, 8  # how records and shed data stood when it was taken, as far as needed
+JOINED = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
+NOWHERE = -1  # no stream, no sender
+EDGE_SHIFT = 56  # a place in hand: number of the edge into the stage, generation, number
+
+_KIND_COUNTERS = {
+    Kind.DEGRADED: layout.DEGRADED,
+    Kind.HELD: layout.HELD_RESULTS,
+    Kind.CALLED: layout.CALLED,
+    Kind.SHED: layout.SHED,
+}
+
+
+def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
+    """What the recorder of `stage` has room for: the same for all lives of the stage."""
+    graph = resolved.graph
+    definition = graph.stage(stage)
+    names = tuple(each.name for each in graph.stages)
+    outputs = [
+        # Accepted before it is known whether another must go, so one more than may wait; and all that may be out.
+        (edge.name, edge.capacity + window_of(edge.overflow, edge.capacity) + 1)
+        for edge in graph.edges_from(stage)
+    ]
+    if definition.is_joined:
+        outputs.append((JOINED, len(definition.inputs) * (HELD_LIMIT + 1)))
+    if not definition.is_source:
+        outputs.append((IN_HAND, 1))
+    return Shape(
+        stage,
+        names.index(stage),
+        tuple((edge.name, window_of(edge.overflow, edge.capacity)) for edge in graph.edges_into(stage)),
+        tuple(outputs),
+        names,
+        tuple(path.name for path in paths.definitions),
+        tuple(index for index, path in enumerate(paths.definitions) if path.sink == stage),
+    )
+
+
+class Logbook:
+    """One stage's view of its recorder; everything is called from the stage's own task or its links."""
+
+    def __init__(self, stage: str, resolved: Resolved, paths: Paths, recorder: Recorder, clock: Clock) -> None:
+        graph = resolved.graph
+        self.recorder = recorder
+        self.index = recorder.shape.stage_index
+        self._stage = stage
+        self._paths = paths
+        self._now_ns = clock.now_ns
+        self._streams = {name: index for index, name in enumerate(recorder.shape.streams)}
+        self._of_stream = {
+            source: sum(spec.bit for spec in paths.specs if spec.stream == index)
+            for source, index in self._streams.items()
+        }
+        self._through = {source: paths.through(stage, source) for source in self._streams}
+        self._ending = {source: paths.ending_at(stage, source) for source in self._streams}
+        self._edges = {edge.name: edge for edge in (*graph.edges_into(stage), *graph.edges_from(stage))}
+        self._inputs = {name: index for index, (name, _) in enumerate(recorder.shape.in_edges)}
+        self._outputs = {name: index for index, (name, _) in enumerate(recorder.shape.out_edges)}
+        self._traces: dict[str, InputTrace] = {}
+        self._covered = 0  # paths on which something was sent in this handling
+        self._pending: tuple[InputTrace, int] | None = None  # taken, and not yet in service
+        self._hand = next(
+            (
+                output
+                for output, (name, _) in zip(recorder.outputs, recorder.shape.out_edges, strict=True)
+                if name == IN_HAND
+            ),
+            None,
+        )
+        self._in_hand = -1
+
+    # ------------------------------------------------------------------------------------ the edges
+
+    def sender_trace(self, edge: EdgeDef) -> SentOn:
+        return SentOn(self, edge, self._outputs[edge.name])
+
+    def receiver_trace(self, edge: EdgeDef) -> InputTrace:
+        trace = InputTrace(self, edge, self._inputs[edge.name])
+        self._traces[edge.name] = trace
+        return trace
+
+    def renumber(self, edge: EdgeDef, generation: int) -> None:
+        """The sender's next life numbers its data anew."""
+        self._traces[edge.name].set_generation(generation)
+
+    def ids(self, message: Message) -> list[tuple[int, int]]:
+        """(stream, seq) of each datum it is made from."""
+        if not message.origins:
+            return [(self._streams.get(message.stream, NOWHERE), message.seq)]
+        return [(self._streams.get(origin.stream, NOWHERE), origin.seq) for origin in message.origins]
+
+    def note(self, kind: Kind, message: Message, paths: int, *, at_ns: int = 0) -> None:
+        """A piece of each datum that `message` is made from ends, on those of `paths` that are its own."""
+        at_ns = at_ns or self._now_ns()
+        for origin in message.all_origins():
+            mask = paths & self._of_stream.get(origin.stream, 0)
+            self.recorder.note(
+                kind,
+                message.flags,
+                self._streams.get(origin.stream, NOWHERE),
+                origin.seq,
+                origin.event_time_ns,
+                at_ns,
+                message.deadline_ns,
+                NOWHERE,
+                mask,
+            )
+
+    # --------------------------------------------------------------------------------- the handling
+
+    def begin(self, message: Message, sender: int, started_ns: int) -> None:
+        """The stage works on `message` from now on; what was taken for it has left the mailbox."""
+        self._covered = 0
+        origin = message.origins[0] if message.origins else message
+        self.recorder.begin(
+            self._streams.get(origin.stream, NOWHERE),
+            origin.seq,
+            origin.event_time_ns,
+            message.sent_ns,
+            message.enqueued_ns or message.sent_ns,
+            started_ns,
+            message.deadline_ns,
+            sender,
+        )
+        self.commit()
+
+    def commit(self) -> None:
+        """What was taken last has its record, or is in service: it is no longer the mailbox's."""
+        if self._pending is not None:
+            trace, number = self._pending
+            self._pending = None
+            trace.removed(number)
+
+    def hold_back(self, trace: InputTrace, number: int) -> None:
+        """Taken: it leaves the mailbox, to the accounts, once it has another place."""
+        self._pending = (trace, number)
+
+    def take(self, message: Message, trace: InputTrace, number: int) -> None:
+        """The stage has `message` in hand from now on, until `put_down`; it is counted as taken after this."""
+        assert self._hand is not None
+        recorder = self.recorder
+        since = (recorder.head & HEAD_MASK) << SHED_BITS | recorder.get(layout.SHED) & SHED_MASK
+        self._in_hand = self._hand.accept(self.ids(message), trace.taken_count, since, trace.place(number))
+
+    @property
+    def place_in_hand(self) -> int:
+        return self._hand.place_of(self._in_hand) if self._hand is not None and self._in_hand >= 0 else 0
+
+    def put_down(self) -> None:
+        """What was in hand is done with, or held back by a join, and counted."""
+        if self._hand is not None and self._in_hand >= 0:
+            self._hand.release(self._in_hand)
+            self._in_hand = -1
+
+    def sending(self, message: Message, edge_mask: int) -> None:
+        """The next piece goes out: where there was one already on the same path, it is one more."""
+        again = edge_mask & self._covered
+        if again:
+            self.note(Kind.SPLIT, message, again)
+        self._covered |= edge_mask
+
+    def admitting(self, message: Message, edge_mask: int) -> None:
+        """A source sends a datum: a piece begins on each path that it had not yet sent it on."""
+        new = edge_mask & ~self._covered
+        if new:
+            self.note(Kind.ADMITTED, message, new)
+        self.sending(message, edge_mask)
+
+    def forget_sent(self) -> None:
+        """What follows is sent in nobody's name: a remainder that is flushed."""
+        self._covered = 0
+
+    def ended(
+        self,
+        kind: Kind,
+        message: Message,
+        sender: int,
+        started_ns: int,
+        ended_ns: int,
+        blocked_ns: int,
+        flags: int,
+        repeated: Sequence[Origin] = (),
+    ) -> bool:
+        """The handling is over. Returns whether anything went on; `repeated`: origins of merged pieces beyond one."""
+        recorder = self.recorder
+        covered = self._covered
+        goes_on = covered != 0
+        for origin in message.origins or (message,):
+            stream = self._streams.get(origin.stream, NOWHERE)
+            mask = self._through.get(origin.stream, 0) & ~covered
+            recorder.record(
+                kind,
+                flags,
+                stream,
+                origin.seq,
+                origin.event_time_ns,
+                message.sent_ns,
+                message.enqueued_ns or message.sent_ns,
+                started_ns,
+                ended_ns,
+                0,
+                message.deadline_ns,
+                blocked_ns,
+                sender,
+                1,
+                mask,
+            )
+            if mask & self._ending.get(origin.stream, 0):
+                for path, histogram in recorder.latency.items():
+                    if mask >> path & 1:
+                        histogram.record(ended_ns - origin.event_time_ns)
+        for origin in repeated:
+            merged = self._through.get(origin.stream, 0)
+            stream = self._streams.get(origin.stream, NOWHERE)
+            recorder.note(Kind.RUN, 0, stream, origin.seq, origin.event_time_ns, ended_ns, 0, sender, merged)
+        counter = _KIND_COUNTERS.get(kind)
+        if counter is not None:
+            recorder.add(counter)
+        return goes_on
+
+    def service(self, service_ns: int) -> None:
+        """It is counted; `idle` follows, so that whoever was killed has counted it or shows it."""
+        recorder = self.recorder
+        recorder.add(layout.PROCESSED)
+        recorder.add(layout.BUSY_NS, max(service_ns, 0))
+        recorder.service.record(service_ns)
+
+    def idle(self) -> None:
+        """The stage has nothing to work on."""
+        self.recorder.idle()
+        self.put_down()
+
+    def shed(self, message: Message, sender: int, started_ns: int) -> None:
+        """Given up before any work, on every path through here."""
+        self._covered = 0
+        recorder = self.recorder
+        for origin in message.origins or (message,):
+            recorder.record(
+                Kind.SHED,
+                message.flags,
+                self._streams.get(origin.stream, NOWHERE),
+                origin.seq,
+                origin.event_time_ns,
+                message.sent_ns,
+                message.enqueued_ns or message.sent_ns,
+                started_ns,
+                started_ns,
+                0,
+                message.deadline_ns,
+                0,
+                sender,
+                1,
+                self._through.get(origin.stream, 0),
+            )
+        recorder.add(layout.SHED)
+        self.commit()
+        self.put_down()
+
+    def dropped(self, message: Message, reason: str, edge: str) -> None:
+        """After it was taken: too old, or without a partner in a join."""
+        self.note(Kind.DROPPED, message, self._paths.masks_by_edge(edge))
+        self.recorder.inputs[self._inputs[edge]].drop(reason)
+        self.recorder.add(layout.TOO_OLD if reason == "too_old" else layout.UNMATCHED)
+
+    def lost(self, message: Message, edge: str) -> None:
+        """Taken by a stage that has failed."""
+        self.note(Kind.LOST, message, self._paths.masks_by_edge(edge))
+        self.recorder.add(layout.LOST)
+        self.commit()
+        self.put_down()
+
+    def lost_in_service(self, message: Message) -> None:
+        """The stage failed while it worked on it: what had not been sent on is lost."""
+        for origin in message.origins or (message,):
+            mask = self._through.get(origin.stream, 0) & ~self._covered
+            stream = self._streams.get(origin.stream, NOWHERE)
+            at_ns = self._now_ns()
+            self.recorder.note(
+                Kind.LOST, message.flags, stream, origin.seq, origin.event_time_ns, at_ns, message.deadline_ns,
+                NOWHERE, mask,
+            )  # fmt: skip
+        self.recorder.add(layout.LOST)
+        self.idle()
+
+    def rejected(self, message: Message, edge: str) -> None:
+        """A source, or a stage that was stopped while it waited, could not pass it on."""
+        self.note(Kind.REJECTED, message, self._paths.masks_by_edge(edge))
+        self.recorder.add(layout.REJECTED)
+
+    def stalled(self, started_ns: int, ended_ns: int, *, by_collector: bool) -> None:
+        """The loop stood still."""
+        self.recorder.record(
+            Kind.STALL, int(by_collector), NOWHERE, 0, 0, 0, 0, started_ns, ended_ns, 0, 0, 0, NOWHERE, 0, 0
+        )
+        self.recorder.add(layout.STALL_COUNT)
+        self.recorder.add(layout.GC_NS if by_collector else layout.STALL_NS, ended_ns - started_ns)
+
+    def revived(self, down_since_ns: int, now_ns: int) -> None:
+        """This life goes to work; the former one ended at `down_since_ns`."""
+        self.recorder.record(Kind.RESTARTED, 0, NOWHERE, 0, 0, 0, 0, down_since_ns, now_ns, 0, 0, 0, NOWHERE, 0, 0)
+
+    def edge_mask(self, edge: str) -> int:
+        return self._paths.masks_by_edge(edge)
+
+    def now_ns(self) -> int:
+        return self._now_ns()
+
+
+class SentOn(SenderTrace[Message]):
+    """The sending end of an edge, in the sender's recorder."""
+
+    def __init__(self, logbook: Logbook, edge: EdgeDef, index: int) -> None:
+        self._logbook = logbook
+        self._edge = edge
+        self._reason = edge.overflow.value
+        self._output = logbook.recorder.outputs[index]
+        self._mask = logbook.edge_mask(edge.name)
+        self._turn = 0
+        self._nth = 0  # pieces that this handling has got onto this edge
+        self.generation = 0
+
+    def accepted(self, item: Message) -> int:
+        self._output.offered(item.sent_ns)
+        turn = self._logbook.recorder.turn
+        if turn != self._turn:
+            self._turn, self._nth = turn, 0
+        nth = self._nth
+        self._nth = nth + 1
+        return self._output.accept(self._logbook.ids(item), turn, nth)
+
+    def transmitted(self, slot: int, number: int) -> None:
+        self._output.transmitted(slot, number, self.generation)
+        self._output.add(layout.TRANSMITTED)
+
+    def released(self, slot: int) -> None:
+        self._output.release(slot)
+
+    def dropped(self, item: Message, slot: int | None) -> None:
+        self._logbook.note(Kind.DROPPED, item, self._mask)
+        if slot is None:
+            self._output.offered(item.sent_ns)
+        else:
+            self._output.release(slot)
+        self._output.drop(self._reason)
+
+    def lost(self, item: Message, slot: int | None) -> None:
+        self._logbook.note(Kind.LOST, item, self._mask)
+        self._output.add(layout.LOST_DATA)
+        if slot is not None:
+            self._output.release(slot)
+
+    def blocked(self, is_blocked: bool) -> None:
+        self._output.block(is_blocked)
+
+
+class InputTrace(ReceiverTrace[Message]):
+    """The receiving end of an edge, in the receiver's recorder."""
+
+    def __init__(self, logbook: Logbook, edge: EdgeDef, index: int) -> None:
+        self._logbook = logbook
+        self._reason = edge.overflow.value
+        self._input = logbook.recorder.inputs[index]
+        self._transport = logbook.recorder.transport[index]
+        self._mask = logbook.edge_mask(edge.name)
+        self._edge_bits = index << EDGE_SHIFT
+
+    def place(self, number: int) -> int:
+        """Names the datum among those of all edges into the stage."""
+        return self._edge_bits | self._input.place(number)
+
+    @property
+    def taken_count(self) -> int:
+        return self._input.get(layout.TAKEN)
+
+    def set_generation(self, generation: int) -> None:
+        self._input.set_generation(generation)
+
+    def refused(self) -> None:
+        self._input.add(layout.STRANGER_COUNT)
+
+    def arrived(self, item: Message, depth: int) -> None:
+        self._input.arrived(item.enqueued_ns)
+        self._input.hold(depth)
+        self._input.peak(depth)
+        if item.enqueued_ns:
+            self._transport.record(item.enqueued_ns - item.sent_ns)
+
+    def taken(self, item: Message, number: int, depth: int) -> None:
+        self._logbook.take(item, self, number)
+        self._input.add(layout.TAKEN)
+        self._input.hold(depth)
+        if number != FORMER_LIFE:
+            self._logbook.hold_back(self, number)
+
+    def removed(self, number: int) -> None:
+        self._input.removed(number)
+
+    def dropped(self, item: Message, number: int, depth: int) -> None:
+        self._logbook.note(Kind.DROPPED, item, self._mask)
+        self._input.drop(self._reason)
+        self._input.hold(depth)
+        if number != FORMER_LIFE:
+            self._input.removed(number)

@@ -1,0 +1,51 @@
+"""How a restarted source goes on: a recording plays again from its beginning, a live sensor cannot.
+
+A source that paces itself by recorded time is taken for a recording. Its next life emits what the former one did,
+so the first data are passed over, without waiting, until the number that comes next: nothing is sent twice, and
+what fell due meanwhile is sent late, and judged by its deadline. Any other source goes on with the next number.
+"""
+
+from __future__ import annotations
+
+from streamflow.recorder import layout
+from streamflow.recorder.writer import Recorder
+
+
+class Replay:
+    """Numbers the data of a source over all its lives."""
+
+    def __init__(self, recorder: Recorder, *, is_live: bool) -> None:
+        self._recorder = recorder
+        self._resume_seq = recorder.get(layout.NEXT_SEQ)
+        self._is_recording = False
+        self._is_live = is_live
+        self._seq = 0
+        self._has_begun = False
+
+    def paced(self) -> None:
+        """The source asks when recorded time is due."""
+        if not self._has_begun:
+            self._is_recording = not self._is_live
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether what comes next was emitted by a former life."""
+        return self._is_recording and self._seq < self._resume_seq
+
+    @property
+    def coming_seq(self) -> int:
+        """The number of the datum that is emitted next."""
+        return self._seq if self._has_begun or self._is_recording else self._resume_seq
+
+    def next_seq(self) -> int | None:
+        """The number of the datum that is emitted now; None where a former life has emitted it."""
+        if not self._has_begun:
+            self._has_begun = True
+            if not self._is_recording:
+                self._seq = self._resume_seq
+        seq = self._seq
+        self._seq += 1
+        if seq < self._resume_seq:
+            return None
+        self._recorder.set(layout.NEXT_SEQ, seq + 1)
+        return seq

@@ -1,0 +1,90 @@
+"""How a pipeline is run, what becomes of the run, and who follows it while it goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from streamflow.core.budget import Estimate
+from streamflow.core.rollcall import Failure
+from streamflow.runtime.loader import Loaded
+from streamflow.runtime.rundir import RunFolder
+
+
+class LinkKind(Enum):
+    IPC = "ipc"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run; durations in seconds. `by_hand`: stages that somebody starts with `streamflow node`.
+
+    `enforces`: stages give up what cannot be on time. `restart_limit`: (intensity, period in s) in place of every
+    group's own. `keep`: a folder that gets the recorders at the end. `is_warm`: processes start as copies of one
+    that has imported everything.
+    """
+
+    offline: bool = False
+    inline: bool = False
+    speed: float = 1.0
+    duration_s: float | None = None
+    startup_timeout_s: float = 60.0
+    drain_timeout_s: float = 10.0
+    exit_timeout_s: float = 5.0
+    link: LinkKind = LinkKind.IPC
+    by_hand: Sequence[str] = ()
+    enforces: bool = True
+    restarts: bool = True
+    restart_limit: tuple[int, float] | None = None
+    keep: Path | None = None
+    is_warm: bool = True
+    profile: Mapping[str, Estimate] = field(default_factory=dict)
+    """What stages and edges usually take, by name, as measured before."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run, with its report."""
+
+    failure: Failure | None = None
+    interrupted: bool = False
+    was_killed: bool = False
+    duration_ns: int = 0
+    report: dict[str, Any] = field(default_factory=dict)
+    broken_contracts: list[str] = field(default_factory=list)
+    """Deadlines whose contract was broken: (m, k), or without one that every datum is on time."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to follow a run while it goes: the progress line."""
+
+    def seen(self, state: Mapping[str, Any]) -> None: ...
+    def happened(self, event: str, fields: Mapping[str, Any]) -> None: ...
+    def waiting_for(self, stages: Sequence[str]) -> None: ...
+    def draining(self, limit_s: float) -> None: ...
+
+
+def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, restarts: bool) -> dict[str, Any]:
+    """What the processes of the run, and whoever looks at it, need to know: the content of run.json."""
+    reference = loaded.reference
+    return {
+        "reference": reference.text,
+        "settings": dict(reference.settings),
+        "pipeline": loaded.resolved.graph.name,
+        "key": loaded.key,
+        "offline": options.offline,
+        "speed": options.speed,
+        "endpoint": folder.edge_endpoint if options.link is LinkKind.IPC else "tcp://127.0.0.1:*",
+        "by_hand": list(options.by_hand),
+        "restarts": restarts,
+        "enforces": options.enforces,
+        "search_path": [path for path in sys.path if path],
+        "working_folder": str(Path.cwd()),
+        "supervisor": os.getpid(),
+    }

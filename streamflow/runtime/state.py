@@ -1,0 +1,161 @@
+"""How a run stands, in plain values: what `status` shows and the report tells, from recorders and accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streamflow.core.accounting import EdgeCounts, StageCounts
+from streamflow.core.graph import Graph, Resolved
+from streamflow.core.ledger import Ledger
+from streamflow.core.paths import Paths
+from streamflow.core.timebase import ms
+from streamflow.recorder import layout
+from streamflow.recorder.reader import Recording
+
+_PHASES = {
+    layout.STARTING: "starting",
+    layout.RUNNING: "running",
+    layout.DRAINING: "draining",
+    layout.CLOSED: "ended",
+}
+_AFTER_TAKING = ("too_old", "unmatched")  # reasons for which a datum is given up that was taken already
+
+
+def edge_sums(graph: Graph, recordings: Mapping[str, Recording], lost: Mapping[str, int]) -> dict[str, EdgeCounts]:
+    """What both ends of every edge counted; the receiver is read first (see `broken_sums`)."""
+    sums = {}
+    for edge in graph.edges:
+        receiver = recordings.get(edge.target)
+        into = None
+        if receiver is not None:
+            into = next(one for one in receiver.inputs() if one.name == edge.name)
+        sender = recordings.get(edge.source)
+        out = None
+        if sender is not None:
+            out = next(one for one in sender.outputs() if one.name == edge.name)
+        dropped = dict(into.dropped) if into is not None else {}
+        too_old = dropped.pop("too_old", 0)
+        dropped.pop("unmatched", 0)
+        peaks = (into.depth_peak if into is not None else 0) + (out.depth_peak if out is not None else 0)
+        sums[edge.name] = EdgeCounts(
+            offered=out.offered if out is not None else 0,
+            sender_dropped=out.dropped if out is not None else {},
+            lost_told=out.lost if out is not None else 0,
+            taken=into.taken if into is not None else 0,
+            receiver_dropped=dropped,
+            lost_found=lost.get(edge.name, 0),
+            taken_too_old=too_old,
+            depth_peak=min(peaks, edge.capacity),  # the peaks of both sides need not have come at once
+            stranger_count=into.stranger_count if into is not None else 0,
+        )
+    return sums
+
+
+def stage_sums(
+    graph: Graph,
+    recordings: Mapping[str, Recording],
+    lost: Mapping[str, int],
+    edges: Mapping[str, EdgeCounts],
+    handled: Mapping[str, int],
+) -> dict[str, StageCounts]:
+    """What became of the data that were delivered to each stage that is no source.
+
+    `lost` and `handled`: what was found of that in the recorders of dead processes.
+    """
+    sums = {}
+    for stage in graph.stages:
+        recording = recordings.get(stage.name)
+        if stage.is_source or recording is None:
+            continue
+        counters = recording.counters()
+        into = graph.edges_into(stage.name)
+        sums[stage.name] = StageCounts(
+            delivered=sum(edges[edge.name].delivered for edge in into),
+            handled=counters["processed"] + handled.get(stage.name, 0),
+            shed=counters["shed"],
+            unmatched=counters["unmatched"],
+            lost_told=counters["lost"],
+            lost_found=lost.get(stage.name, 0),
+            row_width=len(stage.inputs) if stage.is_joined else 1,
+            by_input={
+                one.name.rpartition("->")[2].rpartition(".")[2]: one.dropped["unmatched"]
+                for one in recording.inputs()
+                if "unmatched" in one.dropped
+            },
+        )
+    return sums
+
+
+def edge_states(edges: Mapping[str, EdgeCounts]) -> dict[str, Any]:
+    """By the name of the edge, as the report has it."""
+    return {
+        name: {
+            "sent": counts.offered,
+            "delivered": counts.delivered,
+            "dropped": counts.dropped,
+            "lost": counts.lost,
+            "in_flight": max(counts.in_flight, 0),
+            "depth_peak": counts.depth_peak,
+            "strangers": counts.stranger_count,
+        }
+        for name, counts in edges.items()
+    }
+
+
+def stage_states(
+    resolved: Resolved,
+    recordings: Mapping[str, Recording],
+    sums: Mapping[str, StageCounts],
+    elapsed_ns: int,
+    process_of: Mapping[str, str],
+    generations: Mapping[str, int],
+    restarts: Mapping[str, int],
+    special: Mapping[str, str],
+    now_ns: int,
+) -> dict[str, Any]:
+    """By the name of the stage, in the graph's order; `special`: states that its recorder does not know of."""
+    states: dict[str, Any] = {}
+    for name in resolved.order:
+        recording = recordings.get(name)
+        if recording is None:
+            continue
+        stage = resolved.graph.stage(name)
+        counters = recording.counters()
+        done = counters["emitted"] if stage.is_source else counters["processed"]
+        service = recording.in_service()
+        mine = sums.get(name)
+        states[name] = {
+            "process": process_of[name],
+            "pid": counters["pid"],
+            "generation": generations.get(process_of[name], 0),
+            "state": special.get(name) or _PHASES.get(counters["phase"], "starting"),
+            "processed": done,
+            "emitted": counters["emitted"],
+            "absorbed": counters["absorbed"],
+            "shed": counters["shed"],
+            "degraded": counters["degraded"],
+            "rejected": counters["rejected"],
+            "unmatched": dict(mine.by_input) if mine is not None else {},
+            "lost": mine.lost if mine is not None else 0,
+            "restarts": restarts.get(name, 0),
+            "service_ms": {} if stage.is_source else recording.histogram("service").summary_ms(),
+            "busy": None if stage.is_source else round(counters["busy_ns"] / elapsed_ns, 4) if elapsed_ns else 0.0,
+            "batch": {"1": done} if done else {},
+            "device": "host",
+            "depth": sum(one.held for one in recording.inputs()),
+            "in_service_ms": None if service is None else (now_ns - service.started_ns) / ms,
+            "stalled_ms": (counters["stall_ns"] + counters["gc_ns"]) / ms,
+        }
+    return states
+
+
+def path_states(paths: Paths, ledger: Ledger) -> dict[str, Any]:
+    """By the name of the path, declared ones first."""
+    told: dict[str, Any] = {}
+    for index, path in enumerate(paths.definitions):
+        summary = ledger.summary(index)
+        summary.pop("name")
+        summary["arrived"] = ledger.latency(index).count
+        told[path.name] = summary
+    return told

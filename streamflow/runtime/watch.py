@@ -1,0 +1,322 @@
+"""The supervisor's eyes: reads the recorders of all stages, keeps the accounts, and sees every miss at its deadline.
+
+It never asks a stage anything: a hung one could not answer. Recorders are swept sinks first and sources last (why:
+`runtime/logbook.py`), often enough that a miss is known within milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamflow.core.deadline import RateDef
+from streamflow.core.firm import Broken, Escalated, FirmEvent, FirmMonitor
+from streamflow.core.graph import Resolved
+from streamflow.core.ledger import Ledger
+from streamflow.core.losses import Loss
+from streamflow.core.message import Flag
+from streamflow.core.outcome import Finished, Missed
+from streamflow.core.paths import Paths
+from streamflow.core.timebase import ms, s
+from streamflow.core.verdict import Kind
+from streamflow.recorder.reader import Recording
+from streamflow.recorder.records import Record, to_records
+from streamflow.runtime.events import EventLog
+from streamflow.runtime.inquest import Inquest
+from streamflow.runtime.planning import Planning
+
+SWEEP_NS = 4 * ms  # where something has a deadline: a miss is to be known within 5 ms
+IDLE_SWEEP_NS = 50 * ms  # where nothing has: the accounts are kept, and no ring may run over
+FEW = 12  # records; for more the array is read at once
+JUDGED_LIMIT = 100  # misses a second that are looked into; each costs 1 ms, and more of a kind have one cause
+JUDGED_AT_ONCE = 4  # more wait for the next sweeps: those that expire meanwhile are to be seen at their deadlines
+
+
+@dataclass(slots=True)
+class _Stage:
+    """A recorder that is followed, with what its records mean to the accounts, by the number of the stream."""
+
+    name: str
+    recording: Recording
+    ending: list[int]
+    tightest: list[int]
+    cursor: int = 0
+
+
+@dataclass(slots=True)
+class _Rate:
+    """An input that must not be silent."""
+
+    definition: RateDef
+    sender: str
+    edge: str
+    output_index: int
+    last_ns: int = 0
+    silent_since_ns: int = 0
+    gap_count: int = 0
+    longest_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Contract:
+    """A firm contract and how it stands. `culprits`: stages blamed for its latest misses."""
+
+    path: int
+    monitor: FirmMonitor
+    culprits: deque[str] = field(default_factory=lambda: deque(maxlen=64))
+
+
+class Watch:
+    """Over one run. `contract_changed(path name, event, culprit stage)` is called for what a firm contract demands."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        paths: Paths,
+        recordings: dict[str, Recording],
+        planning: Planning,
+        inquest: Inquest,
+        log: EventLog,
+        contract_changed: Callable[[str, FirmEvent, str], None],
+    ) -> None:
+        self.ledger = Ledger(paths.specs)
+        self.inquest = inquest
+        self._resolved = resolved
+        self._paths = paths
+        self._recordings = recordings
+        self._planning = planning
+        self._log = log
+        self._contract_changed = contract_changed
+        self._names = [stage.name for stage in resolved.graph.stages]
+        self._stages: list[_Stage] = []
+        self._losses: list[tuple[int, int, int]] = []
+        self._contracts: dict[int, _Contract] = {
+            index: _Contract(index, FirmMonitor(path.firm, path.escalation))
+            for index, path in enumerate(paths.definitions)
+            if path.firm is not None
+        }
+        self._rates = [self._rate(definition) for definition in resolved.graph.rates]
+        self._judged: deque[int] = deque(maxlen=JUDGED_LIMIT)
+        self._to_judge: deque[Missed] = deque()
+        self._last_culprit: dict[int, tuple[str, str, str]] = {}
+        self.late_paths: set[int] = set()
+        """Paths on which something was not on time: what `--strict` asks where there is no firm contract."""
+        has_deadlines = any(path.within_ns is not None for path in paths.definitions) or bool(self._rates)
+        self.period_ns = SWEEP_NS if has_deadlines else IDLE_SWEEP_NS
+
+    def _rate(self, definition: RateDef) -> _Rate:
+        graph = self._resolved.graph
+        edge = next(e for e in graph.edges_into(definition.stage) if e.input == definition.port)
+        index = [each.name for each in graph.edges_from(edge.source)].index(edge.name)
+        return _Rate(definition, edge.source, edge.name, index)
+
+    # ---------------------------------------------------------------------------------- the recorders
+
+    def follow(self, stage: str, recording: Recording) -> None:
+        """The stage has a recorder; the same for all its lives."""
+        if stage in self._recordings:
+            return
+        self._recordings[stage] = recording
+        streams = recording.shape.streams
+        self._stages.append(
+            _Stage(
+                stage,
+                recording,
+                [self._paths.ending_at(stage, source) for source in streams],
+                [self._paths.tightest(stage, source) for source in streams],
+            )
+        )
+        place = {name: index for index, name in enumerate(self._resolved.order)}
+        self._stages.sort(key=lambda one: place[one.name], reverse=True)
+
+    def sweep(self, now_ns: int) -> None:
+        """Read everything that is new, sinks first, and see what is done and what has expired."""
+        for stream, seq, mask in self._losses:
+            self.ledger.lost(mask, stream, seq)
+        self._losses.clear()
+        for stage in self._stages:
+            head = stage.recording.head
+            if head != stage.cursor:
+                self._read(stage, head)
+        for event in self.ledger.swept(now_ns):
+            if type(event) is Missed:
+                self._to_judge.append(event)
+            else:
+                assert isinstance(event, Finished)
+                self._finished(event)
+        for _ in range(min(len(self._to_judge), JUDGED_AT_ONCE)):
+            self._missed(self._to_judge.popleft())
+
+    def conclude(self) -> None:
+        """Look into what still waits for it: there will be no more sweeps."""
+        while self._to_judge:
+            self._missed(self._to_judge.popleft())
+
+    def _read(self, stage: _Stage, head: int) -> None:
+        if head - stage.cursor <= FEW:
+            few = stage.recording.tail_records(stage.cursor)
+            records, stage.cursor, lost_count = few.records, few.cursor, few.lost_count
+        else:
+            tail = stage.recording.tail(stage.cursor)
+            records, stage.cursor, lost_count = (
+                to_records(tail.records[tail.records["mask"] != 0]),
+                tail.cursor,
+                tail.lost_count,
+            )
+        if lost_count:
+            self.ledger.forgotten(lost_count)
+        for record in records:
+            if record.mask:
+                self._account(stage, record)
+
+    def _account(self, stage: _Stage, record: Record) -> None:
+        ledger, stream = self.ledger, record.stream
+        if record.kind == Kind.ADMITTED:
+            ledger.admitted(record.mask, stream, record.seq, record.event_time_ns)
+            for path, contract in self._contracts.items():
+                if record.mask >> path & 1:
+                    self._judge_contract(contract, contract.monitor.admitted(record.seq))
+        elif record.kind == Kind.SPLIT:
+            ledger.split(record.mask, stream, record.seq)
+        else:
+            ledger.ended(
+                record.kind,
+                record.mask,
+                stream,
+                record.seq,
+                record.event_time_ns,
+                record.device_done_ns or record.ended_ns,
+                stage.tightest[stream] if record.flags & Flag.MISSED else 0,
+                stage.ending[stream],
+            )
+
+    def lose(self, losses: list[Loss]) -> None:
+        """What went with a dead process is on the accounts with the next sweep."""
+        index = {name: number for number, name in enumerate(self._names)}
+        for loss in losses:
+            for origin in loss.origins:
+                of_stream = sum(spec.bit for spec in self._paths.specs if spec.stream == index[origin.stream])
+                if loss.mask & of_stream:
+                    self._losses.append((index[origin.stream], origin.seq, loss.mask & of_stream))
+
+    # ------------------------------------------------------------------------------ what is found out
+
+    def _finished(self, event: Finished) -> None:
+        if event.deadline_ns:
+            if event.outcome.is_on_time:
+                self._planning.caution[event.path].was_on_time()
+            else:
+                self.late_paths.add(event.path)
+                if event.became in ("arrived", "absorbed"):
+                    self._planning.caution[event.path].was_late()
+        contract = self._contracts.get(event.path)
+        if contract is not None:
+            self._judge_contract(contract, contract.monitor.settled(event.seq, event.outcome.is_on_time))
+
+    def _missed(self, event: Missed) -> None:
+        self.late_paths.add(event.path)
+        path = self._paths.definitions[event.path]
+        culprit, stage, sentence, timeline, segments = self._blamed(event)
+        self.ledger.blamed(event.path, f"{culprit} {stage}".strip())
+        assert path.within_ns is not None
+        self._log.write(
+            "miss",
+            path=path.name,
+            stream=self._names[event.stream],
+            seq=event.seq,
+            within_ms=path.within_ns / ms,
+            event_time_ns=event.event_time_ns,
+            deadline_ns=event.deadline_ns,
+            detected_ns=event.detected_ns,
+            late_ms=(event.detected_ns - event.deadline_ns) / ms,
+            culprit=culprit,
+            stage=stage,
+            sentence=sentence,
+            timeline=timeline,
+            segments=segments,
+        )
+        contract = self._contracts.get(event.path)
+        if contract is not None:
+            contract.culprits.append(stage)
+            self._judge_contract(contract, contract.monitor.settled(event.seq, False))
+
+    def _blamed(self, event: Missed) -> tuple[str, str, str, str, list[dict[str, Any]]]:
+        now_ns = event.detected_ns
+        if len(self._judged) == JUDGED_LIMIT and now_ns - self._judged[0] < s and event.path in self._last_culprit:
+            culprit, stage, sentence = self._last_culprit[event.path]
+            return culprit, stage, f"as the one before it: {sentence}", "", []
+        self._judged.append(now_ns)
+        blame = self.inquest.judge(
+            event.path, event.stream, event.seq, event.event_time_ns, now_ns, self._planning.budgets(event.path)
+        )
+        self._last_culprit[event.path] = (blame.kind.value, blame.stage, blame.sentence())
+        segments = [
+            {
+                "kind": one.kind.value,
+                "stage": one.stage,
+                "start_ns": one.start_ns,
+                "duration_ns": one.duration_ns,
+                "budget_ns": one.budget_ns,
+                "detail": one.detail,
+            }
+            for one in blame.segments
+        ]
+        return blame.kind.value, blame.stage, blame.sentence(), blame.timeline(), segments
+
+    def _judge_contract(self, contract: _Contract, events: tuple[FirmEvent, ...]) -> None:
+        for event in events:
+            path = self._paths.definitions[contract.path]
+            step = event.step.value if isinstance(event, Broken | Escalated) and event.step is not None else None
+            self._log.write(
+                type(event).__name__.lower(),
+                path=path.name,
+                level=event.level,
+                step=step,
+                met=getattr(event, "met", None),
+                of=getattr(event, "of", None),
+            )
+            culprits = list(contract.culprits)
+            self._contract_changed(path.name, event, max(culprits, key=culprits.count, default=""))
+
+    # ---------------------------------------------------------------------------------- rate deadlines
+
+    def look_at_rates(self, now_ns: int, started_ns: int) -> None:
+        """Whether an input has gone silent, or is heard again."""
+        for rate in self._rates:
+            recording = self._recordings.get(rate.sender)
+            if recording is None:
+                continue
+            offered_ns = recording.last_offered_ns(rate.output_index)
+            last_ns = max(offered_ns, started_ns)
+            gap_ns = now_ns - last_ns
+            if rate.silent_since_ns and last_ns > rate.silent_since_ns:
+                rate.longest_ns = max(rate.longest_ns, last_ns - rate.silent_since_ns)
+                self._tell_rate("heard", rate, last_ns - rate.silent_since_ns)
+                rate.silent_since_ns = 0
+            elif not rate.silent_since_ns and gap_ns > rate.definition.within_ns:
+                rate.silent_since_ns = last_ns
+                rate.gap_count += 1
+                self._tell_rate("silent", rate, gap_ns)
+            if rate.silent_since_ns:
+                rate.longest_ns = max(rate.longest_ns, now_ns - rate.silent_since_ns)
+
+    def _tell_rate(self, event: str, rate: _Rate, gap_ns: int) -> None:
+        one = rate.definition
+        self._log.write(event, rate=one.name, stage=one.stage, port=one.port, gap_ms=gap_ns / ms)
+
+    def rates(self) -> dict[str, dict[str, Any]]:
+        """How each rate deadline was kept, for the report."""
+        return {
+            rate.definition.name: {
+                "within_ms": rate.definition.within_ns / ms,
+                "gaps": rate.gap_count,
+                "longest_ms": rate.longest_ns / ms,
+                "is_silent": bool(rate.silent_since_ns),
+            }
+            for rate in self._rates
+        }
+
+    def contracts(self) -> Mapping[int, FirmMonitor]:
+        return {path: contract.monitor for path, contract in self._contracts.items()}

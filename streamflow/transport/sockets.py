@@ -1,0 +1,56 @@
+"""What links and control need of a socket, whether ZeroMQ's (`zmq_socket`) or one in process (`memory_socket`).
+
+`send` and `receive` never wait. One task at a time waits for a socket; what bounds its queue is the session's credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from streamflow.wire.packets import Frame
+
+
+class Socket(Protocol):
+    """What both kinds have in common."""
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Hand over one message. A router's first frame is the peer; to a peer that has gone it is dropped."""
+
+    def receive(self) -> list[Frame] | None:
+        """The next message, at a router with its peer before it, or None when there is none."""
+
+    def nudge(self) -> None:
+        """Wake the waiting task if there is something to read: for whoever used the socket while it sleeps."""
+
+    def wake(self) -> None:
+        """Make the waiting task look again; a wake before the wait is not lost."""
+
+    async def wait_arrival(self) -> None:
+        """Return when there may be something to read: at once, on arrival, or when somebody says so."""
+
+    def close(self, *, linger_ms: int = 0) -> None: ...
+
+
+class DealerSocket(Socket, Protocol):
+    """Talks to the one router that it is connected to."""
+
+    def connect(self, endpoint: str) -> None:
+        """Connect, now or when somebody binds there."""
+
+
+class RouterSocket(Socket, Protocol):
+    """Talks to every dealer that connects, and knows each by a name of its own."""
+
+    def bind(self, endpoint: str) -> str:
+        """Bind and return the endpoint to connect to."""
+
+
+class SocketContext(Protocol):
+    """Where the sockets of a process come from."""
+
+    def now_ns(self) -> int:
+        """The instant that arrivals are stamped with."""
+
+    def dealer(self) -> DealerSocket: ...
+    def router(self) -> RouterSocket: ...

@@ -1,0 +1,109 @@
+"""`streamflow status` and `top` show how a run is, on one screen or for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from tests.left_behind import LeftBehind
+
+
+@pytest.fixture
+def run(folder) -> LeftBehind:
+    return LeftBehind(folder / "run")
+
+
+def row(ended, name: str) -> str:
+    return " ".join(next(line for line in ended.out.splitlines() if line.startswith(f"{name} ")).split())
+
+
+def test_the_head_says_which_run_and_whether_it_lives(streamflow, run):
+    run.state()
+    assert streamflow("status", "run").out.splitlines()[0] == "speech  run  dead, was running, 2.0 s"
+
+
+def test_a_path_has_its_rate_its_share_its_latency_and_who_was_to_blame(streamflow, run):
+    run.state()
+    expected = "speech 31.0 75.00% 61.25 50 2 service vad: 12, stall log: 3"
+    assert expected in " ".join(streamflow("status", "run").out.split())
+
+
+def test_a_stage_has_what_it_did_and_does(streamflow, run):
+    run.state()
+    assert row(streamflow("status", "run"), "vad") == "vad running 4711 1,060 12.50 62.5% 3 1 7.0 ms"
+
+
+def test_an_edge_has_what_it_dropped(streamflow, run):
+    run.state()
+    assert row(streamflow("status", "run"), "mic.signal->vad.x") == "mic.signal->vad.x 62 58 drop_oldest:2 0 2 4"
+
+
+def test_broken_sums_broken_contracts_and_silence_stand_out(streamflow, run):
+    content = run.state()
+    content["paths"]["speech"]["firm"] = {"m": 9, "k": 10, "state": "broken", "level": 1, "breaches": 2}
+    run.state(
+        conserved=["edge a: 3 sent, 2 told"],
+        paths=content["paths"],
+        rates={"alive": {"within_ms": 100.0, "longest_ms": 312.0, "is_silent": True}},
+    )
+    text = streamflow("status", "run").out
+    assert "NOT CONSERVED: edge a: 3 sent, 2 told" in text
+    assert "FIRM BROKEN (level 1)" in text
+    assert "alive: SILENT, longest gap 312.00 ms" in text
+
+
+def test_a_state_that_lacks_everything_is_a_screen_all_the_same(streamflow, run):
+    run.folder.state.write_text('{"paths": {"p": {}}, "stages": {"s": {}}, "edges": {"e": {}}}')
+    ended = streamflow("status", "run")
+    assert ended.code == 0
+    assert {line.split()[0] for line in ended.out.splitlines() if line} >= {"p", "s", "e"}
+
+
+def test_json_is_the_state_as_it_is_with_its_age(streamflow, run):
+    content = run.state()
+    found = json.loads(streamflow("status", "run", "--json").out)
+    assert found.pop("is_live") is False
+    assert found.pop("age_s") >= 0
+    assert found == content
+
+
+def test_a_run_that_has_told_nothing_yet_is_one_sentence(streamflow, run):
+    ended = streamflow("status", "run")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.sentences == ["streamflow: run run: it has told no state"]
+
+
+def test_top_prints_the_same_screen_once_where_there_is_no_terminal(streamflow, run):
+    run.state()
+    expected = streamflow("status", "run").out
+    assert streamflow("top", "run").out == expected
+    assert streamflow("top", "run", "--once").out == expected
+
+
+def test_top_for_scripts_is_the_same_as_status_for_scripts(streamflow, run):
+    content = run.state()
+    found = json.loads(streamflow("top", "run", "--once", "--json").out)
+    assert {key: found[key] for key in content} == content
+
+
+def test_on_a_terminal_top_shows_the_screen_in_place_and_ends_with_the_run(run):
+    run.state()
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "streamflow", "top", run.path], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    assert shown.startswith(b"\x1b[2J\x1b[?25l\x1b[H")
+    assert b"speech  run  dead" in shown
+    assert shown.endswith(b"\x1b[?25h")

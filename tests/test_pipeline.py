@@ -1,0 +1,143 @@
+"""What a pipeline module says of deadlines and supervision, and what it hears when it says it wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamflow import (
+    Criticality,
+    Escalation,
+    In,
+    Node,
+    OnMiss,
+    Order,
+    Out,
+    Overflow,
+    Pipeline,
+    PipelineError,
+    Restart,
+    RestartStrategy,
+    ms,
+    s,
+)
+from streamflow.core.firm import Firm
+from streamflow.pipeline import Stage
+
+
+class Source(Node):
+    number = Out("int64[]")
+
+    async def run(self) -> None:
+        await self.emit(np.int64(1))
+
+
+class Work(Node):
+    data = In("int64[]")
+    same = Out("int64[]")
+
+    def process(self, message: Any) -> Any:
+        return message.array
+
+
+class Sink(Node):
+    data = In("int64[]")
+
+    def process(self, message: Any) -> None: ...
+
+
+def chain() -> tuple[Pipeline, Stage, Stage, Stage]:
+    p = Pipeline("chain")
+    source, work, sink = p.add("source", Source()), p.add("work", Work()), p.add("sink", Sink())
+    p.connect(source, work)
+    p.connect(work, sink)
+    return p, source, work, sink
+
+
+def faults_of(p: Pipeline) -> list[str]:
+    with pytest.raises(PipelineError) as caught:
+        p.check()
+    return str(caught.value).splitlines()
+
+
+def test_a_deadline_is_kept_as_it_was_declared() -> None:
+    p, source, _, sink = chain()
+    steps = (Escalation.DEGRADE, Escalation.RESTART)
+    p.deadline(
+        "fast", source, sink, within=25 * ms, on_miss=OnMiss.HOLD, max_age=100 * ms, firm=(9, 10), escalation=steps,
+        criticality=Criticality.CRITICAL,
+    )  # fmt: skip
+    (path,) = p.definition().resolved().graph.deadlines
+    assert (path.source, path.sink, path.within_ns, path.max_age_ns) == ("source", "sink", 25_000_000, 100_000_000)
+    assert (path.on_miss, path.firm, path.escalation) == (OnMiss.HOLD, Firm(9, 10), steps)
+    assert path.criticality is Criticality.CRITICAL
+
+
+def test_a_sink_may_be_any_stage_and_several_deadlines_may_cross_one() -> None:
+    p, source, work, sink = chain()
+    p.deadline("near", source, work, within=10 * ms)
+    p.deadline("far", source, sink, within=50 * ms)
+    p.check()
+
+
+@pytest.mark.parametrize(
+    ("declare", "sentence"),
+    [
+        (lambda p, a, b, c: p.deadline("d", a, c, within=0.025), "deadline d: within 0.025, expected whole nanoseconds; as in within=25 * ms"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=0), "deadline d: within 0 ns, expected more than 0; as in within=25 * ms"),
+        (lambda p, a, b, c: p.deadline("d", b, c, within=ms), "deadline d: work is no source, expected one of source; a deadline runs from a source"),
+        (lambda p, a, b, c: p.deadline("d", a, "sink", within=ms), "deadline d: a str as the sink, expected a stage; what p.add returned"),
+        (lambda p, a, b, c: p.deadline("d", a, c.data, within=ms), "deadline d: the port sink.data as the sink, expected a stage; what p.add returned"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, firm=(11, 10)), "deadline d: firm (11, 10), expected (m, k) with 1 <= m <= k <= 4,096"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, firm=9), "deadline d: firm 9, expected (m, k); firm=(9, 10): 9 of any 10 on time"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss=OnMiss.HOLD), "deadline d: on_miss HOLD without max_age, expected how old a repeated result may be; max_age=..."),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss=OnMiss.CALL), "deadline d: on_miss CALL without call, expected both or none; on_miss=OnMiss.CALL, call=handler"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, call=print), "deadline d: call with on_miss DELIVER, expected both or none; on_miss=OnMiss.CALL, call=handler"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss="shed"), "deadline d: on_miss 'shed', expected OnMiss.DELIVER, OnMiss.SHED, OnMiss.HOLD, OnMiss.DEGRADE, OnMiss.CALL, OnMiss.STOP"),
+        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, escalation=[Escalation.STOP]), "deadline d: escalation stop without firm, expected a contract to be broken; firm=(m, k)"),
+        (lambda p, a, b, c: p.rate_deadline("r", b.dta, within=s), "deadline r: work has no input dta, expected one of data; did you mean data?"),
+        (lambda p, a, b, c: p.rate_deadline("r", a, within=s), "deadline r: source is a source, expected an input; give a stage that it sends to"),
+        (lambda p, a, b, c: p.supervise(b, restart_intensity=-1), "group work: a restart intensity of -1, expected 0 or more"),
+        (lambda p, a, b, c: p.supervise(b, restart_period="10"), "group work: restart_period '10', expected a whole number"),
+        (lambda p, a, b, c: p.supervise("work"), "group chain: a str as the stage, expected a stage; what p.add returned"),
+        (lambda p, a, b, c: (p.supervise(b), p.supervise(b, c)), "stage work: in the groups work and work+sink, expected one group"),
+        (lambda p, a, b, c: p.add("d", Source(), restart="never"), "stage d: restart 'never', expected Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY"),
+    ],
+)  # fmt: skip
+def test_a_wrong_word_is_told_in_one_sentence(declare: Callable[..., None], sentence: str) -> None:
+    p, source, work, sink = chain()
+    declare(p, source, work, sink)
+    assert faults_of(p) == [sentence]
+
+
+def test_everything_that_is_wrong_is_told_together() -> None:
+    p, source, _, sink = chain()
+    p.deadline("one", source, sink, within=-1)
+    p.deadline("one", source, sink, within=ms)
+    p.connect(source, sink, order="edf")  # type: ignore[arg-type]
+    told = faults_of(p)
+    assert any("order 'edf', expected Order.FIFO, Order.EDF" in sentence for sentence in told)
+    assert any("within -1 ns" in sentence for sentence in told)
+    assert any("2 deadlines of this name" in sentence for sentence in told)
+
+
+def test_without_stages_a_group_has_all_that_are_in_no_other() -> None:
+    p, source, work, sink = chain()
+    p.supervise(work, strategy=RestartStrategy.REST_FOR_ONE)
+    p.supervise(name="rest", restart_intensity=1, restart_period=5 * s)
+    groups = {group.name: group.stages for group in p.definition().resolved().graph.groups}
+    assert groups == {"work": ("work",), "rest": ("source", "sink")}
+
+
+def test_offline_nothing_is_due_and_every_edge_blocks_in_order() -> None:
+    p, source, work, sink = chain()
+    p.deadline("d", source, sink, within=ms, on_miss=OnMiss.SHED, firm=(1, 2))
+    p.rate_deadline("r", work, within=s)
+    p.add("other", Source(), restart=Restart.TEMPORARY, hang_timeout=2 * s)
+    graph = p.definition().graph.lossless()
+    assert [(path.within_ns, path.firm, path.on_miss) for path in graph.deadlines] == [(None, None, OnMiss.DELIVER)]
+    assert graph.rates == ()
+    assert {(edge.overflow, edge.order) for edge in graph.edges} == {(Overflow.BLOCK, Order.FIFO)}

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TOPICS := core
+TOPICS := core deadlines
 
 .PHONY: demo test lint lock claims $(TOPICS:%=claims-%) clean
 

@@ -86,27 +86,85 @@ def test_a_sink_may_be_any_stage_and_several_deadlines_may_cross_one() -> None:
 @pytest.mark.parametrize(
     ("declare", "sentence"),
     [
-        (lambda p, a, b, c: p.deadline("d", a, c, within=0.025), "deadline d: within 0.025, expected whole nanoseconds; as in within=25 * ms"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=0), "deadline d: within 0 ns, expected more than 0; as in within=25 * ms"),
-        (lambda p, a, b, c: p.deadline("d", b, c, within=ms), "deadline d: work is no source, expected one of source; a deadline runs from a source"),
-        (lambda p, a, b, c: p.deadline("d", a, "sink", within=ms), "deadline d: a str as the sink, expected a stage; what p.add returned"),
-        (lambda p, a, b, c: p.deadline("d", a, c.data, within=ms), "deadline d: the port sink.data as the sink, expected a stage; what p.add returned"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, firm=(11, 10)), "deadline d: firm (11, 10), expected (m, k) with 1 <= m <= k <= 4,096"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, firm=9), "deadline d: firm 9, expected (m, k); firm=(9, 10): 9 of any 10 on time"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss=OnMiss.HOLD), "deadline d: on_miss HOLD without max_age, expected how old a repeated result may be; max_age=..."),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss=OnMiss.CALL), "deadline d: on_miss CALL without call, expected both or none; on_miss=OnMiss.CALL, call=handler"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, call=print), "deadline d: call with on_miss DELIVER, expected both or none; on_miss=OnMiss.CALL, call=handler"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss="shed"), "deadline d: on_miss 'shed', expected OnMiss.DELIVER, OnMiss.SHED, OnMiss.HOLD, OnMiss.DEGRADE, OnMiss.CALL, OnMiss.STOP"),
-        (lambda p, a, b, c: p.deadline("d", a, c, within=ms, escalation=[Escalation.STOP]), "deadline d: escalation stop without firm, expected a contract to be broken; firm=(m, k)"),
-        (lambda p, a, b, c: p.rate_deadline("r", b.dta, within=s), "deadline r: work has no input dta, expected one of data; did you mean data?"),
-        (lambda p, a, b, c: p.rate_deadline("r", a, within=s), "deadline r: source is a source, expected an input; give a stage that it sends to"),
-        (lambda p, a, b, c: p.supervise(b, restart_intensity=-1), "group work: a restart intensity of -1, expected 0 or more"),
-        (lambda p, a, b, c: p.supervise(b, restart_period="10"), "group work: restart_period '10', expected a whole number"),
-        (lambda p, a, b, c: p.supervise("work"), "group chain: a str as the stage, expected a stage; what p.add returned"),
-        (lambda p, a, b, c: (p.supervise(b), p.supervise(b, c)), "stage work: in the groups work and work+sink, expected one group"),
-        (lambda p, a, b, c: p.add("d", Source(), restart="never"), "stage d: restart 'never', expected Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY"),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=0.025),
+            "deadline d: within 0.025, expected whole nanoseconds; as in within=25 * ms",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=0),
+            "deadline d: within 0 ns, expected more than 0; as in within=25 * ms",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", b, c, within=ms),
+            "deadline d: work is no source, expected one of source; a deadline runs from a source",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, "sink", within=ms),
+            "deadline d: a str as the sink, expected a stage; what p.add returned",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c.data, within=ms),
+            "deadline d: the port sink.data as the sink, expected a stage; what p.add returned",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, firm=(11, 10)),
+            "deadline d: firm (11, 10), expected (m, k) with 1 <= m <= k <= 4,096",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, firm=9),
+            "deadline d: firm 9, expected (m, k); firm=(9, 10): 9 of any 10 on time",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss=OnMiss.HOLD),
+            "deadline d: on_miss HOLD without max_age, expected how old a repeated result may be; max_age=...",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss=OnMiss.CALL),
+            "deadline d: on_miss CALL without call, expected both or none; on_miss=OnMiss.CALL, call=handler",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, call=print),
+            "deadline d: call with on_miss DELIVER, expected both or none; on_miss=OnMiss.CALL, call=handler",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, on_miss="shed"),
+            "deadline d: on_miss 'shed', expected OnMiss.DELIVER, OnMiss.SHED, OnMiss.HOLD, OnMiss.DEGRADE, "
+            "OnMiss.CALL, OnMiss.STOP",
+        ),
+        (
+            lambda p, a, b, c: p.deadline("d", a, c, within=ms, escalation=[Escalation.STOP]),
+            "deadline d: escalation stop without firm, expected a contract to be broken; firm=(m, k)",
+        ),
+        (
+            lambda p, a, b, c: p.rate_deadline("r", b.dta, within=s),
+            "deadline r: work has no input dta, expected one of data; did you mean data?",
+        ),
+        (
+            lambda p, a, b, c: p.rate_deadline("r", a, within=s),
+            "deadline r: source is a source, expected an input; give a stage that it sends to",
+        ),
+        (
+            lambda p, a, b, c: p.supervise(b, restart_intensity=-1),
+            "group work: a restart intensity of -1, expected 0 or more",
+        ),
+        (
+            lambda p, a, b, c: p.supervise(b, restart_period="10"),
+            "group work: restart_period '10', expected a whole number",
+        ),
+        (
+            lambda p, a, b, c: p.supervise("work"),
+            "group chain: a str as the stage, expected a stage; what p.add returned",
+        ),
+        (
+            lambda p, a, b, c: (p.supervise(b), p.supervise(b, c)),
+            "stage work: in the groups work and work+sink, expected one group",
+        ),
+        (
+            lambda p, a, b, c: p.add("d", Source(), restart="never"),
+            "stage d: restart 'never', expected Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_word_is_told_in_one_sentence(declare: Callable[..., None], sentence: str) -> None:
     p, source, work, sink = chain()
     declare(p, source, work, sink)
@@ -125,7 +183,7 @@ def test_everything_that_is_wrong_is_told_together() -> None:
 
 
 def test_without_stages_a_group_has_all_that_are_in_no_other() -> None:
-    p, source, work, sink = chain()
+    p, _, work, _ = chain()
     p.supervise(work, strategy=RestartStrategy.REST_FOR_ONE)
     p.supervise(name="rest", restart_intensity=1, restart_period=5 * s)
     groups = {group.name: group.stages for group in p.definition().resolved().graph.groups}

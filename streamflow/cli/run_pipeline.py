@@ -157,6 +157,10 @@ def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, 
         _write(path, report)
     if failure is not None:
         return failure.exit_code
+    if report["conserved"] is not True and not outcome.was_killed:
+        for sentence in report["conserved"]:
+            click.echo(f"streamflow: {sentence}; a fault of streamflow's own", err=True)
+        return 1
     if outcome.interrupted:
         return INTERRUPTED
     if strict and outcome.broken_contracts:

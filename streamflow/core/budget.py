@@ -37,8 +37,11 @@ class Estimate:
 
     @property
     def usual_ns(self) -> int:
-        """Between the median and the 99th percentile: what budgets are proportional to."""
-        return (self.p50_ns + self.p99_ns) // 2
+        """Between the median and the 99th percentile, at most twice the median: what budgets are proportional to.
+
+        Without that limit a part that a fault has held up now and then would have the budget for it.
+        """
+        return min((self.p50_ns + self.p99_ns) // 2, 2 * self.p50_ns)
 
     def after_starving(self, starved_ns: int) -> Estimate:
         """What is left of it when data were shed for so long and none ran."""
@@ -79,7 +82,7 @@ class RecentQuantile:
 
     def observe(self, histogram: Histogram, now_ns: int) -> None:
         """Take in the histogram as it is now; often is fine, once per second is enough."""
-        counts = _counts_of(histogram)
+        counts = histogram.counts
         if any(counts.get(index, 0) < count for index, count in self._base()[2].items()):
             self._snapshots.clear()  # it began anew
         while len(self._snapshots) > 1 and self._is_covered_by(self._snapshots[1], histogram.count, now_ns):
@@ -87,15 +90,16 @@ class RecentQuantile:
         base = self._base()[2]
         added = {index: count - base.get(index, 0) for index, count in counts.items()}
         added = {index: count for index, count in added.items() if count}
-        self._recent = Histogram.from_wire({"min": 0, "max": histogram.max, "sum": 0, "counts": added})
+        self._recent = Histogram.of(added, 0, histogram.max, 0)
         if not self._snapshots:
             self._snapshots.append((now_ns, 0, {}))
         last_at_ns, last_count, _ = self._snapshots[-1]
         if histogram.count != last_count and now_ns - last_at_ns >= min(SNAPSHOT_GAP_NS, self._window_ns):
-            self._snapshots.append((now_ns, histogram.count, counts))
+            self._snapshots.append((now_ns, histogram.count, dict(counts)))
 
     def estimate(self) -> Estimate:
-        return Estimate(self._recent.quantile(0.5), self._recent.quantile(0.99), self._recent.count)
+        p50_ns, p99_ns = self._recent.quantiles(0.5, 0.99)
+        return Estimate(p50_ns, p99_ns, self._recent.count)
 
     def _base(self) -> tuple[int, int, dict[int, int]]:
         return self._snapshots[0] if self._snapshots else (0, 0, {})
@@ -104,12 +108,6 @@ class RecentQuantile:
         """Whether what came after that snapshot is enough, so that older ones are of no use."""
         taken_at_ns, count_then, _ = snapshot
         return now_ns - taken_at_ns >= self._window_ns and count - count_then >= LIVE_COUNT_MIN
-
-
-def _counts_of(histogram: Histogram) -> dict[int, int]:
-    counts = histogram.to_wire()["counts"]
-    assert isinstance(counts, dict)
-    return counts
 
 
 def on_route(edges: Iterable[EdgeDef], source: str, sink: str) -> list[EdgeDef]:

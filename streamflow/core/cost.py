@@ -22,15 +22,18 @@ WINDOW = 64
 LATE_SHARE = 0.004
 STEP_NS = 500 * us
 MARGIN_NS_MIN = 300 * us  # a wake-up and its jitter (GROUND §3.2)
+MARGIN_NS_MAX = 50 * ms
 STARVED_HALVING_NS = 200 * ms
+RESERVE_SHARE = 3  # at most a third of a path's time is kept back for what is rare: else nothing would be started
 _MEDIAN_EVERY = 8  # services between two looks at the window: sorting 64 numbers costs as much as a record
 
 
 class ServiceCost:
-    """Of one stage. `profile_ns` is what a stored profile says, until something was served."""
+    """Of one stage. `margin_limit_ns`: beyond it a margin would keep back more than it could save."""
 
-    def __init__(self, profile_ns: int = 0) -> None:
-        self.usual_ns = profile_ns
+    def __init__(self, margin_limit_ns: int = MARGIN_NS_MAX) -> None:
+        self.usual_ns = 0
+        self._margin_limit_ns = max(margin_limit_ns, MARGIN_NS_MIN)
         self.margin_ns = float(MARGIN_NS_MIN)
         self._recent: deque[int] = deque(maxlen=WINDOW)
         self._since_median = 0
@@ -49,7 +52,7 @@ class ServiceCost:
             self._since_median = 0
             self.usual_ns = sorted(self._recent)[len(self._recent) // 2]
         if is_late:
-            self.margin_ns += STEP_NS
+            self.margin_ns = min(self.margin_ns + STEP_NS, self._margin_limit_ns)
         elif self.margin_ns > MARGIN_NS_MIN:
             self.margin_ns = max(self.margin_ns - STEP_NS * LATE_SHARE, MARGIN_NS_MIN)
 
@@ -71,7 +74,7 @@ class ServiceCost:
 
 
 class Caution:
-    """How much of what a way may take, beyond its median, is counted with: from nothing to all of it.
+    """How much of what a way may take, beyond its median, is counted with: from nothing to three times its p99's.
 
     It follows the share of data that were worked on and came too late all the same: each adds a tenth, each that was
     on time takes a two-hundredth of that back, so it settles where half a percent come late. Counting with the worst
@@ -80,12 +83,13 @@ class Caution:
 
     STEP = 0.1
     LATE_SHARE = 0.005
+    LIMIT = 3.0
 
     def __init__(self) -> None:
         self.value = 0.0
 
     def was_late(self) -> None:
-        self.value = min(self.value + self.STEP, 1.0)
+        self.value = min(self.value + self.STEP, self.LIMIT)
 
     def was_on_time(self) -> None:
         self.value = max(self.value - self.STEP * self.LATE_SHARE, 0.0)

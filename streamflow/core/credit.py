@@ -133,7 +133,10 @@ class Outbox(Generic[T]):
             return True
         self._held.append(_Out(item, self._trace.accepted(item)))
         # Only what has no credit waits here: what is out may long be served, its credit still to come.
-        self.depth_peak = max(self.depth_peak, len(self._held) - self._credit_count)
+        waiting = len(self._held) - self._credit_count
+        if waiting > self.depth_peak:
+            self.depth_peak = waiting
+            self._trace.peaked(waiting)
         return True
 
     def _drop(self, item: T, slot: int | None) -> None:
@@ -183,7 +186,7 @@ class Outbox(Generic[T]):
             self._revocation_due = True
 
     def credit(self, count: int, numbers: Set[int] = frozenset()) -> None:
-        """The receiver has done with `count` more data (or welcomes us with its window).
+        """The receiver has done with `count` more data.
 
         `numbers` says with which where it does not serve in order; else they are the oldest.
         """
@@ -193,6 +196,10 @@ class Outbox(Generic[T]):
             if out is not None:
                 self._trace.released(out.slot)
                 self._revoked_count -= number <= self._revoked_to
+        self._credit_count += count
+
+    def grant(self, count: int) -> None:
+        """The receiver has room for `count` more data: a window when it greets, less what a former life left there."""
         self._credit_count += count
 
     def actions(self) -> Iterator[Transmit[T] | Revoke]:
@@ -270,6 +277,7 @@ class Inbox(Generic[T]):
         self._items: deque[tuple[int, T]] = deque()
         self._next_number = 0
         self._former_count = 0  # of the items, those of a former life of the edge; always in front
+        self._granted_count = 0  # credits that are out, or were used, in this life
         self._credits_due = 0
         self._numbers_due: set[int] = set()
 
@@ -330,6 +338,15 @@ class Inbox(Generic[T]):
         if self._deadline_of is not None:
             self._numbers_due.add(number)
 
+    def grants_due(self) -> int:
+        """Credits to give beside those that are returned: a window at first, less what waits from a former life.
+
+        So both lives together have no more than a window here, however often the sender is started again.
+        """
+        granted = max(self.window - self._former_count, 0)
+        more, self._granted_count = granted - self._granted_count, granted
+        return more
+
     def credits_to_return(self) -> int:
         """Credits to send back now, half a window together: one packet for several. They count as sent."""
         if self._credits_due * 2 < self.window:
@@ -344,7 +361,10 @@ class Inbox(Generic[T]):
 
     def reattach(self) -> None:
         """The sender is another from now on; what has arrived stays and is served first."""
+        for number, item in self._items:
+            if number != FORMER_LIFE:
+                self._trace.kept(item, number)
         self._items = deque((FORMER_LIFE, item) for _, item in self._items)
         self._former_count = len(self._items)
-        self._next_number = self._credits_due = 0
+        self._next_number = self._credits_due = self._granted_count = 0
         self._numbers_due.clear()

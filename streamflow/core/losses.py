@@ -67,9 +67,10 @@ class Died(Enum):
 class EdgeState:
     """What both recorders tell of an edge with a dead end, after what could still be read has been read.
 
-    `removed` has (generation, number) of what the receiver took or dropped; asked only where it died. `received` is
-    how many data of each generation came in at the receiver; asked only where it lives. Of a generation that it
-    never heard of it received none. `mask` are the paths that run over this edge.
+    `removed` has (generation, number) of what the receiver took or dropped, in this life or one before; asked where
+    a life of it died. `received` is how many data of each generation came in at the receiver that lives; what is out
+    in another generation was sent to a life of it that died before the sender had heard of that, or to nobody.
+    `mask` are the paths that run over this edge.
     """
 
     edge: str
@@ -133,7 +134,8 @@ def _is_lost(entry: Live, edge: EdgeState, taken: Set[EntryName]) -> bool:
         case Died.RECEIVER, LiveState.HELD:
             return False
         case Died.SENDER, LiveState.OUT:
-            return entry.number >= edge.received.get(entry.generation, 0)
+            received_count = edge.received.get(entry.generation)
+            return not is_removed if received_count is None else entry.number >= received_count
         case (Died.RECEIVER | Died.BOTH, LiveState.OUT) | (Died.INSIDE, _):
             return not is_removed
         case _:

@@ -170,6 +170,7 @@ class Restarts:
     def _why(self, process: str, now_ns: int, reason: str, history: _History) -> str:
         group, stages = history.group, self._processes[process]
         subject = f"stage{'s' if len(stages) != 1 else ''} {', '.join(stages)}"
+        reason = reason.removeprefix(f"{subject}: ")
         if group.intensity == 0:
             return f"{subject}: {reason}; no restart is allowed (group {group.name})"
         count = len(history.restarts) + 1

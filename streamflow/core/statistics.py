@@ -62,15 +62,23 @@ class Histogram:
 
     def quantile(self, share: float) -> int:
         """The smallest bucket that has at least `share` of the values at or below it; 0 when empty."""
+        return self.quantiles(share)[0]
+
+    def quantiles(self, *shares: float) -> list[int]:
+        """One for each of the shares, which rise."""
         if not self.count:
-            return 0
-        rank = max(1, -(-int(share * self.count * 1_000_000) // 1_000_000))
+            return [0] * len(shares)
+        found: list[int] = []
         seen = 0
-        for index in sorted(self._counts):
-            seen += self._counts[index]
-            if seen >= rank:
-                return min(max(_middle(index), self.min), self.max)
-        return self.max
+        buckets = iter(sorted(self._counts.items()))
+        index = 0
+        for share in shares:
+            rank = min(max(1, -(-int(share * self.count * 1_000_000) // 1_000_000)), self.count)
+            while seen < rank:
+                index, count = next(buckets)
+                seen += count
+            found.append(min(max(_middle(index), self.min), self.max))
+        return found
 
     def merge(self, other: Histogram) -> None:
         if not other.count:
@@ -87,18 +95,31 @@ class Histogram:
 
     @classmethod
     def from_wire(cls, value: Mapping[str, object]) -> Histogram:
-        histogram = cls()
         counts = value["counts"]
         assert isinstance(counts, dict)
-        histogram._counts = {int(index): int(count) for index, count in counts.items()}
-        histogram.count = sum(histogram._counts.values())
+        numbers = []
         for name in ("min", "max", "sum"):
             number = value[name]
             assert isinstance(number, int)
-            setattr(histogram, name, number)
+            numbers.append(number)
+        return cls.of({int(index): int(count) for index, count in counts.items()}, *numbers)
+
+    @classmethod
+    def of(cls, counts: dict[int, int], least: int, greatest: int, total: int) -> Histogram:
+        """From its parts; `counts` by bucket, and kept."""
+        histogram = cls()
+        histogram._counts = counts
+        histogram.count = sum(counts.values())
+        histogram.min, histogram.max, histogram.sum = least, greatest, total
         return histogram
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """How many values there are in each bucket; not a copy."""
+        return self._counts
 
     def summary_ms(self) -> dict[str, float]:
         """The report's form: quantiles in milliseconds."""
         shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-        return {name: self.quantile(share) / 1e6 for name, share in shares.items()} | {"max": self.max / 1e6}
+        found = zip(shares, self.quantiles(*shares.values()), strict=True)
+        return {name: value_ns / 1e6 for name, value_ns in found} | {"max": self.max / 1e6}

@@ -31,6 +31,9 @@ class SenderTrace(Generic[T]):
     def dropped(self, item: T, slot: int | None) -> None:
         """The policy gave it up; without a slot it was never accepted."""
 
+    def peaked(self, depth: int) -> None:
+        """More wait here than ever before."""
+
     def lost(self, item: T, slot: int | None) -> None:
         """It was on its way to a receiver that died, or there is nobody to send it to."""
 
@@ -47,6 +50,9 @@ class ReceiverTrace(Generic[T]):
         """It is served next; `number` is -1 where it came in a former life of the edge."""
 
     def dropped(self, item: T, number: int, depth: int) -> None: ...
+
+    def kept(self, item: T, number: int) -> None:
+        """Its sender's life is over, and it still waits to be served: from now on it is known here alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,18 @@ from streamflow.recorder.layout import (
     BLOCKED,
     DEPTH_PEAK,
     FREE,
+    GIVEN_UP_MASK,
     HELD,
     INPUT_DROPPED,
     INPUT_HEAD,
     LAST_ARRIVAL_NS,
     LAST_OFFERED_NS,
+    LIVE_GIVEN_UP,
     LIVE_HELD,
     LIVE_OUT,
     NTH_LIMIT,
     NUMBER_BITS,
+    NUMBER_MASK,
     OFFERED,
     OUTPUT_DROPPED,
     OUTPUT_HEAD,
@@ -65,6 +68,10 @@ class _Edge:
     def set(self, word: int, value: int) -> None:
         self._words[self._base + word] = value
 
+    def dropped(self, reason: str) -> int:
+        """How many for that reason."""
+        return self._words[self._dropped + _REASON_INDEX[reason]]
+
     def drop(self, reason: str, count: int = 1) -> None:
         """`reason` is one of `layout.REASONS`."""
         self._words[self._dropped + _REASON_INDEX[reason]] += count
@@ -103,13 +110,17 @@ class InputEdge(_Edge):
         return self._mark + number
 
     def removed(self, number: int) -> None:
-        """Datum `number` of the link has left the mailbox: taken or dropped.
+        """Datum `number` of the link has left the mailbox: taken or dropped."""
+        self.removed_place(self._mark + number)
+
+    def removed_place(self, named: int) -> None:
+        """The same by its name, which may be of a former generation.
 
         Credits come back in this order, so all that left after one whose credit has not come back are out as well:
         no more than a window, whatever their numbers, which are in no order where data are served by deadline.
         """
         place = self._next_removed
-        self._words[place] = self._mark + number
+        self._words[place] = named
         place += 1
         self._next_removed = self._table if place == self._table_end else place
 
@@ -150,7 +161,8 @@ class OutputEdge(_Edge):
             )
         slot = self._free.pop()
         made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
-        self._turn = turn = (self._turn + 1) & TURN_MASK
+        # Of an edge: as many as were offered with this one, so that whoever was killed before it counted it is known.
+        self._turn = turn = (max(self._turn, self._words[self._base + OFFERED]) + 1) & TURN_MASK
         if len(origins) == 1:
             ((stream, seq),) = origins
             _pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, stream, seq)
@@ -169,6 +181,12 @@ class OutputEdge(_Edge):
 
     def place_of(self, slot: int) -> int:
         return self._words[slot + SLOT_PLACE]
+
+    def give_up(self, slot: int, count: int, head: int) -> None:
+        """What follows is a record that it is dropped or lost, its count, which was `count`, and its release."""
+        words = self._words
+        words[slot + SLOT_PLACE] = (count & GIVEN_UP_MASK) << NUMBER_BITS | head & NUMBER_MASK
+        words[slot] = words[slot] & ~0xFF | LIVE_GIVEN_UP
 
     def release(self, slot: int) -> None:
         """The datum is no longer on this edge: removed by the receiver, dropped, or lost. Who made it still stands."""

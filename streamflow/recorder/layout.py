@@ -118,7 +118,9 @@ OUTPUT_HEAD = 16  # then the table of live data
 
 # A slot of the table of live data: state | origin count << 8 | turn << 16, place, nth | serial << 16, then each
 # origin's (stream, seq).
-FREE, LIVE_HELD, LIVE_OUT = range(3)
+FREE, LIVE_HELD, LIVE_OUT, LIVE_GIVEN_UP = range(4)
+# The place of one that is being given up: the count of such before it << 40 | the newest record before it.
+GIVEN_UP_MASK = (1 << 24) - 1
 SLOT_ORIGIN_COUNT = 8
 SLOT_STATE, SLOT_PLACE, SLOT_SERIAL, SLOT_ORIGINS = range(4)
 SLOT_WORDS = SLOT_ORIGINS + 2 * SLOT_ORIGIN_COUNT

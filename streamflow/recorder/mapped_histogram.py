@@ -75,4 +75,4 @@ def read_histogram(words: npt.NDArray[np.uint64], offset: int) -> Histogram:
     value_min = max(min_and_one - 1, 0)
     if not counts:
         total = value_max = value_min = 0
-    return Histogram.from_wire({"min": value_min, "max": value_max, "sum": total, "counts": counts})
+    return Histogram.of(counts, value_min, value_max, total)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ from streamflow.recorder.records import DTYPE, Record, Rows, to_records
 RETRY_COUNT = 8  # a slot changes at most once per datum; a copy takes a microsecond
 LOOK_BACK_COUNT = 8  # records that may follow that of a datum before `idle`: at most a few notes
 ORDER_SLACK_NS = 20_000_000  # a stall is written at the loop's next beat, after what came first when it was over
+_RECORD_WORDS = at.RECORD.size // at.WORD
+_MASK_WORD = _RECORD_WORDS - 2  # the last but one: DTYPE
+_REASON_COUNT = len(at.REASONS)
 _EMPTY: Rows = np.empty(0, DTYPE)
 
 
@@ -66,6 +69,10 @@ class Live:
     """Of the handling that it came from."""
     nth: int = 0
     """How many data that handling had got onto this edge before."""
+    is_given_up: bool = False
+    """It is being dropped or let go as lost: `generation` of such were counted before it, after record `number` + 1."""
+    turn: int = field(default=0, compare=False)
+    """Of an edge between stages: how many had been offered with it."""
     is_free: bool = False
     """It is done with; number, generation, serial and `nth` still stand."""
 
@@ -116,6 +123,9 @@ class Recording:
         capacity = self.shape.ring_capacity
         self._ring: Rows = np.frombuffer(self._view, DTYPE, capacity, self._layout.ring)
         self._capacity = capacity
+        self._input_bases = [offset // at.WORD for offset in self._layout.inputs]
+        self._output_bases = [offset // at.WORD for offset in self._layout.outputs]
+        self._masks = self._layout.ring // at.WORD + _MASK_WORD
 
     @classmethod
     def open(cls, path: Path) -> Recording:
@@ -170,6 +180,28 @@ class Recording:
     def last_offered_ns(self, out_edge_index: int) -> int:
         """When the stage last had something for that edge; 0: never yet."""
         return self._heads[self._layout.outputs[out_edge_index] // at.WORD + at.LAST_OFFERED_NS]
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it waits for room downstream."""
+        words = self._heads
+        return any(words[base + at.BLOCKED] for base in self._output_bases)
+
+    def arrivals(self) -> tuple[int, int]:
+        """Of all inputs together: received; and taken or dropped."""
+        words = self._heads
+        received = gone = 0
+        for base in self._input_bases:
+            received += words[base + at.RECEIVED]
+            first = base + at.INPUT_DROPPED
+            gone += words[base + at.TAKEN] + sum(words[first : first + _REASON_COUNT])
+        return received, gone
+
+    def passed_on(self, out_edge_index: int) -> int:
+        """What was offered to that edge, and neither dropped nor lost at this end."""
+        words, base = self._heads, self._output_bases[out_edge_index]
+        first = base + at.OUTPUT_DROPPED
+        return words[base + at.OFFERED] - words[base + at.LOST_DATA] - sum(words[first : first + _REASON_COUNT])
 
     def _input(self, base: int, name: str) -> InputCounts:
         words = self._heads
@@ -286,6 +318,20 @@ class Recording:
         records = [record for record in copied if record and record.serial >= oldest]
         return TailRecords(records, head, head - cursor - len(records))
 
+    def marked(self, cursor: int) -> TailRecords:
+        """As `tail_records`, and of the new records only those on which a piece began or ended: with a mask."""
+        head = self._heads[at.HEAD]
+        if head <= cursor:
+            return TailRecords([], head, 0)
+        first = max(cursor, head - self._capacity) + 1
+        words, wrap, masks = self._heads, self._capacity - 1, self._masks
+        wanted = [serial for serial in range(first, head + 1) if words[masks + (serial & wrap) * _RECORD_WORDS]]
+        records = [record for serial in wanted if (record := self._at(serial))]
+        oldest = self._oldest_whole()
+        if oldest > first:
+            records = [record for record in records if record.serial >= oldest]
+        return TailRecords(records, head, max(oldest - 1 - cursor, 0))
+
     def tail(self, cursor: int) -> Tail:
         """All records newer than `cursor`, which is 0 at first and what the last call returned from then on."""
         head = self._heads[at.HEAD]
@@ -389,6 +435,8 @@ def _live(slot: list[int]) -> Live:
         origin_count=origin_count,
         serial=made_by >> at.SERIAL_SHIFT,
         nth=made_by & at.NTH_LIMIT,
+        is_given_up=state & 0xFF == at.LIVE_GIVEN_UP,
+        turn=state >> at.TURN_SHIFT,
         is_free=state & 0xFF == at.FREE,
     )
 

@@ -21,13 +21,12 @@ from streamflow.core.graph import Resolved
 from streamflow.core.joins import ExactJoin
 from streamflow.core.message import Flag, Message, Origin
 from streamflow.core.pacing import Pacing
-from streamflow.core.ports import PortType
 from streamflow.core.verdict import Kind
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.clock import Clock
-from streamflow.runtime.conformity import as_expected, require_received, require_sent
-from streamflow.runtime.emission import messages_of
+from streamflow.runtime.conformity import Conformity
+from streamflow.runtime.emission import may_be_several, messages_of
 from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.guard import RAISED, blamed, guarded
@@ -40,7 +39,7 @@ from streamflow.transport.link import Bell, Receiver
 
 Handler = Callable[..., Any]
 TURN_NS = 1_000_000  # how long a stage works on what has arrived before links and others in its process have a turn
-KNOWN_FORM_LIMIT = 4096  # dtypes and shapes remembered per stage; more means every message is new, and is checked
+TURN_NS_MAX = 20_000_000  # a turn costs some 50 us: one whose work takes long has it after every second datum
 
 _KINDS = {Act.RUN: Kind.RUN, Act.DELIVER: Kind.RUN, Act.DEGRADE: Kind.DEGRADED, Act.CALL: Kind.CALLED}
 _FLAGS = {Act.DEGRADE: Flag.DEGRADED, Act.CALL: Flag.DEGRADED}
@@ -60,8 +59,13 @@ class Actor:
         enforcer: Enforcer,
         clock: Clock,
         interference: Interference | None = None,
+        shares_loop: bool = True,
     ) -> None:
-        """Offline, recorded time is event time, and nothing waits for a clock."""
+        """Offline, recorded time is event time, and nothing waits for a clock.
+
+        `shares_loop`: other stages are in its process.
+        """
+        self._shares_loop = shares_loop
         definition = resolved.graph.stage(stage)
         self.stage = stage
         self.node = node
@@ -82,7 +86,7 @@ class Actor:
         self._is_joined = definition.is_joined
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
         self._output_types = {port: resolved.output_types[stage, port] for port in definition.outputs}
-        self._known_forms: set[Any] = set()
+        self._conformity = Conformity(stage, self._input_types, self._output_types)
         self._timer = clock.timer()
         self._draining = trio.CancelScope()
         self._last = Message({}, stage)
@@ -122,9 +126,11 @@ class Actor:
             base = Message({}, self.stage, seq, event_time_ns, sent_ns=now_ns)
             base = replace(base, deadline_ns=self.enforcer.source_deadline_ns(event_time_ns))
             self.logbook.begin(base, NOWHERE, now_ns)
-            await self._send_all(output, base, "run")
-            self._recorder.add(layout.EMITTED)
-            self._recorder.idle()
+            try:
+                await self._send_all(output, base, "run")
+                self._recorder.add(layout.EMITTED)
+            finally:  # also where it is drained while it waits for room
+                self.logbook.emitted(base)
         await trio.lowlevel.checkpoint()
 
     # ------------------------------------------------------------------------------- the life cycle
@@ -178,7 +184,7 @@ class Actor:
         handlers: dict[str, Handler] = {port: process or getattr(self.node, f"process_{port}") for port in self.inlets}
 
         async def handle_each(port: str, message: Message) -> None:
-            message = self._received(port, message)
+            message = self._conformity.received(port, message)
             if not self._is_too_old(port, message):
                 await self._handle(handlers[port], message, self.inlets[port].sender)
 
@@ -194,7 +200,7 @@ class Actor:
                 self.logbook.dropped(message, "unmatched", self.inlets[port].edge)
 
         async def handle_joined(port: str, message: Message) -> None:
-            message = self._received(port, message)
+            message = self._conformity.received(port, message)
             if self._is_too_old(port, message):
                 return
             held.hold(message)
@@ -243,7 +249,7 @@ class Actor:
             await receiver.take_over()
             wait = receiver.wait
         chooses = len(open_ports) > 1 and self.enforcer.is_active and not self._is_joined
-        turn_ends_ns = self.now_ns() + TURN_NS
+        turn_ends_ns = self.now_ns() + self._turn_ns()
         while open_ports:
             if self._interference is not None:
                 await self._interference.before_take()
@@ -263,7 +269,12 @@ class Actor:
                 await trio.lowlevel.checkpoint()
             else:
                 continue
-            turn_ends_ns = self.now_ns() + TURN_NS
+            turn_ends_ns = self.now_ns() + self._turn_ns()
+
+    def _turn_ns(self) -> int:
+        if self._shares_loop:
+            return TURN_NS
+        return max(TURN_NS, min(2 * self.enforcer.cost.usual_ns, TURN_NS_MAX))
 
     def _next_ports(self, open_ports: Mapping[str, Receiver]) -> list[str]:
         """The input whose next datum comes first by class and deadline; all of them where nothing waits."""
@@ -349,11 +360,14 @@ class Actor:
             result = handler(message) if row is None else handler(**row)
             if inspect.isawaitable(result):
                 result = await result
+            is_good = self._keeps_results and verdict.act is Act.RUN
+            sent = list(messages_of(result, message, self._output_types, self.now_ns())) if is_good else []
         except RAISED as error:
             raise blamed(self.stage, error, "process") from error
-        if self._keeps_results and verdict.act is Act.RUN:
-            sent = list(messages_of(result, message, self._output_types, self.now_ns()))
+        if is_good:
             self._last_result = (message.event_time_ns, sent)
+            if len(sent) > 1:
+                self.logbook.keep()
             for port, one in sent:
                 await self._send(port, one)
         else:
@@ -365,6 +379,8 @@ class Actor:
 
     async def _send_held(self, message: Message) -> None:
         """The last good result once more, in the name of the datum that has none."""
+        if len(self._last_result[1]) > 1:
+            self.logbook.keep()
         for port, held in self._last_result[1]:
             await self._send(
                 port,
@@ -384,6 +400,8 @@ class Actor:
         """Send what `where` has returned; a generator's work is the node's own, and fails as such."""
         if result is None:
             return
+        if may_be_several(result, self._output_types):
+            self.logbook.keep()
         try:
             for port, message in messages_of(result, handled, self._output_types, 0 if self.offline else self.now_ns()):
                 await self._send(port, message)
@@ -392,13 +410,15 @@ class Actor:
 
     async def _send(self, port: str, message: Message) -> None:
         """Offer to every edge first, so that a full one holds back no other; then wait for those that block."""
-        self._require(require_sent, port, message, self._output_types[port])
+        self._conformity.require_sent(port, message)
         if self._interference is not None:
             self._interference.sent(self.stage, port, message)
         full = []
-        announce = self.logbook.admitting if self._is_source else self.logbook.sending
+        if self._is_source:
+            self.logbook.admitting(message, [outlet.mask for outlet in self.outlets[port]])
         for outlet in self.outlets[port]:
-            announce(message, outlet.mask)
+            self.logbook.sending(message, outlet.mask)  # of all first: what one leads to may be over before the next
+        for outlet in self.outlets[port]:
             if not outlet.sender.offer(message):
                 full.append(outlet)
         if not self._is_source:
@@ -425,20 +445,3 @@ class Actor:
             if outlet.sender.offer(message):
                 full.pop(0)
         self._blocked_ns += self.now_ns() - blocked_since
-
-    def _received(self, port: str, message: Message) -> Message:
-        """A message as the node expects it: of the port's type, its only tensor under the port's name for it."""
-        expected = self._input_types[port]
-        self._require(require_received, port, message, expected)
-        return as_expected(message, expected)
-
-    def _require(
-        self, rule: Callable[[str, Message, PortType], None], port: str, message: Message, expected: PortType
-    ) -> None:
-        """Raise PortError where a message is not of the port's type; a form that passed once passes at once."""
-        form = (port, *((name, array.dtype.str, array.shape) for name, array in message.tensors.items()))
-        if form in self._known_forms:
-            return
-        rule(f"stage {self.stage}, port {port}", message, expected)
-        if len(self._known_forms) < KNOWN_FORM_LIMIT:
-            self._known_forms.add(form)

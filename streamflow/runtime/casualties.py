@@ -7,19 +7,21 @@ Of an edge to a living receiver it must first be known how much that one had rec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from streamflow.core.graph import EdgeDef, Graph
 from streamflow.core.losses import Died, EdgeState, InService, Live, LiveState, Loss, losses
 from streamflow.core.message import Origin
 from streamflow.core.paths import Paths
-from streamflow.core.verdict import Kind
+from streamflow.core.verdict import WORK, Kind
 from streamflow.recorder import reader
-from streamflow.recorder.layout import NUMBER_BITS, SERVING
+from streamflow.recorder.layout import GIVEN_UP_MASK, NUMBER_BITS, SERVING
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
-from streamflow.runtime.logbook import EDGE_SHIFT, HEAD_MASK, IN_HAND, JOINED, SHED_BITS, SHED_MASK
+from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK
+from streamflow.runtime.logbook import FORMER, GIVING_UP, IN_HAND, JOINED, SHED_BITS, SHED_MASK
 
 _GENERATION_MASK = (1 << EDGE_SHIFT - NUMBER_BITS) - 1
 _ENDS = (Kind.SHED, Kind.DROPPED, Kind.LOST)  # by which what is in hand ends without having been in service
@@ -27,17 +29,23 @@ _ENDS = (Kind.SHED, Kind.DROPPED, Kind.LOST)  # by which what is in hand ends wi
 
 @dataclass(slots=True)
 class Remains:
-    """Of one dead process: what it left on its edges, as it was when it died. `unheard`: receivers yet to answer.
+    """Of one dead process: what it left on its edges, as it was when it died. `unheard`: receivers yet to answer;
+    `generations`: of these edges, which ended.
 
     `in_hand`: what its stages had taken and not begun. `uncounted`: those that had handled what they had not counted.
+    `dropped`, `lost` and `offered`: the same of edges.
     """
 
     stages: tuple[str, ...]
     states: dict[str, EdgeState] = field(default_factory=dict)
     in_service: list[InService] = field(default_factory=list)
     unheard: set[str] = field(default_factory=set)
+    generations: dict[str, int] = field(default_factory=dict)
     in_hand: list[Loss] = field(default_factory=list)
     uncounted: list[str] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    offered: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +53,15 @@ class Settled:
     """What went with a process: `losses`, and how many data or rows its stages had to account for themselves.
 
     `lost`: data that were lost in each stage. `handled`: what each had handled, to its records, and not counted yet.
+    `dropped`, `lost_on` and `offered`: the same of edges.
     """
 
     losses: list[Loss]
     lost: dict[str, int]
     handled: dict[str, int]
+    dropped: Counter[str] = field(default_factory=Counter)
+    lost_on: Counter[str] = field(default_factory=Counter)
+    offered: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +103,41 @@ class Casualties:
     def _removed(self, edge: EdgeDef, receiver: Recording, generation: int) -> set[int]:
         """With what the receiver had in hand: that is its own, whatever it had written down of it."""
         removed = receiver.removed(self._input_index(edge), generation)
+        for one in self._dropping(edge, receiver):
+            if one.generation & _GENERATION_MASK == generation:
+                removed.add(one.number)
         hand = self._hand(edge.target, receiver)
         if hand is not None and hand.edge == edge and hand.name[0] == generation:
             removed.add(hand.name[1])
         return removed
+
+    def _dropping(self, edge: EdgeDef, receiver: Recording) -> list[reader.Live]:
+        """What was being dropped from the receiver's mailbox, if its record was written."""
+        newest = receiver.newest()
+        return [
+            one
+            for one in self._table(receiver, GIVING_UP)
+            if one.generation >> EDGE_SHIFT - NUMBER_BITS == self._input_index(edge)
+            and newest is not None
+            and newest.serial & HEAD_MASK != one.nth
+        ]
+
+    def _told(self, recording: Recording, one: reader.Live) -> Record | None:
+        """The record by which what was being given up is on the accounts; None: not yet."""
+        after = (record for record in recording.find(*one.origins[0]) if record.serial > one.number + 1)
+        return next((record for record in after if record.kind in (Kind.DROPPED, Kind.LOST)), None)
+
+    def _read_steps(self, edge: EdgeDef, sender: Recording, remains: Remains) -> None:
+        """What the dead sender had done to the edge, and not counted yet: each is one step of two."""
+        counts = sender.outputs()[self._output_index(edge)]
+        for one in sender.live(self._output_index(edge)):
+            remains.offered[edge.name] += one.turn > counts.offered
+            told = self._told(sender, one) if one.is_given_up else None
+            if told is not None and told.kind == Kind.LOST:
+                remains.lost[edge.name] += counts.lost & GIVEN_UP_MASK == one.generation
+            elif told is not None:
+                count = counts.dropped.get(edge.overflow.value, 0)
+                remains.dropped[edge.name] += count & GIVEN_UP_MASK == one.generation
 
     def _hand(self, stage: str, recording: Recording) -> _Hand | None:
         """What it had in hand, if it was counted as taken."""
@@ -112,8 +155,13 @@ class Casualties:
                 return recording.live(index)
         return []
 
-    def read(self, dead: Sequence[str], is_alive: Callable[[str], bool]) -> Remains:
-        """What the stages in `dead`, which were one process, leave behind."""
+    def read(
+        self, dead: Sequence[str], is_alive: Callable[[str], bool], unheard: Set[tuple[str, int]] = frozenset()
+    ) -> Remains:
+        """What the stages in `dead`, which were one process, leave behind.
+
+        `unheard`: edges and their generations of which they had not said yet what they had received.
+        """
         remains = Remains(tuple(dead))
         for edge in self._graph.edges:
             recording = self._recordings.get(edge.source)
@@ -123,12 +171,19 @@ class Casualties:
                 continue  # its sender died before, and was settled then
             died = Died.INSIDE if edge.target in dead else Died.SENDER if is_alive(edge.target) else Died.BOTH
             remains.states[edge.name] = self._state(edge, died, recording)
+            self._read_steps(edge, recording, remains)
             if died is Died.SENDER:
                 remains.unheard.add(edge.name)
+                remains.generations[edge.name] = self._generation_of(edge.name)
         for name in dead:
             recording = self._recordings.get(name)
             if recording is not None:
                 self._read_stage(name, recording, remains)
+                for edge in self._graph.edges_into(name):
+                    count = recording.inputs()[self._input_index(edge)].dropped.get(edge.overflow.value, 0)
+                    for one in self._dropping(edge, recording):
+                        remains.dropped[edge.name] += count == one.serial
+                self._read_former(name, recording, remains, unheard)
         return remains
 
     def _read_stage(self, stage: str, recording: Recording, remains: Remains) -> None:
@@ -149,22 +204,43 @@ class Casualties:
             elif not is_told and not self._is_held_back(recording, hand):
                 mask = self._paths.masks_by_edge(hand.edge.name)
                 remains.in_hand.append(Loss(stage, self._origins(hand.origins), mask))
-        held = [self._live(one) for one in self._table(recording, JOINED) if not (is_serving and one.is_out)]
+        held = [self._live(one, recording) for one in self._table(recording, JOINED) if not (is_serving and one.is_out)]
         if held:
             mask = 0
             for edge in self._graph.edges_into(stage):
                 mask |= self._paths.masks_by_edge(edge.name)
             remains.states[f"{stage} {JOINED}"] = EdgeState(f"{stage} {JOINED}", stage, Died.SENDER, held, mask=mask)
 
+    def _read_former(self, stage: str, recording: Recording, remains: Remains, unheard: Set[tuple[str, int]]) -> None:
+        """What waited there from former lives of its senders; of those unheard the senders' recorders tell."""
+        hand = self._hand(stage, recording)
+        for index, edge in enumerate(self._graph.edges_into(stage)):
+            live = []
+            for one in self._table(recording, FORMER):
+                generation = one.generation & _GENERATION_MASK
+                is_in_hand = hand is not None and hand.edge == edge and hand.name == (generation, one.number)
+                is_ours = one.generation >> EDGE_SHIFT - NUMBER_BITS == index and (edge.name, generation) not in unheard
+                if is_ours and not is_in_hand and one.number not in recording.removed(index, generation):
+                    live.append(self._live(one, recording))
+            if live:
+                state = EdgeState(edge.name, edge.source, Died.SENDER, live, mask=self._paths.masks_by_edge(edge.name))
+                remains.states[f"{edge.name} {FORMER}"] = state
+
     def _is_held_back(self, recording: Recording, hand: _Hand) -> bool:
         """Whether a join has it already."""
-        names = {(one.generation & _GENERATION_MASK, one.number) for one in self._table(recording, JOINED)}
-        return hand.name in names
+        into = self._graph.edges_into(hand.edge.target)
+        return any(
+            not one.is_out
+            and into[one.generation >> EDGE_SHIFT - NUMBER_BITS] == hand.edge
+            and (one.generation & _GENERATION_MASK, one.number) == hand.name
+            for one in self._table(recording, JOINED)
+        )
 
-    def heard(self, remains: Remains, edge: str, generation: int, received: int) -> None:
+    def heard(self, remains: Remains, edge: str, received: int) -> None:
         """The living receiver of `edge` says how many data of that life it had received."""
         if edge in remains.unheard:
             remains.unheard.discard(edge)
+            generation = remains.generations[edge]
             state = remains.states[edge]
             remains.states[edge] = EdgeState(
                 state.edge, state.source, state.died, state.live, state.removed, {generation: received}, state.mask
@@ -174,12 +250,9 @@ class Casualties:
         """It will not say any more: what it had not removed is lost with it."""
         if edge.name in remains.unheard:
             remains.unheard.discard(edge.name)
-            recording = self._recordings[edge.source]
-            fresh = self._state(edge, Died.BOTH, recording)
             state = remains.states[edge.name]
-            remains.states[edge.name] = EdgeState(
-                state.edge, state.source, Died.BOTH, state.live, fresh.removed, {}, state.mask
-            )
+            removed = self._removed_of(edge, state.live)  # of what was out then: the sender may be in its next life
+            remains.states[edge.name] = replace(state, died=Died.BOTH, removed=removed)
 
     def settle(self, remains: Remains) -> Settled:
         """Everything that was lost; only when nobody is left unheard."""
@@ -198,20 +271,26 @@ class Casualties:
                 lost[service.stage] = lost.get(service.stage, 0) + width
             else:
                 handled[service.stage] = handled.get(service.stage, 0) + 1
-        return Settled([*remains.in_hand, *found], lost, handled)
+        return Settled([*remains.in_hand, *found], lost, handled, remains.dropped, remains.lost, remains.offered)
 
     def _state(self, edge: EdgeDef, died: Died, recording: Recording) -> EdgeState:
-        live = [self._live(one) for one in recording.live(self._output_index(edge), with_free=True)]
-        removed: set[tuple[int, int]] = set()
-        receiver = self._recordings.get(edge.target)
-        if receiver is not None and died in (Died.BOTH, Died.INSIDE):
-            for generation in {one.generation for one in live}:
-                removed |= {(generation, n) for n in self._removed(edge, receiver, generation)}
+        live = [self._live(one, recording) for one in recording.live(self._output_index(edge), with_free=True)]
+        removed = self._removed_of(edge, live)
         return EdgeState(edge.name, edge.source, died, live, removed, {}, self._paths.masks_by_edge(edge.name))
 
-    def _live(self, live: reader.Live) -> Live:
+    def _removed_of(self, edge: EdgeDef, live: Iterable[Live]) -> set[tuple[int, int]]:
+        """What the receiver has removed in the generations of these, as (generation, number)."""
+        receiver = self._recordings.get(edge.target)
+        if receiver is None:
+            return set()
+        generations = {one.generation for one in live}
+        return {(each, number) for each in generations for number in self._removed(edge, receiver, each)}
+
+    def _live(self, live: reader.Live, recording: Recording) -> Live:
         if live.is_free:
             state = LiveState.FREE
+        elif live.is_given_up:
+            state = LiveState.HELD if self._told(recording, live) is None else LiveState.FREE
         else:  # the word that says so is the last to be written
             state = LiveState.OUT if live.is_out or live.number >= 0 else LiveState.HELD
         return Live(state, live.number, live.generation, self._origins(live.origins), live.serial, live.nth)
@@ -224,7 +303,8 @@ class Casualties:
             return []
         turn = recording.word(SERVING)
         told = recording.find(record.stream, record.seq)
-        since = [one for one in told if one.started_ns >= record.started_ns]
+        over = max((one.serial for one in told if one.kind in WORK), default=0)  # of the same datum, handled before
+        since = [one for one in told if one.started_ns >= record.started_ns and one.serial > over]
         splits = [one.mask for one in since if one.kind == Kind.SPLIT]
         if self._graph.stage(stage).is_source:
             origins: tuple[Origin, ...] = (Origin(self._names[record.stream], record.seq, record.event_time_ns),)

@@ -8,7 +8,6 @@ is late: `TrioClock` under `MockClock(autojump_threshold=0)` is exact to the nan
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import time
 from typing import Protocol
@@ -61,23 +60,20 @@ class Timer:
         self._fd = _libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create: " + os.strerror(ctypes.get_errno()))
+        self._setting = _Itimerspec()
+        self._setting_reference = ctypes.byref(self._setting)
 
     async def sleep_until(self, instant_ns: int) -> None:
         """Return at `instant_ns`, or at once if it has passed; always a checkpoint."""
-        await trio.lowlevel.checkpoint()
         if instant_ns <= now_ns():
+            await trio.lowlevel.checkpoint()
             return
-        value = _Timespec(*divmod(instant_ns, 1_000_000_000))
-        setting = _Itimerspec(_Timespec(0, 0), value)
-        if _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(setting), None) < 0:
+        value = self._setting.value
+        value.seconds, value.nanoseconds = divmod(instant_ns, 1_000_000_000)
+        if _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._setting_reference, None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime: " + os.strerror(ctypes.get_errno()))
         while now_ns() < instant_ns:
-            await trio.lowlevel.wait_readable(self._fd)
-            try:
-                os.read(self._fd, 8)
-            except OSError as error:
-                if error.errno != errno.EAGAIN:
-                    raise
+            await trio.lowlevel.wait_readable(self._fd)  # what has expired need not be read: setting it clears it
 
     def close(self) -> None:
         if self._fd >= 0:

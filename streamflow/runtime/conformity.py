@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,38 @@ from streamflow.core.message import Message
 from streamflow.core.ports import PortType, TensorType, fits
 from streamflow.errors import PortError, WireError
 from streamflow.wire.arrays import describe, dtype_name
+
+KNOWN_FORM_LIMIT = 4096  # dtypes and shapes remembered per stage; more means every message is new, and is checked
+
+
+class Conformity:
+    """Of the messages of one stage to the types of its ports; a form that passed once passes at once."""
+
+    def __init__(self, stage: str, inputs: Mapping[str, PortType], outputs: Mapping[str, PortType]) -> None:
+        self._stage = stage
+        self._inputs = inputs
+        self._outputs = outputs
+        self._known_forms: set[Any] = set()
+
+    def received(self, port: str, message: Message) -> Message:
+        """The message as the node expects it: of the port's type, its only tensor under the port's name for it."""
+        expected = self._inputs[port]
+        self._require(require_received, port, message, expected)
+        return as_expected(message, expected)
+
+    def require_sent(self, port: str, message: Message) -> None:
+        """Raise PortError where it is not of the port's type, or cannot be sent at all."""
+        self._require(require_sent, port, message, self._outputs[port])
+
+    def _require(
+        self, rule: Callable[[str, Message, PortType], None], port: str, message: Message, expected: PortType
+    ) -> None:
+        form = (port, *((name, array.dtype.str, array.shape) for name, array in message.tensors.items()))
+        if form in self._known_forms:
+            return
+        rule(f"stage {self._stage}, port {port}", message, expected)
+        if len(self._known_forms) < KNOWN_FORM_LIMIT:
+            self._known_forms.add(form)
 
 
 def require_sent(subject: str, message: Message, expected: PortType) -> None:

@@ -48,6 +48,13 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes, sent_ns: int 
         raise ResultError("", f"a {type(result).__name__} was returned", "an array, a mapping, an Output or None")
 
 
+def may_be_several(result: Any, outputs: PortTypes) -> bool:
+    """Whether more than one message may come of it."""
+    if isinstance(result, Output | Mapping):
+        return len(outputs) > 1
+    return not isinstance(result, np.ndarray | np.generic | int | float | complex)
+
+
 def _names_ports(result: Mapping[Any, Any], outputs: PortTypes) -> bool:
     """A mapping's keys are ports where there are several; with one port they are its tensors' names."""
     if len(outputs) == 1:

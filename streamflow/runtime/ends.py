@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamflow.runtime.logbook import SentOn
+from streamflow.runtime.edge_traces import SentOn
 from streamflow.transport.link import Receiver, Sender
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamflow.core.cost import ServiceCost
+from streamflow.core.cost import MARGIN_NS_MAX, RESERVE_SHARE, ServiceCost
 from streamflow.core.deadline import Criticality, OnMiss, PathDef
 from streamflow.core.enforcement import RUN, Act, Due, Head, Verdict, decide
 from streamflow.core.message import Message
@@ -44,8 +44,10 @@ class Enforcer:
         self._cheap: Callable[[Message], Any] | None = getattr(node, "degrade", None)
         self._budget = Budget({})
         self._tail_ns = 0
-        self.cost = ServiceCost()
-        self.cheap_cost = ServiceCost()
+        tightest_ns = min(self._within_ns.values(), default=0)
+        limit_ns = tightest_ns // RESERVE_SHARE if tightest_ns else MARGIN_NS_MAX
+        self.cost = ServiceCost(limit_ns)
+        self.cheap_cost = ServiceCost(limit_ns)
         self.is_active = is_enforced and bool(self._paths)
         self.holds_results = is_enforced and any(
             path.on_miss is OnMiss.HOLD for own in self._paths.values() for _, path in own

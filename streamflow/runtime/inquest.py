@@ -17,9 +17,8 @@ from streamflow.core.verdict import WORK, Kind
 from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
-from streamflow.runtime.looplag import BEAT_NS, STALL_LIMIT_NS
+from streamflow.runtime.looplag import BEAT_NS, STALL_LIMIT_NS, stall_began_ns
 
-SILENT_NS = BEAT_NS + STALL_LIMIT_NS  # a loop that runs and has time beats that often
 LOOK_BACK_NS = 300 * ms  # before the event: what a queue was left by
 
 
@@ -32,7 +31,14 @@ class Inquest:
         self._recordings = recordings
         self._names = [stage.name for stage in graph.stages]
         self._windows: dict[str, tuple[int, int, list[Record]]] = {}
+        self._last_down: dict[str, Down] = {}
         self.down_since: dict[str, int] = {}
+
+    def came_back(self, stage: str, now_ns: int) -> None:
+        """It goes to work again; until its new life writes something, what the former one wrote last is old."""
+        since_ns = self.down_since.pop(stage, None)
+        if since_ns is not None:
+            self._last_down[stage] = Down(since_ns, now_ns)
 
     def judge(self, path: int, stream: int, seq: int, event_time_ns: int, until_ns: int, budgets: Budgets) -> Blame:
         """The blame for the time of a datum on a path from its event to `until_ns`."""
@@ -127,7 +133,7 @@ class Inquest:
         services: list[Service] = []
         stalls: list[Stall] = []
         downs: list[Down] = []
-        alive_ns = recording.word(layout.BEAT_NS)
+        alive_ns = beat_ns = recording.word(layout.BEAT_NS)
         for one in self._window(stage, since_ns, until_ns):
             if one.kind in WORK and one.ended_ns > alive_ns:
                 alive_ns = one.ended_ns
@@ -140,11 +146,17 @@ class Inquest:
         working_on = recording.in_service()
         if working_on is not None and (working_on.stream, working_on.seq) != (stream, seq):
             services.append(Service(working_on.started_ns, None, self._name(working_on.stream), working_on.seq))
+        down = self._last_down.get(stage)
+        if down is not None and down.ended_ns is not None:
+            downs.append(down)
+            alive_ns = max(alive_ns, down.ended_ns)
         down_since = self.down_since.get(stage)
         if down_since is not None:
             downs.append(Down(down_since, None))
-        elif working_on is None and 0 < alive_ns < until_ns - SILENT_NS:
-            stalls.append(Stall(alive_ns, None))
+        elif working_on is None and beat_ns:
+            due_ns = max(alive_ns, beat_ns + BEAT_NS)
+            if until_ns - due_ns > STALL_LIMIT_NS:
+                stalls.append(Stall(stall_began_ns(alive_ns, due_ns, until_ns - due_ns), None))
         return Doings(sorted(services), stalls, downs)
 
     def _drops(self, path: int, found: Mapping[str, Sequence[Record]]) -> list[Drop]:

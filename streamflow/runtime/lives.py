@@ -36,6 +36,7 @@ class Lives:
         self._control = control
         self._observatory = observatory
         self._gone: set[str] = set()
+        self._over: set[str] = set()  # edges whose streams had ended at living receivers when the senders died
         self._stillborn: set[str] = set()  # ended before they had bound; what their recorders show was read before
         self._remains: list[Remains] = []
 
@@ -50,16 +51,19 @@ class Lives:
                 "generation": self.generations[process],
                 "edges": {name: self._observatory.edge_generation(name) for name in edges},
                 "down_since_ns": self.down_since.get(process, 0),
-                "gone": [name for name in edges if name in self._gone | self._finished(own)],
+                "gone": [name for name in edges if name in self._gone | self._over | self._finished(own)],
             },
         )
 
     def _finished(self, own: set[str]) -> set[str]:
-        """Edges to stages whose streams have ended: nobody reads there any more."""
+        """Edges to stages whose streams have ended: nobody reads there any more, unless they are to start again too."""
         return {
             edge.name
             for edge in self._graph.edges
-            if edge.source in own and edge.target not in own and self._observatory.has_closed(edge.target)
+            if edge.source in own
+            and edge.target not in own
+            and self._process_of[edge.target] not in self.down_since
+            and self._observatory.has_closed(edge.target)
         }
 
     def went_down(self, process: str, now_ns: int) -> None:
@@ -77,15 +81,18 @@ class Lives:
         observatory.went_down(stages, self.down_since[process])
         alive = self._alive_stages()
         for edge in self._graph.edges:
+            if edge.target in stages:
+                self._over.discard(edge.name)  # its next life reads again
             if edge.target in stages and edge.source in alive:
                 removed = casualties.removed(edge)
                 self._tell_stage(edge.source, {"is": "detach", "edge": edge.name, "removed": removed})
+        unheard = {(edge, one.generations[edge]) for one in self._remains for edge in one.unheard}
         for other in self._remains:
             for edge in self._graph.edges:
                 if edge.target in stages and edge.name in other.unheard:
                     casualties.receiver_died(other, edge)
         if process not in self._stillborn:
-            self._remains.append(casualties.read(stages, alive.__contains__))
+            self._remains.append(casualties.read(stages, alive.__contains__, unheard))
         for edge in self._graph.edges:
             if edge.target in stages or edge.source in stages:
                 generation = observatory.next_generation(edge.name)
@@ -93,12 +100,15 @@ class Lives:
                     self._tell_stage(edge.target, {"is": "expect", "edge": edge.name, "generation": generation})
         self._settle_heard()
 
-    def received(self, edge: str, count: int) -> None:
-        """A receiver says how much had come from a sender that died."""
+    def received(self, edge: str, count: int, *, has_ended: bool) -> None:
+        """A receiver says how much had come from a sender that died; `has_ended`: all, and nobody reads there now."""
+        if has_ended:
+            self._over.add(edge)
+            source = next(each.source for each in self._graph.edges if each.name == edge)
+            self._tell_stage(source, {"is": "abandon", "edge": edge})  # where it has said hello already
         for remains in self._remains:
             if edge in remains.unheard:
-                generation = self._observatory.edge_generation(edge) - 1
-                self._observatory.casualties.heard(remains, edge, generation, count)
+                self._observatory.casualties.heard(remains, edge, count)
                 break
         self._settle_heard()
 

@@ -7,25 +7,26 @@ reads sinks first and sources last never counts a datum as done while a piece of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from streamflow.core.credit import FORMER_LIFE, window_of
+from streamflow.core.credit import window_of
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.joins import HELD_LIMIT
-from streamflow.core.message import Message, Origin
+from streamflow.core.message import Flag, Message, Origin
 from streamflow.core.paths import Paths
-from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
 from streamflow.recorder.shape import Shape
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Clock
+from streamflow.runtime.edge_traces import HEAD_MASK, InputTrace, SentOn
 
 IN_HAND = "(hand)"  # the table of the datum that a stage has taken and is not done with
-HEAD_MASK, SHED_MASK, SHED_BITS = 0xFF, 0xFF, 8  # how records and shed data stood when it was taken, as far as needed
+FORMER = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
+SHED_MASK, SHED_BITS = 0xFF, 8  # how many were shed when it was taken, as far as needed
+GIVING_UP = "(drop)"  # the table of the datum that is being dropped from a mailbox here
 JOINED = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
 NOWHERE = -1  # no stream, no sender
-EDGE_SHIFT = 56  # a place in hand: number of the edge into the stage, generation, number
 
 _KIND_COUNTERS = {
     Kind.DEGRADED: layout.DEGRADED,
@@ -48,6 +49,8 @@ def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
     if definition.is_joined:
         outputs.append((JOINED, len(definition.inputs) * (HELD_LIMIT + 1)))
     if not definition.is_source:
+        outputs.append((FORMER, sum(window_of(edge.overflow, edge.capacity) for edge in graph.edges_into(stage)) + 1))
+        outputs.append((GIVING_UP, 1))
         outputs.append((IN_HAND, 1))
     return Shape(
         stage,
@@ -82,15 +85,13 @@ class Logbook:
         self._outputs = {name: index for index, (name, _) in enumerate(recorder.shape.out_edges)}
         self._traces: dict[str, InputTrace] = {}
         self._covered = 0  # paths on which something was sent in this handling
-        self._pending: tuple[InputTrace, int] | None = None  # taken, and not yet in service
-        self._hand = next(
-            (
-                output
-                for output, (name, _) in zip(recorder.outputs, recorder.shape.out_edges, strict=True)
-                if name == IN_HAND
-            ),
-            None,
-        )
+        self._keeps = False  # a piece on each of these is still here
+        self._pending: tuple[InputTrace, int] | None = None  # taken, and not yet in service: its place
+        self._pending_slot = -1  # where it stands among those of former senders
+        tables = dict(zip((name for name, _ in recorder.shape.out_edges), recorder.outputs, strict=True))
+        self._hand = tables.get(IN_HAND)
+        self.former = tables.get(FORMER)
+        self.giving_up = tables.get(GIVING_UP)
         self._in_hand = -1
 
     # ------------------------------------------------------------------------------------ the edges
@@ -135,6 +136,7 @@ class Logbook:
     def begin(self, message: Message, sender: int, started_ns: int) -> None:
         """The stage works on `message` from now on; what was taken for it has left the mailbox."""
         self._covered = 0
+        self._keeps = False
         origin = message.origins[0] if message.origins else message
         self.recorder.begin(
             self._streams.get(origin.stream, NOWHERE),
@@ -151,20 +153,24 @@ class Logbook:
     def commit(self) -> None:
         """What was taken last has its record, or is in service: it is no longer the mailbox's."""
         if self._pending is not None:
-            trace, number = self._pending
+            trace, place = self._pending
             self._pending = None
-            trace.removed(number)
+            trace.removed(place)
+            if self._pending_slot >= 0 and self.former is not None:
+                self.former.release(self._pending_slot)
+                self._pending_slot = -1
 
-    def hold_back(self, trace: InputTrace, number: int) -> None:
+    def hold_back(self, trace: InputTrace, place: int, slot: int = -1) -> None:
         """Taken: it leaves the mailbox, to the accounts, once it has another place."""
-        self._pending = (trace, number)
+        self._pending = (trace, place)
+        self._pending_slot = slot
 
-    def take(self, message: Message, trace: InputTrace, number: int) -> None:
+    def take(self, message: Message, taken_count: int, place: int) -> None:
         """The stage has `message` in hand from now on, until `put_down`; it is counted as taken after this."""
         assert self._hand is not None
         recorder = self.recorder
         since = (recorder.head & HEAD_MASK) << SHED_BITS | recorder.get(layout.SHED) & SHED_MASK
-        self._in_hand = self._hand.accept(self.ids(message), trace.taken_count, since, trace.place(number))
+        self._in_hand = self._hand.accept(self.ids(message), taken_count, since, place)
 
     @property
     def place_in_hand(self) -> int:
@@ -176,23 +182,48 @@ class Logbook:
             self._hand.release(self._in_hand)
             self._in_hand = -1
 
+    def keep(self) -> None:
+        """Several may be sent with time between them: what the first leads to may be over before the last is sent.
+
+        So the stage keeps a piece of the datum until it has done with it, and what it sends are pieces more.
+        """
+        self._keeps = True
+
     def sending(self, message: Message, edge_mask: int) -> None:
         """The next piece goes out: where there was one already on the same path, it is one more."""
-        again = edge_mask & self._covered
+        again = edge_mask if self._keeps else edge_mask & self._covered
         if again:
             self.note(Kind.SPLIT, message, again)
         self._covered |= edge_mask
 
-    def admitting(self, message: Message, edge_mask: int) -> None:
-        """A source sends a datum: a piece begins on each path that it had not yet sent it on."""
-        new = edge_mask & ~self._covered
+    def admitting(self, message: Message, edge_masks: Iterable[int]) -> None:
+        """A source sends a datum on these edges: a piece begins on each path that it had not yet sent it on.
+
+        On all of them at once: were it killed between two edges, the datum would be lost on the second.
+        """
+        new = 0
+        for mask in edge_masks:
+            new |= mask
+        new &= ~self._covered
         if new:
             self.note(Kind.ADMITTED, message, new)
-        self.sending(message, edge_mask)
+
+    def emitted(self, message: Message) -> None:
+        """A source has sent all of a datum, or will not send the rest."""
+        if self._keeps:
+            (stream, seq), event_time_ns = self.ids(message)[0], message.event_time_ns
+            now_ns = self._now_ns()
+            self.recorder.record(
+                Kind.RUN, 0, stream, seq, event_time_ns, message.sent_ns, 0, message.sent_ns, now_ns, 0,
+                message.deadline_ns, 0, NOWHERE, 1, self._covered,
+            )  # fmt: skip
+            self._keeps = False
+        self.recorder.idle()
 
     def forget_sent(self) -> None:
         """What follows is sent in nobody's name: a remainder that is flushed."""
         self._covered = 0
+        self._keeps = False
 
     def ended(
         self,
@@ -209,6 +240,8 @@ class Logbook:
         recorder = self.recorder
         covered = self._covered
         goes_on = covered != 0
+        if self._keeps and goes_on:  # the piece that was kept ends here; whether it was on time, the others say
+            self._keeps, covered, flags = False, 0, flags & ~Flag.MISSED
         for origin in message.origins or (message,):
             stream = self._streams.get(origin.stream, NOWHERE)
             mask = self._through.get(origin.stream, 0) & ~covered
@@ -296,7 +329,7 @@ class Logbook:
     def lost_in_service(self, message: Message) -> None:
         """The stage failed while it worked on it: what had not been sent on is lost."""
         for origin in message.origins or (message,):
-            mask = self._through.get(origin.stream, 0) & ~self._covered
+            mask = self._through.get(origin.stream, 0) & ~(0 if self._keeps else self._covered)
             stream = self._streams.get(origin.stream, NOWHERE)
             at_ns = self._now_ns()
             self.recorder.note(
@@ -328,100 +361,3 @@ class Logbook:
 
     def now_ns(self) -> int:
         return self._now_ns()
-
-
-class SentOn(SenderTrace[Message]):
-    """The sending end of an edge, in the sender's recorder."""
-
-    def __init__(self, logbook: Logbook, edge: EdgeDef, index: int) -> None:
-        self._logbook = logbook
-        self._edge = edge
-        self._reason = edge.overflow.value
-        self._output = logbook.recorder.outputs[index]
-        self._mask = logbook.edge_mask(edge.name)
-        self._turn = 0
-        self._nth = 0  # pieces that this handling has got onto this edge
-        self.generation = 0
-
-    def accepted(self, item: Message) -> int:
-        self._output.offered(item.sent_ns)
-        turn = self._logbook.recorder.turn
-        if turn != self._turn:
-            self._turn, self._nth = turn, 0
-        nth = self._nth
-        self._nth = nth + 1
-        return self._output.accept(self._logbook.ids(item), turn, nth)
-
-    def transmitted(self, slot: int, number: int) -> None:
-        self._output.transmitted(slot, number, self.generation)
-        self._output.add(layout.TRANSMITTED)
-
-    def released(self, slot: int) -> None:
-        self._output.release(slot)
-
-    def dropped(self, item: Message, slot: int | None) -> None:
-        self._logbook.note(Kind.DROPPED, item, self._mask)
-        if slot is None:
-            self._output.offered(item.sent_ns)
-        else:
-            self._output.release(slot)
-        self._output.drop(self._reason)
-
-    def lost(self, item: Message, slot: int | None) -> None:
-        self._logbook.note(Kind.LOST, item, self._mask)
-        self._output.add(layout.LOST_DATA)
-        if slot is not None:
-            self._output.release(slot)
-
-    def blocked(self, is_blocked: bool) -> None:
-        self._output.block(is_blocked)
-
-
-class InputTrace(ReceiverTrace[Message]):
-    """The receiving end of an edge, in the receiver's recorder."""
-
-    def __init__(self, logbook: Logbook, edge: EdgeDef, index: int) -> None:
-        self._logbook = logbook
-        self._reason = edge.overflow.value
-        self._input = logbook.recorder.inputs[index]
-        self._transport = logbook.recorder.transport[index]
-        self._mask = logbook.edge_mask(edge.name)
-        self._edge_bits = index << EDGE_SHIFT
-
-    def place(self, number: int) -> int:
-        """Names the datum among those of all edges into the stage."""
-        return self._edge_bits | self._input.place(number)
-
-    @property
-    def taken_count(self) -> int:
-        return self._input.get(layout.TAKEN)
-
-    def set_generation(self, generation: int) -> None:
-        self._input.set_generation(generation)
-
-    def refused(self) -> None:
-        self._input.add(layout.STRANGER_COUNT)
-
-    def arrived(self, item: Message, depth: int) -> None:
-        self._input.arrived(item.enqueued_ns)
-        self._input.hold(depth)
-        self._input.peak(depth)
-        if item.enqueued_ns:
-            self._transport.record(item.enqueued_ns - item.sent_ns)
-
-    def taken(self, item: Message, number: int, depth: int) -> None:
-        self._logbook.take(item, self, number)
-        self._input.add(layout.TAKEN)
-        self._input.hold(depth)
-        if number != FORMER_LIFE:
-            self._logbook.hold_back(self, number)
-
-    def removed(self, number: int) -> None:
-        self._input.removed(number)
-
-    def dropped(self, item: Message, number: int, depth: int) -> None:
-        self._logbook.note(Kind.DROPPED, item, self._mask)
-        self._input.drop(self._reason)
-        self._input.hold(depth)
-        if number != FORMER_LIFE:
-            self._input.removed(number)

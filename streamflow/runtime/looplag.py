@@ -19,6 +19,15 @@ STALL_LIMIT_NS = 4 * ms  # less is the usual jitter of a busy machine
 COLLECTION_LIMIT_NS = 1 * ms
 
 
+def stall_began_ns(alive_ns: int, due_ns: int, lag_ns: int) -> int:
+    """When a loop stopped that was last seen to run at `alive_ns`, and beats `lag_ns` after its beat was due.
+
+    Somewhere between the first two. It is taken to have stood still before that beat was due as long as it has since:
+    a lag of 5 ms would else explain away 25 ms of whatever waits.
+    """
+    return max(alive_ns, due_ns - lag_ns)
+
+
 class LoopWatch:
     """Of one process; writes to the recorders of all its stages."""
 
@@ -51,8 +60,9 @@ class LoopWatch:
                 for since_ns, until_ns in self._collections:
                     logbook.stalled(since_ns, until_ns, by_collector=True)
                 if stalled_ns > STALL_LIMIT_NS:
-                    # It stood still at some time after it was last seen alive, and until now.
-                    logbook.stalled(alive_ns, due_ns + stalled_ns, by_collector=False)
+                    logbook.stalled(
+                        stall_began_ns(alive_ns, due_ns, stalled_ns), due_ns + stalled_ns, by_collector=False
+                    )
             self._collections.clear()
             alive_ns = now_ns
 

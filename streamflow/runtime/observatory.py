@@ -27,7 +27,7 @@ from streamflow.runtime.planning import Planning
 from streamflow.runtime.rundir import RunFolder
 from streamflow.runtime.state import edge_states, edge_sums, path_states, stage_states, stage_sums
 from streamflow.runtime.vitals import Vitals
-from streamflow.runtime.watch import Watch
+from streamflow.runtime.watch import SWEEP_NS, Watch
 
 PLAN_NS = 500 * ms
 PLAN_NS_FIRST = 100 * ms  # in the first seconds nothing is known yet, and everything matters
@@ -57,10 +57,15 @@ class Observatory:
         self._lost_on_edge: Counter[str] = Counter()
         self._lost_in_stage: Counter[str] = Counter()
         self._handled_found: Counter[str] = Counter()
+        self._dropped_found: Counter[str] = Counter()
+        self._offered_found: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
         self._hung: dict[str, str] = {}
         self._left: set[str] = set()
         self._started_ns = 0
+        self._log = log
+        self._broken_before: set[str] = set()
+        self._told_broken: set[str] = set()
         self.paths = Paths(resolved.graph, resolved.graph.deadlines)
         self.inquest = Inquest(resolved.graph, self.paths, self._recordings)
         self.planning = Planning(resolved, self.paths, self._recordings, profile)
@@ -103,7 +108,7 @@ class Observatory:
 
     def came_back(self, stages: Sequence[str], now_ns: int) -> None:
         for stage in stages:
-            self.inquest.down_since.pop(stage, None)
+            self.inquest.came_back(stage, now_ns)
             self._restarts[stage] += 1
             self._vitals.forget(stage)
 
@@ -113,6 +118,9 @@ class Observatory:
         self._lost_on_edge.update(loss.place for loss in settled.losses if loss.place in edges)
         self._lost_in_stage.update(settled.lost)
         self._handled_found.update(settled.handled)
+        self._lost_on_edge.update(settled.lost_on)
+        self._dropped_found.update(settled.dropped)
+        self._offered_found.update(settled.offered)
         self.watch.lose(settled.losses)
 
     def _lost_into(self, stage: str) -> int:
@@ -124,13 +132,21 @@ class Observatory:
         self.watch.sweep(now_ns)
         self.watch.look_at_rates(now_ns, self._started_ns)
 
+    def sweep_now(self) -> int:
+        """Sweep; when it began."""
+        now_ns = self._clock.now_ns()
+        self.sweep(now_ns)
+        return now_ns
+
     def next_sweep_ns(self, swept_ns: int) -> int:
-        """When to sweep again: at the next deadline that may pass, but not later than usual."""
+        """When to sweep again: at the next deadline that may pass, but not later than usual; at once where it must."""
+        if self.watch.is_behind:
+            return swept_ns
         usual_ns = swept_ns + self.watch.period_ns
         expiry_ns = self.watch.ledger.next_expiry_ns()
         if expiry_ns is None or expiry_ns >= usual_ns:
             return usual_ns
-        return max(expiry_ns, swept_ns + self.watch.period_ns // 2)
+        return max(expiry_ns, swept_ns + SWEEP_NS // 2)
 
     def hung(self, now_ns: int) -> dict[str, str]:
         """Stages that make no progress although work is due, told once for each life, and why."""
@@ -185,6 +201,12 @@ class Observatory:
     def publish(self, phase: str, generations: Mapping[str, int]) -> dict[str, Any]:
         """Write how things stand where tools find it, and return it."""
         state = self._state(phase, generations, ended=False)
+        broken = state["conserved"] if state["conserved"] is not True else []
+        for sentence in set(broken) & self._broken_before:  # seen twice: not two ends read at two instants
+            if sentence not in self._told_broken:
+                self._told_broken.add(sentence)
+                self._log.write("broken_sum", sentence=sentence)
+        self._broken_before = set(broken)
         partial = self._folder.state.with_suffix(".partial")
         partial.write_text(json.dumps(state))
         partial.replace(self._folder.state)
@@ -193,8 +215,10 @@ class Observatory:
     def _state(self, phase: str, generations: Mapping[str, int], *, ended: bool) -> dict[str, Any]:
         now_ns = self._clock.now_ns()
         elapsed_ns = max(now_ns - self._started_ns, 0) if self._started_ns else 0
-        edges = edge_sums(self._resolved.graph, self._recordings, self._lost_on_edge)
-        stages = stage_sums(self._resolved.graph, self._recordings, self._lost_in_stage, edges, self._handled_found)
+        graph, recordings = self._resolved.graph, self._recordings
+        counters = {name: recording.counters() for name, recording in recordings.items()}
+        edges = edge_sums(graph, recordings, self._lost_on_edge, self._dropped_found, self._offered_found)
+        stages = stage_sums(graph, recordings, self._lost_in_stage, edges, self._handled_found, counters)
         down = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
         return {
             "pipeline": self._resolved.graph.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import isqrt
 
 from streamflow.core.budget import UNKNOWN, Budgets, Estimate, RecentQuantile, budgets, known, tails
-from streamflow.core.cost import Caution
+from streamflow.core.cost import RESERVE_SHARE, Caution
 from streamflow.core.graph import Resolved
 from streamflow.core.paths import Paths
 from streamflow.recorder.reader import Recording
@@ -59,8 +59,9 @@ class Planning:
         squares = self._along(lambda estimate: (estimate.p99_ns - estimate.p50_ns) ** 2)
         by_stage: dict[str, dict[int, int]] = {}
         for (stage, path), usual_ns in usual.items():
-            excess_ns = isqrt(squares[stage, path])
-            by_stage.setdefault(stage, {})[path] = usual_ns + int(excess_ns * self.caution[path].value)
+            within_ns = self._paths.definitions[path].within_ns or 0
+            excess_ns = min(int(isqrt(squares[stage, path]) * self.caution[path].value), within_ns // RESERVE_SHARE)
+            by_stage.setdefault(stage, {})[path] = usual_ns + excess_ns
         return by_stage
 
     def _along(self, measure: Callable[[Estimate], int]) -> dict[tuple[str, int], int]:

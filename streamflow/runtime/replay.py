@@ -3,11 +3,14 @@
 A source that paces itself by recorded time is taken for a recording. Its next life emits what the former one did,
 so the first data are passed over, without waiting, until the number that comes next: nothing is sent twice, and
 what fell due meanwhile is sent late, and judged by its deadline. Any other source goes on with the next number.
+One that was killed after it had numbered a datum, and before it had admitted it, goes on with that one.
 """
 
 from __future__ import annotations
 
+from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
+from streamflow.recorder.reader import Recording
 from streamflow.recorder.writer import Recorder
 
 
@@ -16,7 +19,7 @@ class Replay:
 
     def __init__(self, recorder: Recorder, *, is_live: bool) -> None:
         self._recorder = recorder
-        self._resume_seq = recorder.get(layout.NEXT_SEQ)
+        self._resume_seq = _next_seq(recorder)
         self._is_recording = False
         self._is_live = is_live
         self._seq = 0
@@ -49,3 +52,18 @@ class Replay:
             return None
         self._recorder.set(layout.NEXT_SEQ, seq + 1)
         return seq
+
+
+def _next_seq(recorder: Recorder) -> int:
+    """The number of the first datum of which the former life left no account."""
+    seq = recorder.get(layout.NEXT_SEQ)
+    if not seq:
+        return 0
+    recording = Recording.over(recorder.buffer)
+    try:
+        was_admitted = any(
+            record.kind == Kind.ADMITTED for record in recording.find(recorder.shape.stage_index, seq - 1)
+        )
+    finally:
+        recording.close()
+    return seq if was_admitted else seq - 1

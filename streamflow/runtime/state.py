@@ -22,8 +22,17 @@ _PHASES = {
 _AFTER_TAKING = ("too_old", "unmatched")  # reasons for which a datum is given up that was taken already
 
 
-def edge_sums(graph: Graph, recordings: Mapping[str, Recording], lost: Mapping[str, int]) -> dict[str, EdgeCounts]:
-    """What both ends of every edge counted; the receiver is read first (see `broken_sums`)."""
+def edge_sums(
+    graph: Graph,
+    recordings: Mapping[str, Recording],
+    lost: Mapping[str, int],
+    dropped_found: Mapping[str, int],
+    offered_found: Mapping[str, int],
+) -> dict[str, EdgeCounts]:
+    """What both ends of every edge counted; the receiver is read first (see `broken_sums`).
+
+    `lost`, `dropped_found` and `offered_found`: what dead processes had not counted themselves, from their recorders.
+    """
     sums = {}
     for edge in graph.edges:
         receiver = recordings.get(edge.target)
@@ -37,9 +46,11 @@ def edge_sums(graph: Graph, recordings: Mapping[str, Recording], lost: Mapping[s
         dropped = dict(into.dropped) if into is not None else {}
         too_old = dropped.pop("too_old", 0)
         dropped.pop("unmatched", 0)
+        if found := dropped_found.get(edge.name, 0):
+            dropped[edge.overflow.value] = dropped.get(edge.overflow.value, 0) + found
         peaks = (into.depth_peak if into is not None else 0) + (out.depth_peak if out is not None else 0)
         sums[edge.name] = EdgeCounts(
-            offered=out.offered if out is not None else 0,
+            offered=(out.offered if out is not None else 0) + offered_found.get(edge.name, 0),
             sender_dropped=out.dropped if out is not None else {},
             lost_told=out.lost if out is not None else 0,
             taken=into.taken if into is not None else 0,
@@ -58,24 +69,26 @@ def stage_sums(
     lost: Mapping[str, int],
     edges: Mapping[str, EdgeCounts],
     handled: Mapping[str, int],
+    counters: Mapping[str, Mapping[str, int]],
 ) -> dict[str, StageCounts]:
     """What became of the data that were delivered to each stage that is no source.
 
-    `lost` and `handled`: what was found of that in the recorders of dead processes.
+    `lost` and `handled`: what was found of that in the recorders of dead processes. `counters` of the stages must
+    have been read before the edges: then no stage has done more than was delivered to it.
     """
     sums = {}
     for stage in graph.stages:
         recording = recordings.get(stage.name)
         if stage.is_source or recording is None:
             continue
-        counters = recording.counters()
+        own = counters[stage.name]
         into = graph.edges_into(stage.name)
         sums[stage.name] = StageCounts(
             delivered=sum(edges[edge.name].delivered for edge in into),
-            handled=counters["processed"] + handled.get(stage.name, 0),
-            shed=counters["shed"],
-            unmatched=counters["unmatched"],
-            lost_told=counters["lost"],
+            handled=own["processed"] + handled.get(stage.name, 0),
+            shed=own["shed"],
+            unmatched=own["unmatched"],
+            lost_told=own["lost"],
             lost_found=lost.get(stage.name, 0),
             row_width=len(stage.inputs) if stage.is_joined else 1,
             by_input={
@@ -144,7 +157,7 @@ def stage_states(
             "batch": {"1": done} if done else {},
             "device": "host",
             "depth": sum(one.held for one in recording.inputs()),
-            "in_service_ms": None if service is None else (now_ns - service.started_ns) / ms,
+            "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
             "stalled_ms": (counters["stall_ns"] + counters["gc_ns"]) / ms,
         }
     return states

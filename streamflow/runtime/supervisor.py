@@ -210,7 +210,7 @@ class Supervisor:
             case "closed":
                 return self._roll_call.closed(telegram["stage"])
             case "received":
-                self._lives.received(telegram["edge"], telegram["count"])
+                self._lives.received(telegram["edge"], telegram["count"], has_ended=telegram["has_ended"])
                 return []
             case "stop":
                 sentence = f"deadline {telegram['deadline']}: missed at stage {telegram['stage']}, which stops the run"
@@ -276,21 +276,23 @@ class Supervisor:
             self._carry_out(self._roll_call.expired(Limit.STARTUP, process=process))
 
     async def _follow_duration(self, duration_s: float) -> None:
-        await trio.sleep(duration_s)
+        """From when data flow, which is a lead after the word was given."""
+        await trio.sleep(duration_s + seconds(self._started_ns - self._venue.clock.now_ns()))
         self._carry_out(self._roll_call.duration_elapsed())
 
     # ------------------------------------------------------------------------------- while it runs
 
     async def _watch(self) -> None:
-        """Sweep the recorders as often as a miss must be known; look at everything else now and then."""
-        clock = self._venue.clock
-        timer = clock.timer()
+        """Sweep the recorders as often as a miss must be known; look at everything else now and then.
+
+        What takes milliseconds is followed by a sweep, so that no two such things delay a miss.
+        """
+        timer = self._venue.clock.timer()
         observatory = self._observatory
         vitals_ns = planned_ns = 0
         try:
             while True:
-                now_ns = clock.now_ns()
-                observatory.sweep(now_ns)
+                now_ns = observatory.sweep_now()
                 if now_ns >= vitals_ns:
                     vitals_ns = now_ns + VITALS_NS
                     for stage, hung in observatory.hung(now_ns).items():
@@ -298,7 +300,9 @@ class Supervisor:
                 if now_ns >= planned_ns:
                     planned_ns = now_ns + observatory.plan_period_ns(now_ns)
                     self._tell_budgets(now_ns)
+                    observatory.sweep_now()
                     self._watcher.seen(observatory.publish(self._roll_call.phase.name.lower(), self._lives.generations))
+                    now_ns = observatory.sweep_now()
                 await timer.sleep_until(observatory.next_sweep_ns(now_ns))
         finally:
             timer.close()

@@ -36,6 +36,11 @@ class Vitals:
             for stage in resolved.graph.stages
         }
         self._deciders: dict[str, Liveness] = {}
+        self._places = {  # of each edge among those that leave its sender
+            edge.name: place
+            for stage in resolved.graph.stages
+            for place, edge in enumerate(resolved.graph.edges_from(stage.name))
+        }
         self._inputs = {stage.name: resolved.graph.edges_into(stage.name) for stage in resolved.graph.stages}
 
     def _default_limit_ns(self, stage: str, paths: Paths) -> int:
@@ -54,7 +59,7 @@ class Vitals:
         """The stages that hang; to be asked every 50 ms."""
         found: dict[str, Hung] = {}
         serving = {
-            stage: recording.word(layout.SERVING) != 0 and not self._is_blocked(recording)
+            stage: recording.word(layout.SERVING) != 0 and not recording.is_blocked
             for stage, recording in self._recordings.items()
         }
         for stage, recording in self._recordings.items():
@@ -70,20 +75,19 @@ class Vitals:
         return found
 
     def _sign(self, stage: str, recording: Recording, is_loop_taken: bool, *, is_stopped: bool) -> Sign:
-        inputs = recording.inputs()
+        received, taken = recording.arrivals()
         service = recording.in_service()
         phase = recording.word(layout.PHASE)
-        taken = sum(one.taken + sum(one.dropped.values()) for one in inputs)
         return Sign(
             records=recording.head,
             in_service_since_ns=None if service is None else service.started_ns,
             in_service_serial=recording.word(layout.SERVING),
             waiting=self._waiting(stage, taken),
-            received=sum(one.received for one in inputs),
+            received=received,
             taken=taken,
             beat_ns=recording.word(layout.BEAT_NS),
             due_ns=recording.word(layout.DUE_NS),
-            is_blocked=self._is_blocked(recording),
+            is_blocked=recording.is_blocked,
             is_loop_taken=is_loop_taken,
             is_stopped=is_stopped,
             phase=StagePhase.RUNNING
@@ -99,9 +103,5 @@ class Vitals:
         for edge in self._inputs[stage]:
             sender = self._recordings.get(edge.source)
             if sender is not None:
-                out = next(one for one in sender.outputs() if one.name == edge.name)
-                waiting += out.offered - sum(out.dropped.values()) - out.lost
+                waiting += sender.passed_on(self._places[edge.name])
         return max(waiting - self._lost_into(stage), 0)
-
-    def _is_blocked(self, recording: Recording) -> bool:
-        return any(one.is_blocked for one in recording.outputs())

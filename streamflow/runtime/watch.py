@@ -22,16 +22,16 @@ from streamflow.core.paths import Paths
 from streamflow.core.timebase import ms, s
 from streamflow.core.verdict import Kind
 from streamflow.recorder.reader import Recording
-from streamflow.recorder.records import Record, to_records
+from streamflow.recorder.records import Record
 from streamflow.runtime.events import EventLog
 from streamflow.runtime.inquest import Inquest
 from streamflow.runtime.planning import Planning
 
-SWEEP_NS = 4 * ms  # where something has a deadline: a miss is to be known within 5 ms
+SWEEP_NS = 4 * ms  # where something has a tight deadline: a miss is to be known within 5 ms
+SWEEPS_PER_DEADLINE = 6  # so often between a datum's event and its expiry, for which there is a sweep of its own
+SLOW_SWEEP_NS = 20 * ms  # where deadlines are long: a wake-up is most of what a sweep costs
 IDLE_SWEEP_NS = 50 * ms  # where nothing has: the accounts are kept, and no ring may run over
-FEW = 12  # records; for more the array is read at once
 JUDGED_LIMIT = 100  # misses a second that are looked into; each costs 1 ms, and more of a kind have one cause
-JUDGED_AT_ONCE = 4  # more wait for the next sweeps: those that expire meanwhile are to be seen at their deadlines
 
 
 @dataclass(slots=True)
@@ -42,6 +42,8 @@ class _Stage:
     recording: Recording
     ending: list[int]
     tightest: list[int]
+    is_first: bool
+    """Only sources send to it."""
     cursor: int = 0
 
 
@@ -103,8 +105,8 @@ class Watch:
         self._last_culprit: dict[int, tuple[str, str, str]] = {}
         self.late_paths: set[int] = set()
         """Paths on which something was not on time: what `--strict` asks where there is no firm contract."""
-        has_deadlines = any(path.within_ns is not None for path in paths.definitions) or bool(self._rates)
-        self.period_ns = SWEEP_NS if has_deadlines else IDLE_SWEEP_NS
+        limits_ns = [path.within_ns for path in paths.definitions if path.within_ns is not None]
+        self.period_ns = _period_ns([*limits_ns, *(rate.within_ns for rate in resolved.graph.rates)])
 
     def _rate(self, definition: RateDef) -> _Rate:
         graph = self._resolved.graph
@@ -120,12 +122,14 @@ class Watch:
             return
         self._recordings[stage] = recording
         streams = recording.shape.streams
+        graph = self._resolved.graph
         self._stages.append(
             _Stage(
                 stage,
                 recording,
                 [self._paths.ending_at(stage, source) for source in streams],
                 [self._paths.tightest(stage, source) for source in streams],
+                all(graph.stage(edge.source).is_source for edge in graph.edges_into(stage)),
             )
         )
         place = {name: index for index, name in enumerate(self._resolved.order)}
@@ -137,39 +141,34 @@ class Watch:
             self.ledger.lost(mask, stream, seq)
         self._losses.clear()
         for stage in self._stages:
-            head = stage.recording.head
-            if head != stage.cursor:
-                self._read(stage, head)
+            if stage.recording.head != stage.cursor:
+                self._read(stage)
         for event in self.ledger.swept(now_ns):
             if type(event) is Missed:
                 self._to_judge.append(event)
             else:
                 assert isinstance(event, Finished)
                 self._finished(event)
-        for _ in range(min(len(self._to_judge), JUDGED_AT_ONCE)):
+        if self._to_judge:  # one at a time: those that expire meanwhile are to be seen at their deadlines
             self._missed(self._to_judge.popleft())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a miss waits to be looked into: the next sweep should come at once."""
+        return bool(self._to_judge)
 
     def conclude(self) -> None:
         """Look into what still waits for it: there will be no more sweeps."""
         while self._to_judge:
             self._missed(self._to_judge.popleft())
 
-    def _read(self, stage: _Stage, head: int) -> None:
-        if head - stage.cursor <= FEW:
-            few = stage.recording.tail_records(stage.cursor)
-            records, stage.cursor, lost_count = few.records, few.cursor, few.lost_count
-        else:
-            tail = stage.recording.tail(stage.cursor)
-            records, stage.cursor, lost_count = (
-                to_records(tail.records[tail.records["mask"] != 0]),
-                tail.cursor,
-                tail.lost_count,
-            )
-        if lost_count:
-            self.ledger.forgotten(lost_count)
-        for record in records:
-            if record.mask:
-                self._account(stage, record)
+    def _read(self, stage: _Stage) -> None:
+        new = stage.recording.marked(stage.cursor)
+        stage.cursor = new.cursor
+        if new.lost_count:
+            self.ledger.forgotten(new.lost_count)
+        for record in new.records:
+            self._account(stage, record)
 
     def _account(self, stage: _Stage, record: Record) -> None:
         ledger, stream = self.ledger, record.stream
@@ -181,6 +180,8 @@ class Watch:
         elif record.kind == Kind.SPLIT:
             ledger.split(record.mask, stream, record.seq)
         else:
+            if record.kind == Kind.SHED and not stage.is_first:
+                self._worked_in_vain(record.mask)
             ledger.ended(
                 record.kind,
                 record.mask,
@@ -191,6 +192,12 @@ class Watch:
                 stage.tightest[stream] if record.flags & Flag.MISSED else 0,
                 stage.ending[stream],
             )
+
+    def _worked_in_vain(self, mask: int) -> None:
+        """A datum was given up after an earlier stage had worked on it: that one counted on too little after it."""
+        for path, caution in enumerate(self._planning.caution):
+            if mask >> path & 1:
+                caution.was_late()
 
     def lose(self, losses: list[Loss]) -> None:
         """What went with a dead process is on the accounts with the next sweep."""
@@ -320,3 +327,10 @@ class Watch:
 
     def contracts(self) -> Mapping[int, FirmMonitor]:
         return {path: contract.monitor for path, contract in self._contracts.items()}
+
+
+def _period_ns(limits_ns: list[int]) -> int:
+    """How often to sweep at least, by the tightest deadline. Only what comes when it has expired has to wait for it."""
+    if not limits_ns:
+        return IDLE_SWEEP_NS
+    return min(max(min(limits_ns) // SWEEPS_PER_DEADLINE, SWEEP_NS), SLOW_SWEEP_NS)

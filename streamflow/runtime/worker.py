@@ -29,10 +29,11 @@ from streamflow.recorder.writer import Recorder
 from streamflow.runtime.actor import Actor
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.definition import Definition
+from streamflow.runtime.edge_traces import SentOn
 from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.enforcer import Budget, Enforcer
 from streamflow.runtime.interference import Interference
-from streamflow.runtime.logbook import Logbook, SentOn, shape_of
+from streamflow.runtime.logbook import Logbook, shape_of
 from streamflow.runtime.looplag import LoopWatch
 from streamflow.transport.link import Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
@@ -191,6 +192,7 @@ class Worker:
             enforcer=Enforcer(name, node, self._paths, self._definition.handlers, is_enforced=enforces),
             clock=self._clock,
             interference=self._interference,
+            shares_loop=len(self._stages) > 1,
         )
 
     def _bind(self) -> dict[str, str]:
@@ -310,15 +312,17 @@ class Worker:
             sender.detach(frozenset(telegram["removed"]))
 
     def _hear_expect(self, telegram: Telegram) -> None:
-        """The sender of an edge of ours is gone; it will come again."""
+        """The sender of an edge of ours is gone; it will come again. If its stream had ended, nobody reads it."""
         receiver = self._receivers.get(telegram["edge"])
-        if isinstance(receiver, ZmqReceiver):
+        if isinstance(receiver, ZmqReceiver) and receiver.is_exhausted:
+            self._tell_received(telegram["edge"], receiver.abandon(), has_ended=True)
+        elif isinstance(receiver, ZmqReceiver):
             self._tell_received(telegram["edge"], receiver.expect(telegram["generation"]))
             self._renumber(telegram["edge"], telegram["generation"])
 
-    def _tell_received(self, edge: str, received_count: int) -> None:
+    def _tell_received(self, edge: str, received_count: int, *, has_ended: bool = False) -> None:
         """How much of what the dead sender had out has come: what has not is lost."""
-        self._channel.tell({"is": "received", "edge": edge, "count": received_count})
+        self._channel.tell({"is": "received", "edge": edge, "count": received_count, "has_ended": has_ended})
 
     def _renumber(self, edge_name: str, generation: int) -> None:
         edge = next(edge for edge in self._resolved.graph.edges if edge.name == edge_name)
@@ -430,8 +434,8 @@ class Worker:
                 "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,
             }
         )
-        if self._options.restarts and self._started.is_set():
-            self._scope.cancel()
+        if self._options.restarts and (self._started.is_set() or self._life.generation):
+            self._scope.cancel()  # and is started again, or the run gives up
 
     def _senders_of(self, stage: str) -> list[Sender]:
         return [outlet.sender for outlets in self._actors[stage].outlets.values() for outlet in outlets]

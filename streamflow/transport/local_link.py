@@ -117,6 +117,9 @@ class _KeepsServed(SenderTrace[Message]):
     def dropped(self, item: Message, slot: int | None) -> None:
         self._trace.dropped(item, slot)
 
+    def peaked(self, depth: int) -> None:
+        self._trace.peaked(depth)
+
     def lost(self, item: Message, slot: int | None) -> None:
         self._trace.lost(item, slot)
 

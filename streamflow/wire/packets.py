@@ -37,7 +37,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The receiver agrees and grants its window."""
+    """The receiver agrees and grants its window, or that part of it for which it has room; the rest comes later."""
 
     credit_count: int
 

@@ -67,6 +67,7 @@ class SenderSession:
         self.outbox: Outbox[Message] = Outbox(terms.overflow, terms.capacity, terms.preference, trace)
         self._has_greeted = False
         self._wants_end = False
+        self._granted_count = 0  # in this life
 
     @property
     def has_room(self) -> bool:
@@ -95,6 +96,7 @@ class SenderSession:
         self.terms = replace(self.terms, generation=generation)
         self.state = State.GREETING
         self._has_greeted = False
+        self._granted_count = 0
         self.outbox.reattach(removed)
 
     def abandon(self, removed: Set[int]) -> None:
@@ -129,16 +131,25 @@ class SenderSession:
         match self.state, packet:
             case State.GREETING, Welcome():
                 self.state = State.OPEN
-                self._credit(Credit(packet.credit_count), self.outbox.window)
+                self._grant(packet.credit_count)
             case State.GREETING, Refuse():
                 self.state = State.REFUSED
                 raise RefusedLinkError(f"edge {self.terms.edge}", f"refused by its receiver: {packet.reason}")
+            case ((State.OPEN | State.ENDING), Welcome()):
+                self._grant(packet.credit_count)  # what a former life of ours had sent has made room
             case ((State.OPEN | State.ENDING), Credit()):
                 self._credit(packet, self.outbox.out_count)
             case State.ENDING, Goodbye():
                 self.state = State.CLOSED
             case _:
                 raise _out_of_place(self.terms.edge, packet, self.state)
+
+    def _grant(self, count: int) -> None:
+        self._granted_count += count
+        if self._granted_count > self.outbox.window:
+            edge, window = f"edge {self.terms.edge}", self.outbox.window
+            raise BrokenLinkError(edge, f"{self._granted_count} credits granted", f"at most {window}")
+        self.outbox.grant(count)
 
     def _credit(self, credit: Credit, limit: int) -> None:
         edge = f"edge {self.terms.edge}"
@@ -173,7 +184,7 @@ class ReceiverSession:
                 if reason:
                     return [Refuse(reason)]
                 self.state = State.OPEN
-                return [Welcome(self.inbox.window)]
+                return [Welcome(self.inbox.grants_due())]
             case State.OPEN, Data():
                 if not self.inbox.arrive(packet.number, packet.message):
                     raise BrokenLinkError(
@@ -214,6 +225,8 @@ class ReceiverSession:
     def due(self) -> list[Packet]:
         """Credits to return now, and the goodbye once everything was taken."""
         out: list[Packet] = []
+        if self.state is State.OPEN and (granted := self.inbox.grants_due()):
+            out.append(Welcome(granted))
         if self.state in (State.OPEN, State.ENDED):
             count = self.inbox.credits_to_return()
             if count:

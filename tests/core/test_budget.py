@@ -205,3 +205,8 @@ def test_budgets_are_in_proportion_to_what_is_usual() -> None:
 def test_without_a_deadline_what_is_usual_is_the_budget() -> None:
     found = budgets(ORDER, DIAMOND, path("log"), {"vad": Estimate(2 * ms, 4 * ms, 100)}, {})
     assert found.service["vad"].budget_ns == found.service["vad"].usual_ns == 3 * ms
+
+
+def test_a_part_that_was_held_up_now_and_then_gets_no_budget_for_it() -> None:
+    assert Estimate(1 * ms, 2 * ms, 100).usual_ns == 1_500_000
+    assert Estimate(1 * ms, 60 * ms, 100).usual_ns == 2 * ms

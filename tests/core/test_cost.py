@@ -6,19 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.core.cost import LATE_SHARE, MARGIN_NS_MIN, STARVED_HALVING_NS, STEP_NS, WINDOW, ServiceCost
+from streamflow.core.cost import LATE_SHARE, MARGIN_NS_MIN, STARVED_HALVING_NS, STEP_NS, WINDOW, Caution, ServiceCost
 from streamflow.core.timebase import ms, s
 
 
 def after(*services_ns: int, is_late: bool = False, profile_ns: int = 0) -> ServiceCost:
-    cost = ServiceCost(profile_ns)
+    cost = ServiceCost()
+    cost.usual_ns = profile_ns
     for service_ns in services_ns:
         cost.served(service_ns, is_late=is_late)
     return cost
 
 
 def test_until_something_was_served_the_profile_counts() -> None:
-    assert ServiceCost(4 * ms).expected_ns() == 4 * ms + MARGIN_NS_MIN
+    assert after(profile_ns=4 * ms).expected_ns() == 4 * ms + MARGIN_NS_MIN
     assert after(2 * ms, profile_ns=4 * ms).usual_ns == 2 * ms
 
 
@@ -35,6 +36,23 @@ def test_late_work_widens_the_margin_and_work_in_time_narrows_it_again() -> None
     assert cost.margin_ns == MARGIN_NS_MIN + STEP_NS
     cost.served(4 * ms, is_late=False)
     assert cost.margin_ns == pytest.approx(MARGIN_NS_MIN + STEP_NS * (1 - LATE_SHARE))
+
+
+def test_the_margin_never_keeps_back_more_than_its_limit() -> None:
+    cost = ServiceCost(margin_limit_ns=2 * ms)
+    for _ in range(100):
+        cost.served(4 * ms, is_late=True)
+    assert cost.margin_ns == 2 * ms
+
+
+def test_caution_grows_with_what_came_too_late_and_settles_where_the_allowed_share_is_late() -> None:
+    caution = Caution()
+    for _ in range(100):
+        caution.was_late()
+    assert caution.value == Caution.LIMIT
+    for _ in range(round(Caution.LIMIT / (Caution.STEP * Caution.LATE_SHARE))):
+        caution.was_on_time()
+    assert caution.value == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_margin_is_never_less_than_a_wake_up() -> None:

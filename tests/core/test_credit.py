@@ -661,3 +661,32 @@ def test_by_deadline_the_most_urgent_leaves_first_and_is_served_first() -> None:
     assert outbox.out_count == 1
     outbox.reattach({0})
     assert outbox.lost_count == 0, "number 0 was the one still out"
+
+
+def test_both_lives_of_a_sender_together_have_no_more_than_a_window_at_the_receiver() -> None:
+    inbox: Inbox[int] = Inbox(Overflow.BLOCK, 4)
+    assert inbox.grants_due() == 4
+    for number in range(3):
+        assert inbox.arrive(number, number)
+    inbox.reattach()
+    assert inbox.grants_due() == 1
+    assert inbox.grants_due() == 0
+    assert [inbox.take() for _ in range(2)] == [0, 1]
+    assert inbox.grants_due() == 2
+    inbox.take()
+    assert inbox.grants_due() == 1
+
+
+def test_what_waits_when_its_senders_life_is_over_is_told_once() -> None:
+    kept: list[int] = []
+
+    class Kept(ReceiverTrace[int]):
+        def kept(self, item: int, number: int) -> None:
+            kept.append(item)
+
+    inbox: Inbox[int] = Inbox(Overflow.BLOCK, 4, trace=Kept())
+    inbox.arrive(0, 7)
+    inbox.reattach()
+    inbox.arrive(0, 8)
+    inbox.reattach()
+    assert kept == [7, 8]

@@ -51,6 +51,12 @@ def test_a_receiver_that_never_heard_of_a_generation_has_received_none_of_it() -
     assert lost_on(EdgeState("b->c", "b", Died.SENDER, entries, received={1: 9})) == [0]
 
 
+def test_what_a_former_life_of_the_receiver_removed_is_not_lost_with_a_sender_that_never_heard_of_its_end() -> None:
+    entries = [live(OUT, 0, generation=1), live(OUT, 1, generation=1), live(OUT, 0, generation=2)]
+    state = EdgeState("b->c", "b", Died.SENDER, entries, removed={(1, 0), (2, 0)}, received={2: 0})
+    assert [loss.origins[0].seq for loss in losses([state])] == [1, 0]
+
+
 def test_where_both_ends_died_only_what_was_removed_is_not_lost() -> None:
     entries = [live(OUT, 0), live(OUT, 1), live(HELD, 2)]
     assert lost_on(EdgeState("a->b", "a", Died.BOTH, entries, removed={(1, 0)})) == [1, 2]

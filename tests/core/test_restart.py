@@ -141,6 +141,12 @@ def test_after_a_quiet_period_the_first_restart_is_at_once_again() -> None:
     assert decider.failed("text", 10 * s + 1) == RestartNow(("text",), 10 * s + 1, 1)
 
 
+def test_the_reason_does_not_name_the_stage_twice() -> None:
+    decision = restarts(whole_group(intensity=0)).failed("vad", 0, "stage vad: process raised ValueError")
+    assert isinstance(decision, GiveUp)
+    assert decision.sentence.startswith("stage vad: process raised ValueError; ")
+
+
 def test_more_than_the_intensity_gives_up_and_says_why() -> None:
     decider = restarts(whole_group())
     for index in range(5):

@@ -61,3 +61,10 @@ def test_a_histogram_survives_the_wire(values: list[int]) -> None:
     received = Histogram.from_wire(sent.to_wire())
     assert received.to_wire() == sent.to_wire()
     assert (received.count, received.summary_ms()) == (sent.count, sent.summary_ms())
+
+
+@given(DURATIONS, st.lists(st.floats(0, 1), max_size=5))
+def test_quantiles_together_are_those_one_by_one(values: list[int], shares: list[float]) -> None:
+    found = histogram(values)
+    shares.sort()
+    assert found.quantiles(*shares) == [found.quantile(share) for share in shares]

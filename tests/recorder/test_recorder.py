@@ -490,3 +490,58 @@ def test_a_reader_in_another_thread_sees_only_whole_records(count: int, bits: in
         assert all_written(tail.records)
     thread.join()
     assert read_count + lost_count == count
+
+
+def test_the_marked_records_are_those_of_the_tail_that_have_a_mask(made: tuple[Recorder, Recording]) -> None:
+    recorder, recording = made
+    assert recording.marked(0) == ([], 0, 0)
+    for seq in range(40):
+        recorder.record(Kind.RUN, 0, 0, seq, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, seq % 3)
+        if seq in (4, 20, 39):
+            cursor = max(seq - 9, 0)
+            tail = recording.tail_records(cursor)
+            marked = recording.marked(cursor)
+            assert marked.records == [record for record in tail.records if record.mask]
+            assert (marked.cursor, marked.lost_count) == (tail.cursor, tail.lost_count)
+    assert recording.marked(0).lost_count == recording.tail_records(0).lost_count > 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30_000_000), st.integers(0, 30_000_000)), max_size=30),
+    st.integers(0, 10**9),
+    st.integers(0, 10**8),
+)
+@settings(max_examples=50)
+def test_records_of_a_time_are_found_among_those_that_overlap(
+    works: list[tuple[int, int]], start_ns: int, length_ns: int
+) -> None:
+    """A stage works on one datum after the other, with pauses."""
+    recorder = Recorder.in_memory(SHAPE)
+    recording = Recording.over(recorder.buffer)
+    now_ns = 0
+    for seq, (pause_ns, work_ns) in enumerate(works):
+        began_ns, now_ns = now_ns + pause_ns, now_ns + pause_ns + work_ns
+        recorder.record(Kind.RUN, 0, 0, seq, 0, 0, 0, began_ns, now_ns, 0, 0, 0, 0, 1, 0)
+    kept = to_records(recording.tail(0).records)
+    end_ns = start_ns + length_ns
+    assert recording.between(start_ns, end_ns) == [
+        record for record in kept if record.started_ns <= end_ns and record.ended_ns >= start_ns
+    ]
+
+
+def test_what_waits_and_what_is_blocked_is_seen_without_the_counts_of_every_edge(
+    made: tuple[Recorder, Recording],
+) -> None:
+    recorder, recording = made
+    recorder.inputs[0].arrived(1)
+    recorder.inputs[1].arrived(2)
+    recorder.inputs[0].add(TAKEN)
+    recorder.inputs[1].drop("too_old")
+    assert recording.arrivals() == (2, 2)
+    recorder.outputs[0].offered(3)
+    recorder.outputs[0].offered(4)
+    recorder.outputs[0].drop("drop_oldest")
+    assert recording.passed_on(0) == 1
+    assert not recording.is_blocked
+    recorder.outputs[0].block(True)
+    assert recording.is_blocked

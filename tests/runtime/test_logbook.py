@@ -13,7 +13,8 @@ from streamflow.core.verdict import Kind
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import TrioClock
-from streamflow.runtime.logbook import Logbook, SentOn, shape_of
+from streamflow.runtime.edge_traces import SentOn
+from streamflow.runtime.logbook import Logbook, shape_of
 
 IN = EdgeDef("a", "", "b", "")
 OUT = EdgeDef("b", "", "c", "", Overflow.DROP_NEWEST, 2)
@@ -86,3 +87,31 @@ async def test_what_is_taken_leaves_the_mailbox_once_it_is_in_service(logbook: L
     served = recording.in_service()
     assert served is not None
     assert (served.stream, served.seq) == (0, 5)
+
+
+async def test_where_several_may_be_sent_the_stage_keeps_a_piece_until_it_has_done_with_the_datum(
+    logbook: Logbook,
+) -> None:
+    logbook.begin(datum(7), 0, 1)
+    logbook.keep()
+    logbook.sending(datum(7), 1)
+    logbook.sending(datum(7), 1)
+    logbook.ended(Kind.RUN, datum(7), 0, 1, 2, 0, 0)
+    pieces = [(record.kind, record.mask & 1) for record in recording_of(logbook).tail_records(0).records]
+    assert pieces == [(Kind.SPLIT, 1), (Kind.SPLIT, 1), (Kind.RUN, 1)]
+
+
+async def test_where_one_is_sent_its_piece_goes_on_and_nothing_is_written_of_that(logbook: Logbook) -> None:
+    logbook.begin(datum(7), 0, 1)
+    logbook.sending(datum(7), 1)
+    logbook.ended(Kind.RUN, datum(7), 0, 1, 2, 0, 0)
+    pieces = [(record.kind, record.mask & 1) for record in recording_of(logbook).tail_records(0).records]
+    assert pieces == [(Kind.RUN, 0)]
+
+
+async def test_what_was_kept_and_of_which_nothing_was_sent_ends_once(logbook: Logbook) -> None:
+    logbook.begin(datum(7), 0, 1)
+    logbook.keep()
+    logbook.ended(Kind.RUN, datum(7), 0, 1, 2, 0, 0)
+    (record,) = recording_of(logbook).tail_records(0).records
+    assert record.mask == logbook._through["a"]

@@ -344,7 +344,7 @@ def test_what_only_a_receiver_says_breaks_the_link_when_a_sender_says_it(packet:
         open_receiver().receive(packet)
 
 
-@pytest.mark.parametrize("packet", [HELLO, Data(0, message(0)), Revocation(0), End(0), Welcome(1), Refuse("no")])
+@pytest.mark.parametrize("packet", [HELLO, Data(0, message(0)), Revocation(0), End(0), Refuse("no")])
 def test_what_only_a_sender_says_breaks_the_link_when_a_receiver_says_it(packet: Packet) -> None:
     with pytest.raises(BrokenLinkError, match=f"a {type(packet).__name__} while open"):
         open_sender().receive(packet)
@@ -388,6 +388,14 @@ def test_a_welcome_with_more_than_the_window_breaks_the_link() -> None:
     sender = SenderSession(TERMS)
     with pytest.raises(BrokenLinkError, match="5 credits granted, expected at most 4"):
         sender.receive(Welcome(5))
+
+
+def test_a_second_welcome_grants_the_rest_of_the_window_and_no_more() -> None:
+    sender = SenderSession(TERMS)
+    sender.receive(Welcome(1))
+    sender.receive(Welcome(3))
+    with pytest.raises(BrokenLinkError, match="5 credits granted, expected at most 4"):
+        sender.receive(Welcome(1))
 
 
 def test_a_goodbye_before_the_end_breaks_the_link() -> None:

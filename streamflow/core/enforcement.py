@@ -88,6 +88,7 @@ def decide(
         return RUN  # the usual case, without a list or an object made
     declared = [due for due in dues if due.deadline_ns is not None]
     met = [due for due in declared if _fits(due, end_ns)]
+    met_cheaply: list[Due] = []
     if cheap_cost_ns is not None:
         met_cheaply = [due for due in declared if _fits(due, now_ns + cheap_cost_ns)]
         if _prefers_cheap(met, met_cheaply):
@@ -97,7 +98,7 @@ def decide(
     act = _miss_act(declared, has_cheap=cheap_cost_ns is not None, result_age_ns=result_age_ns)
     if act is Act.SHED:
         return Verdict(act, _mask(dues), any(due.on_miss is OnMiss.STOP for due in declared))
-    return _verdict(act, declared, [])
+    return _verdict(act, declared, met_cheaply if act is Act.DEGRADE else [])
 
 
 def _fits(due: Due, end_ns: int) -> bool:

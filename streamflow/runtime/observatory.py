@@ -29,7 +29,7 @@ from streamflow.runtime.state import edge_states, edge_sums, path_states, stage_
 from streamflow.runtime.vitals import Vitals
 from streamflow.runtime.watch import SWEEP_NS, Watch
 
-PLAN_NS = 500 * ms
+PLAN_NS = 2 * s
 PLAN_NS_FIRST = 100 * ms  # in the first seconds nothing is known yet, and everything matters
 FIRST_NS = 3 * s
 

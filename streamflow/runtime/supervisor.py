@@ -51,6 +51,7 @@ from streamflow.runtime.worker import WorkerOptions
 
 START_LEAD_NS = 50 * ms  # recordings begin this long after the last stage was ready: the word must reach all
 VITALS_NS = 50 * ms
+PUBLISH_NS = 500 * ms
 SILENT_NS = 2 * s  # a loop that runs is seen far more often
 INLINE = "inline"  # the name of the one process of an inline run
 
@@ -283,13 +284,10 @@ class Supervisor:
     # ------------------------------------------------------------------------------- while it runs
 
     async def _watch(self) -> None:
-        """Sweep the recorders as often as a miss must be known; look at everything else now and then.
-
-        What takes milliseconds is followed by a sweep, so that no two such things delay a miss.
-        """
+        """Sweep as often as a miss must be known, and after everything else that takes milliseconds."""
         timer = self._venue.clock.timer()
         observatory = self._observatory
-        vitals_ns = planned_ns = 0
+        vitals_ns = planned_ns = published_ns = 0
         try:
             while True:
                 now_ns = observatory.sweep_now()
@@ -300,7 +298,9 @@ class Supervisor:
                 if now_ns >= planned_ns:
                     planned_ns = now_ns + observatory.plan_period_ns(now_ns)
                     self._tell_budgets(now_ns)
-                    observatory.sweep_now()
+                    now_ns = observatory.sweep_now()
+                if now_ns >= published_ns:
+                    published_ns = now_ns + PUBLISH_NS
                     self._watcher.seen(observatory.publish(self._roll_call.phase.name.lower(), self._lives.generations))
                     now_ns = observatory.sweep_now()
                 await timer.sleep_until(observatory.next_sweep_ns(now_ns))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from streamflow.core.graph import Resolved
-from streamflow.core.liveness import Condition, Hung, Liveness, Sign, StagePhase, default_hang_limit_ns
+from streamflow.core.liveness import (
+    STOPPED_LIMIT_NS,
+    Condition,
+    Hung,
+    Liveness,
+    Sign,
+    StagePhase,
+    default_hang_limit_ns,
+)
 from streamflow.core.paths import Paths
 from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
@@ -72,7 +80,17 @@ class Vitals:
                 condition = decider.observe(now_ns, self._sign(stage, recording, is_taken, is_stopped=True))
             if isinstance(condition, Hung):
                 found[stage] = condition
+            elif self._is_stopped(now_ns, stage, recording):
+                found[stage] = Hung(recording.word(layout.BEAT_NS), "its process is stopped")
         return found
+
+    def _is_stopped(self, now_ns: int, stage: str, recording: Recording) -> bool:
+        """Whether it was stopped by a signal, with or without work due: nothing will come of waiting for it."""
+        if recording.word(layout.PHASE) not in (layout.RUNNING, layout.DRAINING):
+            return False
+        beat_ns = recording.word(layout.BEAT_NS)
+        is_silent = bool(beat_ns) and now_ns - beat_ns > STOPPED_LIMIT_NS
+        return is_silent and self._state_of(self._process_of[stage]) == STOPPED[0]
 
     def _sign(self, stage: str, recording: Recording, is_loop_taken: bool, *, is_stopped: bool) -> Sign:
         received, taken = recording.arrivals()

@@ -44,7 +44,8 @@ def speech_storm(options: Options) -> Iterator[Row]:
     kills, stops = (KILLS_QUICK, STOPS_QUICK) if options.is_quick else (KILLS, STOPS)
     cold = COLD_KILLS_QUICK if options.is_quick else COLD_KILLS
     yield from _blows("kill -9", _speech_blows(kills, [signal.SIGKILL], ()), BACK_MS, BACK_MS_P99)
-    yield from _blows("SIGSTOP", _speech_blows(stops, [signal.SIGSTOP], ()), BACK_MS_P99, None)
+    # Back within the p99 of kills; that it stands still must first be seen, so the median is another.
+    yield from _blows("SIGSTOP", _speech_blows(stops, [signal.SIGSTOP], ()), BACK_MS_P99, BACK_MS_P99)
     cold_blows, _ = _speech_blows(cold, [signal.SIGKILL], ("--launcher", "spawn"))
     backs = [blow.back_ms for blow in cold_blows]
     text = f"{quantile(backs, 0.5):.0f} ms median, {max(backs):.0f} ms longest of {len(backs)}"
@@ -74,16 +75,14 @@ def _speech_blows(
     return blows, broken
 
 
-def _blows(
-    what: str, found: tuple[list[Blow], list[list[str]]], median_ms: float, p99_ms: float | None
-) -> Iterator[Row]:
+def _blows(what: str, found: tuple[list[Blow], list[list[str]]], median_ms: float, p99_ms: float) -> Iterator[Row]:
     blows, broken = found
     backs = [blow.back_ms for blow in blows]
     middle, last = quantile(backs, 0.5), quantile(backs, 0.99)
     by_stage = {name: [blow.back_ms for blow in blows if blow.process == name] for name in SPEECH}
-    bound = f"≤ {median_ms:.0f} ms median" + (f", ≤ {p99_ms:.0f} ms p99" if p99_ms else "")
+    bound = f"≤ {median_ms:.0f} ms median, ≤ {p99_ms:.0f} ms p99"
     text = f"{middle:.0f} ms median, {last:.0f} ms p99 of {len(backs)}"
-    yield Row(f"{what}, back at work", bound, text, middle <= median_ms and (p99_ms is None or last <= p99_ms))
+    yield Row(f"{what}, back at work", bound, text, middle <= median_ms and last <= p99_ms)
     each = ", ".join(f"{name} {quantile(ms, 0.5):.0f}" for name, ms in by_stage.items() if ms)
     yield Row(f"{what}, by stage", "", f"median ms: {each}", None)
     stayed = sum(blow.others_stayed for blow in blows)

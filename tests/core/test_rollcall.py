@@ -417,8 +417,7 @@ def test_too_many_failures_end_the_run_and_say_why() -> None:
     assert roll.exited("vad", KILLED, 1) == [Detach(("vad",)), Retire("text"), Arm(Limit.EXIT)]
     assert roll.failure is not None
     assert roll.failure.sentence == (
-        f"{death_of('vad')}; 2 failures within 0.1 s, more than the 1 restart in 10 s "
-        "that is allowed (group speech)"
+        f"{death_of('vad')}; 2 failures within 0.1 s, more than the 1 restart in 10 s that is allowed (group speech)"
     )
     assert roll.exited("text", "ended") == [Retire("cam")]
     assert roll.exited("cam", "ended") == [Retire("mic")]

@@ -154,8 +154,8 @@ class Command:
         """Files in the temporary folder that nobody is meant to find there."""
         folders = list(self.temporary.glob("*/[!.]*"))
         if self.process.returncode == -signal.SIGKILL and len(folders) == 1:
-            return [str(path) for path in folders[0].rglob("*") if not READABLE.fullmatch(path.name)]
-        return [str(path) for path in self.temporary.rglob("*")]
+            return [str(path) for path in files_below(folders[0]) if not READABLE.fullmatch(path.name)]
+        return [str(path) for path in files_below(self.temporary)]
 
     def memory(self) -> list[Path]:
         """Folders in memory that belong to runs in the temporary folder."""
@@ -166,6 +166,15 @@ class Command:
     def folder(self) -> Path:
         """The run's folder, once the run has made it."""
         return eventually(lambda: next(self.temporary.glob("*/[!.]*"), None))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Everything in it, also while the janitor moves things about."""
+    while True:
+        try:
+            return list(folder.rglob("*"))
+        except FileNotFoundError:
+            continue
 
 
 def processes_in(temporary: Path) -> dict[int, str]:

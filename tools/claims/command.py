@@ -97,7 +97,7 @@ class Run:
         processes = [f"process {pid} ({' '.join(words)[:60]})" for pid, words in self.processes().items()]
         files = [
             f"file {path.relative_to(self.scratch)}"
-            for path in self.scratch.rglob("*")
+            for path in files_below(self.scratch)
             if not (may_be_read and (path.is_dir() or path.suffix == ".rec" or path.name in READABLE))
         ]
         shared = [f"shared memory {name}" for name in sorted(_shared_memory() - self._shared_before)]
@@ -131,6 +131,15 @@ def wait_until(is_so: Any, time_limit_s: float) -> float | None:
             return None
         time.sleep(0.01)
     return time.monotonic() - started
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Everything in it, also while somebody moves things about."""
+    while True:
+        try:
+            return list(folder.rglob("*"))
+        except FileNotFoundError:
+            continue  # a folder went while it was looked into
 
 
 def _shared_memory() -> set[str]:

@@ -24,7 +24,7 @@ from tools.campaigns.storm import (
     quantile,
     storm,
 )
-from tools.claims.command import SHARED_MEMORY, Run, a_run, wait_until
+from tools.claims.command import SHARED_MEMORY, Run, a_run, files_below, wait_until
 from tools.claims.framework import ROOT, Claim, Options, Row, recording
 
 KILLS, STOPS, COLD_KILLS = 100, 30, 20
@@ -175,7 +175,7 @@ def _streamflow(arguments: Sequence[str], run: Run) -> subprocess.CompletedProce
 def _alive(run: Run) -> list[str]:
     """What of a killed run should not be: processes, sockets, memory; not what can be read of it."""
     found = [f"process {pid} ({' '.join(words)[:60]})" for pid, words in run.processes().items()]
-    found += [f"socket {path.name}" for path in run.scratch.rglob("*") if path.is_socket()]
+    found += [f"socket {path.name}" for path in files_below(run.scratch) if path.is_socket()]
     return found + _memory(run)
 
 

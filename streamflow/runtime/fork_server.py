@@ -229,7 +229,7 @@ def _preload(loaded: Loaded) -> None:
             try:
                 node.preload()
             except Exception:
-                continue
+                continue  # `open` meets it again in the stage's own process, and tells it under the stage's name
 
 
 def _serve(channel: socket.socket) -> _Order | None:

@@ -21,7 +21,7 @@ import trio
 from streamflow.runtime.clock import Clock, MonotonicClock
 from streamflow.runtime.control import ControlClient
 from streamflow.runtime.fork_server import ForkServer, starts_warm
-from streamflow.runtime.launch import ChildProcess, StageProcess
+from streamflow.runtime.launch import StageProcess
 from streamflow.runtime.loader import Loaded
 from streamflow.runtime.rundir import OwnedRunFolder, RunFolder
 from streamflow.runtime.worker import Worker, WorkerOptions
@@ -250,6 +250,3 @@ class _TemporaryFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._path, ignore_errors=True)
-
-
-__all__ = ["ChildProcess", "Held", "LocalVenue", "TaskProcess", "TaskVenue", "Venue", "temporary_folder"]

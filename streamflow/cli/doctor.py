@@ -26,6 +26,7 @@ from streamflow.core.fitness import Finding, State
 from streamflow.errors import UsageError
 from streamflow.runtime.clock import Timer, now_ns
 from streamflow.runtime.extras import extras, install_command
+from streamflow.runtime.priority import obtainable
 from streamflow.runtime.rundir import abandoned_runs, base_path, live_runs, longest_socket
 from streamflow.transport.zmq_socket import capabilities
 
@@ -70,7 +71,7 @@ def examine() -> Iterator[Finding]:
     yield fitness.clock(time.clock_getres(time.CLOCK_MONOTONIC) * 1e9, _clock_source())
     yield fitness.timer(_wake_late_us())
     yield fitness.process_handles(_has_pidfd(), os.access("/bin/sh", os.X_OK))
-    yield fitness.realtime_priority(_soft_limit(resource.RLIMIT_RTPRIO), _is_capable(CAP_SYS_NICE))
+    yield fitness.realtime_priority(_soft_limit(resource.RLIMIT_RTPRIO), _is_capable(CAP_SYS_NICE), obtainable())
     yield fitness.locked_memory(_soft_limit(resource.RLIMIT_MEMLOCK), _is_capable(CAP_IPC_LOCK))
     yield fitness.shared_memory(_free("/dev/shm"))
     yield _temporary_folder()

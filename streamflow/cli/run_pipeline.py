@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import sys
@@ -22,6 +23,7 @@ from streamflow.runtime.report import table
 from streamflow.runtime.run_options import LinkKind, Outcome, RunOptions
 from streamflow.runtime.supervisor import Supervisor
 
+PRIORITIES = ("auto", "none")
 LAUNCHERS = ("local", "spawn", "manual")
 CONTRACT_BROKEN = 3
 
@@ -68,6 +70,14 @@ CONTRACT_BROKEN = 3
     help="Who starts the stages: this command, as copies of a warm process, or each from nothing (spawn), or you, each "
     "with `streamflow node` (manual).",
 )
+@click.option(
+    "--priority",
+    type=click.Choice(PRIORITIES),
+    default="auto",
+    show_default=True,
+    help="Of this command while it watches the stages: real time, else a nice of -10, as far as this user may have it "
+    "(see `streamflow doctor`), so that a miss is seen in time on a busy machine; or as it is (none).",
+)
 @click.option("--strict", is_flag=True, help="Exit with 3 if a deadline's contract was broken.")
 @click.option("--no-enforcement", is_flag=True, help="Stages work on everything, however late it is.")
 @click.option("--no-restart", is_flag=True, help="The first stage that fails ends the run.")
@@ -98,7 +108,7 @@ def command(
     pipeline: str, settings: tuple[str, ...], duration: float | None, speed: float, offline: bool, inline: bool,
     report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
     startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
-    restart_limit: str | None, keep: Path | None,
+    restart_limit: str | None, keep: Path | None, priority: str,
 ) -> int:  # fmt: skip
     """Run PIPELINE: a file such as pipelines/speech.py or a module such as pipelines.speech, either with :function."""
     loaded = load(reference(pipeline, settings), lossless=offline)
@@ -126,6 +136,7 @@ def command(
         restart_limit=_limit(restart_limit),
         keep=keep,
         is_warm=launcher == "local",
+        raises_priority=priority == "auto",
         profile={} if stored is None else stored.estimates,
     )
     is_shown = sys.stderr.isatty() and not quiet
@@ -135,7 +146,11 @@ def command(
         for note in stored.notes:
             click.echo(f"streamflow: {note}", err=True)
     progress.starting(len(loaded.resolved.graph.processes()))
-    outcome = trio.run(Supervisor(loaded, options, progress).run)
+    gc.freeze()  # what was imported and built: a full collection of it takes 30 ms, in which no miss is seen
+    try:
+        outcome = trio.run(Supervisor(loaded, options, progress).run)
+    finally:
+        gc.unfreeze()
     progress.clear()
     return _conclude(loaded, outcome, report, quiet, strict)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,8 +30,12 @@ class EdgeCounts:
 
     @property
     def dropped(self) -> dict[str, int]:
-        too_old = {"too_old": self.taken_too_old} if self.taken_too_old else {}
-        return dict(Counter(self.sender_dropped) + Counter(self.receiver_dropped) + Counter(too_old))
+        dropped = dict(self.sender_dropped)
+        for reason, count in self.receiver_dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        if self.taken_too_old:
+            dropped["too_old"] = dropped.get("too_old", 0) + self.taken_too_old
+        return dropped
 
     @property
     def lost(self) -> int:

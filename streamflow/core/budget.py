@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from streamflow.core.deadline import PathDef
 from streamflow.core.graph import EdgeDef
+from streamflow.core.paths import on_route
 from streamflow.core.statistics import Histogram
 from streamflow.core.timebase import s, us
 
@@ -110,29 +111,9 @@ class RecentQuantile:
         return now_ns - taken_at_ns >= self._window_ns and count - count_then >= LIVE_COUNT_MIN
 
 
-def on_route(edges: Iterable[EdgeDef], source: str, sink: str) -> list[EdgeDef]:
-    """The edges on any way from `source` to `sink`, in the order given."""
-    edges = list(edges)
-    after = _reached(source, [(edge.source, edge.target) for edge in edges])
-    before = _reached(sink, [(edge.target, edge.source) for edge in edges])
-    return [edge for edge in edges if edge.source in after and edge.target in before]
-
-
-def _reached(start: str, steps: Sequence[tuple[str, str]]) -> set[str]:
-    found = {start}
-    waiting = [start]
-    while waiting:
-        here = waiting.pop()
-        for left, right in steps:
-            if left == here and right not in found:
-                found.add(right)
-                waiting.append(right)
-    return found
-
-
 def tails(
     order: Sequence[str],
-    edges: Iterable[EdgeDef],
+    edges: Sequence[EdgeDef],
     paths: Sequence[PathDef],
     service_ns: Mapping[str, int],
     transport_ns: Mapping[str, int],
@@ -141,7 +122,6 @@ def tails(
 
     `order` has every sender before its receivers; `transport_ns` is by edge name. What is missing counts as 0.
     """
-    edges = list(edges)
     found: dict[tuple[str, int], int] = {}
     for path_index, path in enumerate(paths):
         route = on_route(edges, path.source, path.sink)
@@ -185,7 +165,7 @@ class Budgets:
 
 def budgets(
     order: Sequence[str],
-    edges: Iterable[EdgeDef],
+    edges: Sequence[EdgeDef],
     path: PathDef,
     service: Mapping[str, Estimate],
     transport: Mapping[str, Estimate],

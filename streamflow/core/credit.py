@@ -53,7 +53,7 @@ class Revoke:
     number: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Out(Generic[T]):
     item: T
     slot: int
@@ -116,8 +116,31 @@ class Outbox(Generic[T]):
         return self.overflow is not Overflow.BLOCK or self.depth < self.capacity
 
     @property
-    def transmits_at_once(self) -> bool:
-        return self._credit_count > 0 and not self._held
+    def sends_at_once(self) -> bool:
+        """Whether the next datum would be sent at once, and nothing before it: `send` may take it."""
+        return (
+            self._credit_count > 0
+            and not self._held
+            and not self._revocation_due
+            and (self.overflow is not Overflow.LATEST or len(self._out) == self._revoked_count)
+        )
+
+    @property
+    def expects_credit(self) -> bool:
+        """Whether so much is out that the other end may have returned some of it: `Inbox.credits_to_return`."""
+        return self._credit_count * 2 <= self.window
+
+    def send(self, item: T) -> int:
+        """`offer`, and the one action that follows, where it `sends_at_once`; the number to transmit it by."""
+        self.offered_count += 1
+        slot = self._trace.accepted(item)
+        self._credit_count -= 1
+        number = self._next_number
+        self._next_number = number + 1
+        self.transmitted_count += 1
+        self._out[number] = _Out(item, slot)
+        self._trace.transmitted(slot, number)
+        return number
 
     def offer(self, item: T) -> bool:
         """Put `item` under the policy; False when a full `BLOCK` edge refuses it."""
@@ -234,6 +257,10 @@ class Outbox(Generic[T]):
             return None
         return (self._held[0] if self._deadline_of is None else self._most_urgent(self._deadline_of)).item
 
+    def last_item(self) -> T | None:
+        """The datum that would be sent last of those that are held; None also where that is not the newest."""
+        return self._held[-1].item if self._held and self._deadline_of is None else None
+
     def reattach(self, removed: Set[int]) -> None:
         """The receiver is another from now on; the former had removed `removed` of what is out, the rest is lost."""
         for number, out in self._out.items():
@@ -296,8 +323,10 @@ class Inbox(Generic[T]):
         self._next_number += 1
         self.received_count += 1
         self._items.append((number, item))
-        self.depth_peak = max(self.depth_peak, len(self._items))
-        self._trace.arrived(item, len(self._items))
+        depth = len(self._items)
+        if depth > self.depth_peak:
+            self.depth_peak = depth
+        self._trace.arrived(item, depth)
         return True
 
     def revoke(self, number: int) -> None:
@@ -312,13 +341,20 @@ class Inbox(Generic[T]):
         """The datum that would be served next, or None."""
         return self._items[self._next_index()][1] if self._items else None
 
+    def last(self) -> T | None:
+        """The datum that would be served last of those that wait; None also where that is not the newest."""
+        return self._items[-1][1] if self._items and self._deadline_of is None else None
+
     def take(self) -> T | None:
         """The datum that is served next, or None."""
         if not self._items:
             return None
-        index = self._next_index()
-        number, item = self._items[index]
-        del self._items[index]
+        if self._deadline_of is None:
+            number, item = self._items.popleft()
+        else:
+            index = self._next_index()
+            number, item = self._items[index]
+            del self._items[index]
         self.taken_count += 1
         self._trace.taken(item, number, len(self._items))
         self._return(number)
@@ -337,6 +373,11 @@ class Inbox(Generic[T]):
         self._credits_due += 1
         if self._deadline_of is not None:
             self._numbers_due.add(number)
+
+    @property
+    def owes_credits(self) -> bool:
+        """Whether `grants_due` or `credits_to_return` would give any."""
+        return self._credits_due * 2 >= self.window or self._granted_count != self.window - self._former_count
 
     def grants_due(self) -> int:
         """Credits to give beside those that are returned: a window at first, less what waits from a former life.

@@ -15,7 +15,7 @@ What it does not do: predict. `cost_ns` and `tail_ns` are the supervisor's; a se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -65,6 +65,9 @@ class Verdict:
 
 
 RUN = Verdict(Act.RUN)
+TRY = Verdict(Act.RUN)
+"""Full work on what a cautious estimate would give up: nothing else waits, and there is ample time as a rule."""
+TRY_TIMES = 2  # the usual time, from the start of the work to the end of the path
 
 
 def decide(
@@ -99,6 +102,15 @@ def decide(
     if act is Act.SHED:
         return Verdict(act, _mask(dues), any(due.on_miss is OnMiss.STOP for due in declared))
     return _verdict(act, declared, met_cheaply if act is Act.DEGRADE else [])
+
+
+def is_worth_a_try(deadlines_ns: Iterable[tuple[int, int]], now_ns: int, usual_ns: int) -> bool:
+    """Of (deadline, usual tail) on each path: whether one leaves twice the time that is usually needed.
+
+    For a datum that was given up although nothing else waits. An estimate of what is rare grows where a machine is
+    disturbed, and a stage that stands idle for fear of it does no better than one that comes too late.
+    """
+    return any(now_ns + TRY_TIMES * (usual_ns + tail_ns) <= deadline_ns for deadline_ns, tail_ns in deadlines_ns)
 
 
 def _fits(due: Due, end_ns: int) -> bool:

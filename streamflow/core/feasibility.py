@@ -21,10 +21,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from streamflow.core.budget import UNKNOWN, Estimate, on_route
+from streamflow.core.budget import UNKNOWN, Estimate
 from streamflow.core.deadline import PathDef, RateDef
 from streamflow.core.graph import EdgeDef, Graph
 from streamflow.core.overflow import Overflow
+from streamflow.core.paths import on_route
 from streamflow.core.timebase import ms, s
 
 FULL = 0.95  # of a stage's time: above, a queue of any length comes about sooner or later

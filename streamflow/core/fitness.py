@@ -67,10 +67,14 @@ def process_handles(has_pidfd: bool, has_shell: bool) -> Finding:
     return _verdict("processes", found, not lacks, remedy, State.MISSING)
 
 
-def realtime_priority(limit: int, is_privileged: bool) -> Finding:
-    found = "any (CAP_SYS_NICE)" if is_privileged else f"RLIMIT_RTPRIO {_limit(limit)}"
-    remedy = "echo '@realtime - rtprio 80' into /etc/security/limits.d/, join that group; docker --ulimit rtprio=80"
-    return _verdict("real-time priority", found, is_privileged or limit != 0, remedy)
+def realtime_priority(limit: int, is_privileged: bool, obtained: str) -> Finding:
+    """`obtained`: what a supervisor gets when it asks, which a container may refuse whatever the limit says."""
+    right = "any (CAP_SYS_NICE)" if is_privileged else f"RLIMIT_RTPRIO {_limit(limit)}"
+    remedy = (
+        "misses are seen late where stages compute: echo '@realtime - rtprio 80' into /etc/security/limits.d/ and join "
+        "that group, until ulimit -r says 80; docker --ulimit rtprio=80 or --cap-add SYS_NICE"
+    )
+    return _verdict("real-time priority", f"{right}, supervisor: {obtained}", obtained.startswith("SCHED_"), remedy)
 
 
 def locked_memory(limit: int, is_privileged: bool) -> Finding:

@@ -31,7 +31,6 @@ from streamflow.core.outcome import (
     VARIANTS,
     Finished,
     Missed,
-    OpenDatum,
     Outcome,
 )
 from streamflow.core.paths import PathSpec
@@ -250,14 +249,6 @@ class Ledger:
         """The run has ended and everything was read: what is still open is in flight, if not missed."""
         for account in self._accounts.values():
             self._settle_early(account, is_over=True)
-
-    def in_flight_data(self, path: int) -> list[OpenDatum]:
-        """The data of the path that are not done, in the order of their admission."""
-        account = self._accounts[path]
-        return [
-            OpenDatum(account.spec.stream, d.seq, d.event_time_ns, d.pieces, d.deadline_ns, d.state == _EXPIRED)
-            for d in account.open.values()
-        ]
 
     def latency(self, path: int) -> Histogram:
         """Of the data all of whose pieces arrived or were absorbed, and that arrived: event time to the last end."""

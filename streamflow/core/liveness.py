@@ -36,6 +36,10 @@ class StagePhase(Enum):
     ENDED = auto()
 
 
+Progress = tuple[int, int, int, int, StagePhase]
+"""What is different when a stage has got on: records, taken, in_service_serial, due_ns and phase of a `Sign`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sign:
     """What can be seen of a stage at one instant.
@@ -65,12 +69,17 @@ class Sign:
         """Whether the stage ought to get on. One that waits for room need not: whoever makes none is to blame."""
         if self.phase is not StagePhase.RUNNING or self.is_blocked:
             return False
-        could_begin = self.waiting > 0 or 0 < self.due_ns <= now_ns
-        return self.in_service_since_ns is not None or (could_begin and not self.is_loop_taken)
+        is_in_service = self.in_service_since_ns is not None
+        return is_in_service or could_begin(now_ns, self.waiting, self.due_ns, is_loop_taken=self.is_loop_taken)
 
-    def has_progressed(self, earlier: Sign) -> bool:
-        mine = (self.records, self.taken, self.in_service_serial, self.due_ns, self.phase)
-        return mine != (earlier.records, earlier.taken, earlier.in_service_serial, earlier.due_ns, earlier.phase)
+    @property
+    def progress(self) -> Progress:
+        return self.records, self.taken, self.in_service_serial, self.due_ns, self.phase
+
+
+def could_begin(now_ns: int, waiting: int, due_ns: int, *, is_loop_taken: bool) -> bool:
+    """Whether a stage that has nothing in service ought to take something up."""
+    return (waiting > 0 or 0 < due_ns <= now_ns) and not is_loop_taken
 
 
 class Condition(Enum):
@@ -95,7 +104,8 @@ class Liveness:
         self._suspect_ns = min(hang_limit_ns // 4, STOPPED_LIMIT_NS)
         self._standstill_ns = max(STANDSTILL_LIMITS * hang_limit_ns, BEAT_LIMIT_NS)
         self._observed_ns: int | None = None
-        self._sign = Sign(phase=StagePhase.STARTING)
+        self._seen = Sign(phase=StagePhase.STARTING).progress
+        self._beat_ns = 0
         self._was_due = False
         self._still_since_ns = 0  # no progress was seen since; moved on by the observer's own gaps
         self._silent_since_ns = 0  # the same for the beat of its loop
@@ -103,14 +113,26 @@ class Liveness:
     def observe(self, now_ns: int, sign: Sign) -> Condition | Hung:
         """What is to be thought of the stage, which shows `sign` at `now_ns`."""
         is_due = sign.is_work_due(now_ns)
+        progress = sign.progress
         self._skip_gap(now_ns)
-        if not (is_due and self._was_due) or sign.has_progressed(self._sign):
+        if not (is_due and self._was_due) or progress != self._seen:
             self._still_since_ns = now_ns
-        has_beaten = sign.beat_ns != self._sign.beat_ns
-        if has_beaten or sign.is_loop_taken or sign.phase is not self._sign.phase:
+        if sign.beat_ns != self._beat_ns or sign.is_loop_taken or sign.phase is not self._seen[-1]:
             self._silent_since_ns = now_ns
-        self._sign, self._was_due, self._observed_ns = sign, is_due, now_ns
+        self._seen, self._beat_ns, self._was_due, self._observed_ns = progress, sign.beat_ns, is_due, now_ns
         return self._of_worker(now_ns, sign) if is_due else self._of_idler(now_ns, sign)
+
+    def gets_on(self, now_ns: int, progress: Progress, beat_ns: int, *, is_due: bool) -> bool:
+        """Whether the stage is alive by its progress and its beat alone. If not, nothing was observed: see `observe`.
+
+        That would say the same, and wants to know more, which is most of what a look costs. `is_due`: whether work is
+        due as a `Sign` has it.
+        """
+        if self._observed_ns is None or progress == self._seen or beat_ns == self._beat_ns:
+            return False
+        self._still_since_ns = self._silent_since_ns = self._observed_ns = now_ns
+        self._seen, self._beat_ns, self._was_due = progress, beat_ns, is_due
+        return True
 
     def _skip_gap(self, now_ns: int) -> None:
         if self._observed_ns is None:

@@ -61,6 +61,10 @@ class Mailbox(Generic[T]):
         """The item that would be served next, or None."""
         return self._outbox.next_item()
 
+    def last(self) -> T | None:
+        """The item that would be served last; None also where that is not the newest."""
+        return self._outbox.last_item()
+
     def take(self) -> T | None:
         """The item that is served next, or None."""
         if not self._outbox.held_count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntFlag
 from typing import Any, NamedTuple
 
@@ -56,6 +56,31 @@ class Message:
     enqueued_ns: int = 0
     origins: tuple[Origin, ...] = ()
 
+    def __init__(
+        self,
+        tensors: Mapping[str, Any],
+        stream: str = "",
+        seq: int = 0,
+        event_time_ns: int = 0,
+        attributes: Mapping[str, Attribute] | None = None,
+        deadline_ns: int = 0,
+        flags: int = 0,
+        sent_ns: int = 0,
+        enqueued_ns: int = 0,
+        origins: tuple[Origin, ...] = (),
+    ) -> None:
+        # As a frozen dataclass would do it, in a third of the time: every stage makes two of every datum.
+        _set_tensors(self, tensors)
+        _set_stream(self, stream)
+        _set_seq(self, seq)
+        _set_event_time_ns(self, event_time_ns)
+        _set_attributes(self, {} if attributes is None else attributes)
+        _set_deadline_ns(self, deadline_ns)
+        _set_flags(self, flags)
+        _set_sent_ns(self, sent_ns)
+        _set_enqueued_ns(self, enqueued_ns)
+        _set_origins(self, origins)
+
     @property
     def array(self) -> Any:
         """The only tensor. Raises ValueError where there are several: index by name then."""
@@ -77,3 +102,33 @@ class Message:
     def time_left_ns(self, now_ns: int) -> int | None:
         """How long until the result is due; None without a deadline."""
         return self.deadline_ns - now_ns if self.deadline_ns else None
+
+
+def with_tensors(message: Message, tensors: Mapping[str, Any]) -> Message:
+    """The same datum with other tensors; `dataclasses.replace` takes three times as long."""
+    return Message(
+        tensors,
+        message.stream,
+        message.seq,
+        message.event_time_ns,
+        message.attributes,
+        message.deadline_ns,
+        message.flags,
+        message.sent_ns,
+        message.enqueued_ns,
+        message.origins,
+    )
+
+
+(
+    _set_tensors,
+    _set_stream,
+    _set_seq,
+    _set_event_time_ns,
+    _set_attributes,
+    _set_deadline_ns,
+    _set_flags,
+    _set_sent_ns,
+    _set_enqueued_ns,
+    _set_origins,
+) = (getattr(Message, field.name).__set__ for field in fields(Message))

@@ -23,10 +23,9 @@ class Outcome(Enum):
     REJECTED = "rejected"
     LOST = "lost"
 
-    @property
-    def is_on_time(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.is_on_time = value in ("met", "absorbed")
         """What a firm contract counts."""
-        return self is Outcome.MET or self is Outcome.ABSORBED
 
 
 class Missed(NamedTuple):
@@ -55,17 +54,6 @@ class Finished(NamedTuple):
     done_ns: int
     outcome: Outcome
     became: str
-
-
-class OpenDatum(NamedTuple):
-    """A datum that is not done. `deadline_ns` is 0 without one."""
-
-    stream: int
-    seq: int
-    event_time_ns: int
-    pieces: int
-    deadline_ns: int
-    is_missed: bool
 
 
 ABSORBED: Final = 1  # ranks: of the pieces of a datum the highest counts

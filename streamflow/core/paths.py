@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from streamflow.core.deadline import OnMiss, PathDef, RateDef
-from streamflow.core.graph import Graph, StageDef
+from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.errors import Fault
 
 PATH_LIMIT = 63  # bits of a signed word: a mask stays one whatever reads it
@@ -49,7 +49,7 @@ class Paths:
             for source in graph.stages
             if source.is_source
             for sink in graph.sinks()
-            if (source.name, sink) not in taken and route_of(graph, source.name, sink)
+            if (source.name, sink) not in taken and on_route(graph.edges, source.name, sink)
         ]
         room = max(PATH_LIMIT - len(declared), 0)
         self.definitions: tuple[PathDef, ...] = (*declared, *implicit[:room])
@@ -68,12 +68,12 @@ class Paths:
         self._through: dict[tuple[str, str], int] = {}
         self._ending: dict[tuple[str, str], int] = {}
         for index, path in enumerate(self.definitions):
-            members = route_of(graph, path.source, path.sink)
-            edges = [edge.name for edge in graph.edges if edge.source in members and edge.target in members]
+            edges = on_route(graph.edges, path.source, path.sink)
+            members = {stage for edge in edges for stage in (edge.source, edge.target)}
             self._routes.append(tuple(name for name in order if name in members))
-            self._edges.append(tuple(edges))
+            self._edges.append(tuple(edge.name for edge in edges))
             for edge in edges:
-                self._masks_by_edge[edge] = self._masks_by_edge.get(edge, 0) | 1 << index
+                self._masks_by_edge[edge.name] = self._masks_by_edge.get(edge.name, 0) | 1 << index
             for stage in members:
                 key = stage, path.source
                 self._through[key] = self._through.get(key, 0) | 1 << index
@@ -120,17 +120,15 @@ class Paths:
         return sum(bit for bit, within_ns in withins.items() if within_ns == min(withins.values()))
 
 
-def route_of(graph: Graph, source: str, sink: str) -> frozenset[str]:
-    """The stages on any way over at least one edge from `source` to `sink`, both included; empty if there is none."""
-    if source == sink:
-        return frozenset()
+def on_route(edges: Sequence[EdgeDef], source: str, sink: str) -> list[EdgeDef]:
+    """The edges on any way from `source` to `sink`, in the order given; none if there is no way."""
     after: dict[str, list[str]] = {}
     before: dict[str, list[str]] = {}
-    for edge in graph.edges:
+    for edge in edges:
         after.setdefault(edge.source, []).append(edge.target)
         before.setdefault(edge.target, []).append(edge.source)
-    down = _reached(source, after)
-    return frozenset(down & _reached(sink, before)) if sink in down else frozenset()
+    down, up = _reached(source, after), _reached(sink, before)
+    return [edge for edge in edges if edge.source in down and edge.target in up]
 
 
 def _reached(start: str, neighbours: Mapping[str, Sequence[str]]) -> set[str]:
@@ -176,8 +174,8 @@ def _end_faults(graph: Graph, stages: Mapping[str, StageDef], path: PathDef) -> 
         found.append(Fault(subject, f"{path.source} is no source", _one_of(sources), "a deadline runs from a source"))
     if path.sink not in stages:
         found.append(_unknown(subject, f"no stage {path.sink}", path.sink, stages))
-    if not found and not route_of(graph, path.source, path.sink):
-        reached = [name for name in stages if route_of(graph, path.source, name)]
+    if not found and not on_route(graph.edges, path.source, path.sink):
+        reached = [name for name in stages if on_route(graph.edges, path.source, name)]
         found.append(Fault(subject, f"no way from {path.source} to {path.sink}", _one_of(reached)))
     return found
 

@@ -105,11 +105,6 @@ class RollCall:
         return not self._plan and not self._starting
 
     @property
-    def unready(self) -> list[str]:
-        """Stages that have not said they are ready, in the order of definition."""
-        return self._in_order(self._unready)
-
-    @property
     def holding_up(self) -> list[str]:
         """Stages for which the start waits: those not open, else those whose links are not."""
         return self._in_order(self._unopened & self._unready or self._unready)

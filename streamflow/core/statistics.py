@@ -6,7 +6,9 @@ The scheme is HdrHistogram's: below 128 every value has its own bucket; above, e
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate
 
 _SUB_BITS = 6
 _SUB_BITS_AND_ONE = _SUB_BITS + 1
@@ -65,18 +67,15 @@ class Histogram:
         return self.quantiles(share)[0]
 
     def quantiles(self, *shares: float) -> list[int]:
-        """One for each of the shares, which rise."""
+        """One for each of the shares."""
         if not self.count:
             return [0] * len(shares)
         found: list[int] = []
-        seen = 0
-        buckets = iter(sorted(self._counts.items()))
-        index = 0
+        indexes = sorted(self._counts)
+        seen = list(accumulate(map(self._counts.__getitem__, indexes)))
         for share in shares:
             rank = min(max(1, -(-int(share * self.count * 1_000_000) // 1_000_000)), self.count)
-            while seen < rank:
-                index, count = next(buckets)
-                seen += count
+            index = indexes[bisect_left(seen, rank)]
             found.append(min(max(_middle(index), self.min), self.max))
         return found
 
@@ -89,20 +88,6 @@ class Histogram:
         self.sum += other.sum
         for index, count in other._counts.items():
             self._counts[index] = self._counts.get(index, 0) + count
-
-    def to_wire(self) -> dict[str, object]:
-        return {"min": self.min, "max": self.max, "sum": self.sum, "counts": dict(self._counts)}
-
-    @classmethod
-    def from_wire(cls, value: Mapping[str, object]) -> Histogram:
-        counts = value["counts"]
-        assert isinstance(counts, dict)
-        numbers = []
-        for name in ("min", "max", "sum"):
-            number = value[name]
-            assert isinstance(number, int)
-            numbers.append(number)
-        return cls.of({int(index): int(count) for index, count in counts.items()}, *numbers)
 
     @classmethod
     def of(cls, counts: dict[int, int], least: int, greatest: int, total: int) -> Histogram:

@@ -23,7 +23,8 @@ class Restart(Enum):
     """Whether a stage is started again."""
 
     PERMANENT = "permanent"
-    """Always: a source whose stream has ended is started again too."""
+    """Always: a source that ends by itself is started again too, and its stream goes on. What has inputs ends with
+    them, and is then done."""
     TRANSIENT = "transient"
     """When it failed; not when its stream has ended."""
     TEMPORARY = "temporary"

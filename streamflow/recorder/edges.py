@@ -38,6 +38,8 @@ from streamflow.recorder.layout import (
     SLOT_PLACE,
     SLOT_SERIAL,
     SLOT_WORDS,
+    TAKEN,
+    TRANSMITTED,
     TURN_MASK,
     TURN_SHIFT,
     WORD,
@@ -100,10 +102,20 @@ class InputEdge(_Edge):
         """Of the link: data are numbered anew in each."""
         self._mark = (generation << NUMBER_BITS) + 1
 
-    def arrived(self, at_ns: int) -> None:
+    def arrived(self, at_ns: int, depth: int) -> None:
+        """One more; with it `depth` wait here."""
         words, base = self._words, self._base
         words[base + RECEIVED] += 1
         words[base + LAST_ARRIVAL_NS] = at_ns
+        words[base + HELD] = depth
+        if depth > words[base + DEPTH_PEAK]:
+            words[base + DEPTH_PEAK] = depth
+
+    def taken(self, depth: int) -> None:
+        """One was taken to be worked on; `depth` are left."""
+        words, base = self._words, self._base
+        words[base + TAKEN] += 1
+        words[base + HELD] = depth
 
     def place(self, number: int) -> int:
         """The name of datum `number` of the link, over all generations."""
@@ -162,11 +174,13 @@ class OutputEdge(_Edge):
         slot = self._free.pop()
         made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
         # Of an edge: as many as were offered with this one, so that whoever was killed before it counted it is known.
-        self._turn = turn = (max(self._turn, self._words[self._base + OFFERED]) + 1) & TURN_MASK
+        words, turn = self._words, self._turn
+        offered = words[self._base + OFFERED]
+        self._turn = turn = ((turn if turn > offered else offered) + 1) & TURN_MASK
         if len(origins) == 1:
             ((stream, seq),) = origins
             _pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, stream, seq)
-            self._words[slot] = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
+            words[slot] = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
         else:
             flat = [number for origin in origins[:SLOT_ORIGIN_COUNT] for number in origin]
             _ORIGINS[len(flat) // 2].pack_into(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, *flat)
@@ -178,6 +192,13 @@ class OutputEdge(_Edge):
         words = self._words
         words[slot + SLOT_PLACE] = (generation << NUMBER_BITS) + number + 1
         words[slot] += _SENT
+
+    def sent(self, slot: int, number: int, generation: int) -> None:
+        """`transmitted`, and counted."""
+        words = self._words
+        words[slot + SLOT_PLACE] = (generation << NUMBER_BITS) + number + 1
+        words[slot] += _SENT
+        words[self._base + TRANSMITTED] += 1
 
     def place_of(self, slot: int) -> int:
         return self._words[slot + SLOT_PLACE]

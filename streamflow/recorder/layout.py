@@ -19,7 +19,7 @@ from streamflow.errors import RecorderError
 from streamflow.recorder.shape import Shape
 
 MAGIC = b"SFLOWREC"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<8sIIQQQII")
 HEADER_SIZE = 64
 
@@ -58,6 +58,7 @@ PID: Final = FIRST_WORD + 23
 
 # No counters: what a reader needs to know of a writer that was killed between two steps.
 SERVED_BEFORE: Final = FIRST_WORD + 24  # PROCESSED when the datum in service was begun
+MARKED: Final = FIRST_WORD + 25  # serial of the newest record with a mask, stored before HEAD; 0: none yet
 
 COUNTERS: Final = {
     "processed": PROCESSED,
@@ -92,8 +93,11 @@ IN_SERVICE = struct.Struct("@iiqqqqqq")
 IN_SERVICE_SIZE = 64
 # Of a record: serial, kind, flags, batch, what was in service, ended, device_done, blocked, mask, serial again.
 RECORD = struct.Struct("@QHHIiiqqqqqqqqqQQ")
-# The same bytes, with those of the datum in service as one: packing a number costs 20 ns.
+# The same bytes, with those of the datum in service as one.
 FINISHED = struct.Struct(f"@QHHI{IN_SERVICE.size}sqqqQQ")
+# The same bytes, of which the accounts need: serial, kind, flags, stream, seq, event_time, ended, device_done, mask,
+# serial again. Packing or unpacking a number costs 20 ns.
+PIECE = struct.Struct("@QHH4xi4xqq32xqq8xQQ")
 IN_SERVICE_OFFSET = HEADER_SIZE + WORD_COUNT * WORD
 SHAPE_OFFSET = IN_SERVICE_OFFSET + 2 * IN_SERVICE_SIZE
 
@@ -199,7 +203,8 @@ def decode(buffer: memoryview, subject: str) -> tuple[Shape, Layout]:
         hint = "its owner died while it made it" if not any(magic) else "the file is no recorder"
         raise RecorderError(subject, f"it begins with {magic!r}", repr(MAGIC), hint)
     if version != VERSION:
-        age = "a newer streamflow wrote it" if version > VERSION else "the file is damaged"
+        age = "a newer streamflow wrote it" if version > VERSION else "an older streamflow wrote it"
+        age = age if version else "the file is damaged"
         raise RecorderError(subject, f"recorder version {version}", f"version {VERSION}", age)
     if (header_size, shape_offset, record_size) != (HEADER_SIZE, SHAPE_OFFSET, RECORD.size):
         raise RecorderError(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,34 +24,16 @@ from streamflow.core.verdict import WORK, Kind
 from streamflow.errors import RecorderError
 from streamflow.recorder import layout as at
 from streamflow.recorder.mapped_histogram import read_histogram
-from streamflow.recorder.records import DTYPE, Record, Rows, to_records
+from streamflow.recorder.records import DTYPE, Piece, Pieces, Record, Rows, Tail, TailRecords, to_records
 
 RETRY_COUNT = 8  # a slot changes at most once per datum; a copy takes a microsecond
 LOOK_BACK_COUNT = 8  # records that may follow that of a datum before `idle`: at most a few notes
 ORDER_SLACK_NS = 20_000_000  # a stall is written at the loop's next beat, after what came first when it was over
-_RECORD_WORDS = at.RECORD.size // at.WORD
-_MASK_WORD = _RECORD_WORDS - 2  # the last but one: DTYPE
+_RECORD_SIZE = at.RECORD.size
 _REASON_COUNT = len(at.REASONS)
+_MASK = 8  # of a `Piece`
+_STARTED, _ENDED, _AGAIN = 7, 9, 13  # words of a record
 _EMPTY: Rows = np.empty(0, DTYPE)
-
-
-class Tail(NamedTuple):
-    """What is new since a cursor."""
-
-    records: Rows
-    """A copy, in the order of their serials."""
-    cursor: int
-    """For the next call."""
-    lost_count: int
-    """Records that were overwritten before they were read."""
-
-
-class TailRecords(NamedTuple):
-    """A `Tail` of tuples."""
-
-    records: list[Record]
-    cursor: int
-    lost_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +98,17 @@ class Recording:
         self._view = memoryview(buffer)
         try:
             self.shape, self._layout = at.decode(self._view, subject)
-            self._heads = self._view.cast("B").cast("Q")
+            self.words: Final = self._view.cast("B").cast("Q")
+            """All of the file, by the numbers in `layout`: what is looked at all the time is looked at here."""
         except BaseException:
             self._view.release()
             raise
-        self._words: npt.NDArray[np.uint64] = np.frombuffer(self._view, np.uint64)
+        self._array: npt.NDArray[np.uint64] = np.frombuffer(self._view, np.uint64)
         capacity = self.shape.ring_capacity
         self._ring: Rows = np.frombuffer(self._view, DTYPE, capacity, self._layout.ring)
         self._capacity = capacity
         self._input_bases = [offset // at.WORD for offset in self._layout.inputs]
         self._output_bases = [offset // at.WORD for offset in self._layout.outputs]
-        self._masks = self._layout.ring // at.WORD + _MASK_WORD
 
     @classmethod
     def open(cls, path: Path) -> Recording:
@@ -155,18 +138,18 @@ class Recording:
     @property
     def head(self) -> int:
         """Serial of the newest record: one word, cheap enough to be looked at all the time."""
-        return self._heads[at.HEAD]
+        return self.words[at.HEAD]
 
     def word(self, number: int) -> int:
         """One word of the file, by its number in `layout`."""
-        return self._heads[number]
+        return self.words[number]
 
     def counter(self, name: str) -> int:
         """One of `layout.COUNTERS`."""
-        return self._heads[at.COUNTERS[name]]
+        return self.words[at.COUNTERS[name]]
 
     def counters(self) -> dict[str, int]:
-        words = self._heads
+        words = self.words
         return {name: words[word] for name, word in at.COUNTERS.items()}
 
     def inputs(self) -> tuple[InputCounts, ...]:
@@ -179,17 +162,17 @@ class Recording:
 
     def last_offered_ns(self, out_edge_index: int) -> int:
         """When the stage last had something for that edge; 0: never yet."""
-        return self._heads[self._layout.outputs[out_edge_index] // at.WORD + at.LAST_OFFERED_NS]
+        return self.words[self._layout.outputs[out_edge_index] // at.WORD + at.LAST_OFFERED_NS]
 
     @property
     def is_blocked(self) -> bool:
         """Whether it waits for room downstream."""
-        words = self._heads
-        return any(words[base + at.BLOCKED] for base in self._output_bases)
+        words = self.words
+        return 1 in [words[base + at.BLOCKED] for base in self._output_bases]
 
     def arrivals(self) -> tuple[int, int]:
         """Of all inputs together: received; and taken or dropped."""
-        words = self._heads
+        words = self.words
         received = gone = 0
         for base in self._input_bases:
             received += words[base + at.RECEIVED]
@@ -199,12 +182,12 @@ class Recording:
 
     def passed_on(self, out_edge_index: int) -> int:
         """What was offered to that edge, and neither dropped nor lost at this end."""
-        words, base = self._heads, self._output_bases[out_edge_index]
+        words, base = self.words, self._output_bases[out_edge_index]
         first = base + at.OUTPUT_DROPPED
         return words[base + at.OFFERED] - words[base + at.LOST_DATA] - sum(words[first : first + _REASON_COUNT])
 
     def _input(self, base: int, name: str) -> InputCounts:
-        words = self._heads
+        words = self.words
         return InputCounts(
             name=name,
             received=words[base + at.RECEIVED],
@@ -217,7 +200,7 @@ class Recording:
         )
 
     def _output(self, base: int, name: str) -> OutputCounts:
-        words = self._heads
+        words = self.words
         return OutputCounts(
             name=name,
             offered=words[base + at.OFFERED],
@@ -231,13 +214,13 @@ class Recording:
         )
 
     def _dropped(self, base: int) -> dict[str, int]:
-        return {reason: count for i, reason in enumerate(at.REASONS) if (count := self._heads[base + i])}
+        return {reason: count for i, reason in enumerate(at.REASONS) if (count := self.words[base + i])}
 
     def removed(self, in_edge_index: int, generation: int) -> set[int]:
         """Numbers of that generation that have left the mailbox, as far as the table goes back: twice the window."""
         _, window = self.shape.in_edges[in_edge_index]
         base = self._layout.inputs[in_edge_index] // at.WORD + at.INPUT_HEAD
-        places = self._words[base : base + 2 * window].tolist()
+        places = self._array[base : base + 2 * window].tolist()
         return {_number(place) for place in places if place and place >> at.NUMBER_BITS == generation}
 
     def live(self, out_edge_index: int, *, with_free: bool = False) -> list[Live]:
@@ -248,7 +231,7 @@ class Recording:
         """
         _, slot_count = self.shape.out_edges[out_edge_index]
         base = self._layout.outputs[out_edge_index] // at.WORD + at.OUTPUT_HEAD
-        table = self._words[base : base + slot_count * at.SLOT_WORDS].reshape(slot_count, at.SLOT_WORDS)
+        table = self._array[base : base + slot_count * at.SLOT_WORDS].reshape(slot_count, at.SLOT_WORDS)
         before = table[:, at.SLOT_STATE].copy()
         is_wanted = (before & 0xFF) != at.FREE
         if with_free:
@@ -260,7 +243,7 @@ class Recording:
     @property
     def is_service_counted(self) -> bool:
         """Whether what is in service was counted as processed: of one that was killed before `idle`."""
-        return self._heads[at.PROCESSED] > self._heads[at.SERVED_BEFORE]
+        return self.words[at.PROCESSED] > self.words[at.SERVED_BEFORE]
 
     def newest(self) -> Record | None:
         """The record that was written last; None without any."""
@@ -269,14 +252,14 @@ class Recording:
     def in_service(self) -> Record | None:
         """What the stage is working on: kind RUN, ended 0. None when it is idle, or too quick to be seen."""
         for _ in range(RETRY_COUNT):
-            turn = self._heads[at.SERVING]
+            turn = self.words[at.SERVING]
             if not turn:
                 return None
             offset = at.IN_SERVICE_OFFSET + (turn & 1) * at.IN_SERVICE_SIZE
             stream, sender, seq, event_time, sent, enqueued, started, deadline = at.IN_SERVICE.unpack_from(
                 self._view, offset
             )
-            if self._heads[at.SERVING] != turn:
+            if self.words[at.SERVING] != turn:
                 continue  # the next datum, or the one after it, may be half in the slot
             if self._is_recorded(stream, seq, started):
                 return None
@@ -310,7 +293,7 @@ class Recording:
 
     def tail_records(self, cursor: int) -> TailRecords:
         """The same as `tail`, as tuples: quicker for fewer than a dozen at a time."""
-        head = self._heads[at.HEAD]
+        head = self.words[at.HEAD]
         if head <= cursor:
             return TailRecords([], head, 0)
         copied = [self._at(serial) for serial in range(max(cursor, head - self._capacity) + 1, head + 1)]
@@ -318,23 +301,36 @@ class Recording:
         records = [record for record in copied if record and record.serial >= oldest]
         return TailRecords(records, head, head - cursor - len(records))
 
-    def marked(self, cursor: int) -> TailRecords:
-        """As `tail_records`, and of the new records only those on which a piece began or ended: with a mask."""
-        head = self._heads[at.HEAD]
-        if head <= cursor:
-            return TailRecords([], head, 0)
+    def marked(self, cursor: int) -> Pieces:
+        """Of the records newer than `cursor` those with a mask; two words tell where there is none."""
+        head = self.words[at.HEAD]
+        if self.words[at.MARKED] <= cursor or head <= cursor:  # in this order: FORMAT.md
+            return Pieces([], head, 0)
         first = max(cursor, head - self._capacity) + 1
-        words, wrap, masks = self._heads, self._capacity - 1, self._masks
-        wanted = [serial for serial in range(first, head + 1) if words[masks + (serial & wrap) * _RECORD_WORDS]]
-        records = [record for serial in wanted if (record := self._at(serial))]
+        records = [
+            piece
+            for serial, piece in zip(range(first, head + 1), self._pieces(first, head + 1), strict=True)
+            if piece[_MASK] and piece[0] == serial == piece[-1]
+        ]
         oldest = self._oldest_whole()
         if oldest > first:
-            records = [record for record in records if record.serial >= oldest]
-        return TailRecords(records, head, max(oldest - 1 - cursor, 0))
+            records = [piece for piece in records if piece[0] >= oldest]
+        return Pieces(records, head, max(oldest - 1 - cursor, 0))
+
+    def _pieces(self, first: int, stop: int) -> Iterator[Piece]:
+        """Whatever lies where the records from `first` to before `stop` belong: no more than the ring holds."""
+        start, end = first & (self._capacity - 1), ((stop - 1) & (self._capacity - 1)) + 1
+        if start < end:
+            return self._unpacked(start, end)
+        return chain(self._unpacked(start, self._capacity), self._unpacked(0, end))
+
+    def _unpacked(self, start: int, end: int) -> Iterator[Piece]:
+        ring = self._layout.ring
+        return at.PIECE.iter_unpack(self._view[ring + start * _RECORD_SIZE : ring + end * _RECORD_SIZE])
 
     def tail(self, cursor: int) -> Tail:
         """All records newer than `cursor`, which is 0 at first and what the last call returned from then on."""
-        head = self._heads[at.HEAD]
+        head = self.words[at.HEAD]
         if head <= cursor:  # less: the cursor is of another file
             return Tail(_EMPTY, head, 0)
         first = max(cursor, head - self._capacity) + 1
@@ -362,29 +358,38 @@ class Recording:
         A record is written when what it tells of ends, so starts and ends rise with the serials but for a few
         milliseconds: the first and the last are looked for by halves, not among all.
         """
-        first = self._search(lambda record: record.ended_ns >= start_ns - ORDER_SLACK_NS)
-        stop = self._search(lambda record: record.started_ns > end_ns + ORDER_SLACK_NS)
+        first = self._search(_ENDED, start_ns - ORDER_SLACK_NS)
+        stop = self._search(_STARTED, end_ns + ORDER_SLACK_NS + 1)
         rows = self._copied(first, stop)
         return to_records(rows[(rows["started_ns"] <= end_ns) & (rows["ended_ns"] >= start_ns)])
 
-    def _search(self, is_reached: Callable[[Record], bool]) -> int:
-        """The first serial from which on it is so; the one after the newest where it never is."""
+    def _search(self, word: int, instant_ns: int) -> int:
+        """The first serial from which on that word of a record is no less; the one after the newest where none is."""
         low, high = self._oldest_whole(), self.head + 1
         while low < high:
             middle = (low + high) // 2
-            record = self._at(middle) or self._at(middle - 1)  # one may be torn; both: overwritten meanwhile, so older
-            if record is None or not is_reached(record):
+            found_ns = self._word_of(middle, word)
+            if found_ns is None:  # one may be torn; both: overwritten meanwhile, so older
+                found_ns = self._word_of(middle - 1, word)
+            if found_ns is None or found_ns < instant_ns:
                 low = middle + 1
             else:
                 high = middle
         return low
+
+    def _word_of(self, serial: int, word: int) -> int | None:
+        """One word of a record, as a signed number, without the others; None as `_at`."""
+        base = (self._layout.ring + (serial & (self._capacity - 1)) * _RECORD_SIZE) // at.WORD
+        words = self.words
+        found = words[base + word]
+        return _signed(found) if words[base] == serial == words[base + _AGAIN] else None
 
     def histogram(self, name: str) -> Histogram:
         """`service`, `latency:PATH` for a path that ends here, `transport:EDGE` for an input edge."""
         offsets = dict(self._histograms())
         if name not in offsets:
             raise RecorderError(f"recorder of {self.stage}", f"no histogram {name}", f"one of {', '.join(offsets)}")
-        return read_histogram(self._words, offsets[name])
+        return read_histogram(self._array, offsets[name])
 
     def _histograms(self) -> Iterator[tuple[str, int]]:
         yield "service", self._layout.service
@@ -395,7 +400,7 @@ class Recording:
 
     def _where(self, is_wanted: npt.NDArray[np.bool_]) -> Rows:
         (slots,) = np.nonzero(is_wanted)
-        head = self._heads[at.HEAD]
+        head = self.words[at.HEAD]
         copied = self._ring[slots]
         expected = copied["serial"].copy()
         at_home = (expected & np.uint64(self._capacity - 1)) == slots
@@ -409,12 +414,12 @@ class Recording:
 
     def _oldest_whole(self) -> int:
         """Copied records older than this may have been overwritten meanwhile."""
-        return max(self._heads[at.HEAD] + 2 - self._capacity, 1)
+        return max(self.words[at.HEAD] + 2 - self._capacity, 1)
 
     def close(self) -> None:
         """Unmap; what was read stays valid."""
-        del self._ring, self._words
-        self._heads.release()
+        del self._ring, self._array
+        self.words.release()
         self._view.release()
 
 

@@ -1,4 +1,4 @@
-"""A record as its readers have it: one as a `Record`, many as rows of a structured array of the same names."""
+"""Records as their readers have them: one as a `Record`, many as rows of a structured array of the same names."""
 
 from __future__ import annotations
 
@@ -47,6 +47,38 @@ class Record(NamedTuple):
 _FIELD_TYPES = ["u8", "u2", "u2", "u4", "i4", "i4", *["i8"] * 9, "u8", "u8"]
 DTYPE = np.dtype([*zip(Record._fields, _FIELD_TYPES[:-1], strict=True), ("serial_again", _FIELD_TYPES[-1])])
 assert DTYPE.itemsize == RECORD.size
+
+
+class Tail(NamedTuple):
+    """What is new since a cursor."""
+
+    records: Rows
+    """A copy, in the order of their serials."""
+    cursor: int
+    """For the next call."""
+    lost_count: int
+    """Records that were overwritten before they were read."""
+
+
+class TailRecords(NamedTuple):
+    """A `Tail` of tuples."""
+
+    records: list[Record]
+    cursor: int
+    lost_count: int
+
+
+Piece = tuple[int, int, int, int, int, int, int, int, int, int]
+"""Of a record: serial, kind, flags, stream, seq, event_time_ns, ended_ns, device_done_ns, mask, serial."""
+
+
+class Pieces(NamedTuple):
+    """What is new since a cursor of the records on which a piece of a datum began or ended."""
+
+    records: list[Piece]
+    cursor: int
+    lost_count: int
+    """Records, with pieces or without, that were overwritten before they were read."""
 
 
 def to_records(rows: Rows) -> list[Record]:

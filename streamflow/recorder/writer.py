@@ -1,9 +1,9 @@
 """A stage writes down what it does, by stores alone: no lock, no system call, nothing that can wait.
 
 The stage's process owns the file; anyone may read it meanwhile, and after any end. A record is stored whole, then its
-serial is published in `head`; what is in service is stored in one of two slots, then the slot is published. So a
-reader never needs the writer to be in any state, not even alive. A number that does not fit its field raises
-struct.error or ValueError and publishes nothing.
+serial is published in `head`, and before that in `marked` if it is about a path; what is in service is stored in one of
+two slots, then the slot is published. So a reader never needs the writer to be in any state, not even alive. A number
+that does not fit its field raises struct.error or ValueError and publishes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from streamflow.recorder.layout import (
     IN_SERVICE,
     IN_SERVICE_OFFSET,
     IN_SERVICE_SIZE,
+    MARKED,
     PID,
     PROCESSED,
     RECORD,
@@ -225,6 +226,8 @@ class Recorder:
             serial,
         )
         words = self._words
+        if mask:
+            words[MARKED] = serial
         words[HEAD] = self._head = serial
         words[PROCESSED] += 1
         words[SERVING] = 0
@@ -274,7 +277,10 @@ class Recorder:
             mask,
             serial,
         )
-        self._words[HEAD] = self._head = serial
+        words = self._words
+        if mask:
+            words[MARKED] = serial
+        words[HEAD] = self._head = serial
         return serial
 
     def note(

@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import trio
 
-from streamflow.core.enforcement import Act, Verdict, choose
+from streamflow.core.enforcement import RUN, TRY, Act
 from streamflow.core.graph import Resolved
 from streamflow.core.joins import ExactJoin
 from streamflow.core.message import Flag, Message, Origin
@@ -26,7 +27,7 @@ from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.conformity import Conformity
-from streamflow.runtime.emission import may_be_several, messages_of
+from streamflow.runtime.emission import may_be_several, message_of, messages_of, only_output
 from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.guard import RAISED, blamed, guarded
@@ -35,14 +36,14 @@ from streamflow.runtime.joining import HeldInJoin, merged, together
 from streamflow.runtime.logbook import NOWHERE, Logbook
 from streamflow.runtime.node import Node, Output
 from streamflow.runtime.replay import Replay
-from streamflow.transport.link import Bell, Receiver
+from streamflow.runtime.serving import Serving
+from streamflow.transport.link import Backlog
 
 Handler = Callable[..., Any]
-TURN_NS = 1_000_000  # how long a stage works on what has arrived before links and others in its process have a turn
-TURN_NS_MAX = 20_000_000  # a turn costs some 50 us: one whose work takes long has it after every second datum
 
+_MISSED = int(Flag.MISSED)  # `~` and `|` on members of a Flag cost more than a record
 _KINDS = {Act.RUN: Kind.RUN, Act.DELIVER: Kind.RUN, Act.DEGRADE: Kind.DEGRADED, Act.CALL: Kind.CALLED}
-_FLAGS = {Act.DEGRADE: Flag.DEGRADED, Act.CALL: Flag.DEGRADED}
+_FLAGS = {Act.DEGRADE: int(Flag.DEGRADED), Act.CALL: int(Flag.DEGRADED)}
 
 
 class Actor:
@@ -65,18 +66,20 @@ class Actor:
 
         `shares_loop`: other stages are in its process.
         """
-        self._shares_loop = shares_loop
         definition = resolved.graph.stage(stage)
         self.stage = stage
         self.node = node
         self.offline = offline
         self.logbook = logbook
         self.enforcer = enforcer
-        self.bell = Bell()
         self.inlets: dict[str, Inlet] = {}
         self.outlets: dict[str, list[Outlet]] = {port: [] for port in definition.outputs}
         self.stop_wanted: Callable[[str], None] = lambda deadline: None
         self.now_ns = clock.now_ns
+        self._serving = Serving(
+            enforcer, clock.now_ns, interference, is_joined=definition.is_joined, shares_loop=shares_loop
+        )
+        self.bell = self._serving.bell
         self._recorder = logbook.recorder
         self._replay = Replay(logbook.recorder, is_live=definition.live)
         self._interference = interference
@@ -86,6 +89,7 @@ class Actor:
         self._is_joined = definition.is_joined
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
         self._output_types = {port: resolved.output_types[stage, port] for port in definition.outputs}
+        self._only_output = only_output(self._output_types)
         self._conformity = Conformity(stage, self._input_types, self._output_types)
         self._timer = clock.timer()
         self._draining = trio.CancelScope()
@@ -185,10 +189,11 @@ class Actor:
 
         async def handle_each(port: str, message: Message) -> None:
             message = self._conformity.received(port, message)
-            if not self._is_too_old(port, message):
-                await self._handle(handlers[port], message, self.inlets[port].sender)
+            inlet = self.inlets[port]
+            if inlet.max_age_ns is None or not self._is_too_old(port, message):
+                await self._handle(handlers[port], message, inlet.sender)
 
-        await self._serve(handle_each, lambda port: None)
+        await self._serving.serve(self.inlets, handle_each, lambda port: None)
 
     async def _run_joined(self, process: Any) -> None:
         join: ExactJoin[Message] = ExactJoin(list(self.inlets))
@@ -214,7 +219,7 @@ class Actor:
             give_up()
 
         try:
-            await self._serve(handle_joined, join.end)
+            await self._serving.serve(self.inlets, handle_joined, join.end)
         except StreamflowError:
             held.lose_all()
             raise
@@ -238,53 +243,7 @@ class Actor:
             self.logbook.lost(message, self.inlets[port].edge)
             await trio.lowlevel.checkpoint()
 
-        await self._serve(let_go, lambda port: None)
-
-    async def _serve(self, handle: Callable[[str, Message], Awaitable[None]], ended: Callable[[str], None]) -> None:
-        """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
-        open_ports = {port: inlet.receiver for port, inlet in self.inlets.items()}
-        wait = self.bell.wait
-        if len(open_ports) == 1:
-            (receiver,) = open_ports.values()
-            await receiver.take_over()
-            wait = receiver.wait
-        chooses = len(open_ports) > 1 and self.enforcer.is_active and not self._is_joined
-        turn_ends_ns = self.now_ns() + self._turn_ns()
-        while open_ports:
-            if self._interference is not None:
-                await self._interference.before_take()
-            took_any = False
-            for port in self._next_ports(open_ports) if chooses else list(open_ports):
-                receiver = open_ports[port]
-                message = receiver.take()
-                if message is not None:
-                    took_any = True
-                    await handle(port, message)
-                elif receiver.is_exhausted:
-                    del open_ports[port]
-                    ended(port)
-            if not took_any and open_ports:
-                await wait()
-            elif self.now_ns() >= turn_ends_ns:
-                await trio.lowlevel.checkpoint()
-            else:
-                continue
-            turn_ends_ns = self.now_ns() + self._turn_ns()
-
-    def _turn_ns(self) -> int:
-        if self._shares_loop:
-            return TURN_NS
-        return max(TURN_NS, min(2 * self.enforcer.cost.usual_ns, TURN_NS_MAX))
-
-    def _next_ports(self, open_ports: Mapping[str, Receiver]) -> list[str]:
-        """The input whose next datum comes first by class and deadline; all of them where nothing waits."""
-        heads = [(port, message) for port, receiver in open_ports.items() if (message := receiver.peek()) is not None]
-        if len(heads) < 2:
-            return [port for port, _ in heads] or list(open_ports)
-        now_ns = self.now_ns()
-        timed = [self.enforcer.head(self.enforcer.with_deadline(message)) for _, message in heads]
-        index = choose(timed, now_ns)
-        return [heads[0 if index is None else index][0]]
+        await self._serving.serve(self.inlets, let_go, lambda port: None)
 
     # -------------------------------------------------------------------------------- the handling
 
@@ -292,31 +251,28 @@ class Actor:
         self, handler: Handler, message: Message, sender: int, row: Mapping[str, Message] | None = None
     ) -> None:
         """Work on one datum, or on one of each input, as its verdict says."""
-        message = self.enforcer.with_deadline(message)
+        enforcer = self.enforcer
+        message = enforcer.with_deadline(message)
         started_ns = self.now_ns()
-        verdict = self.enforcer.verdict(message, started_ns, self._result_age_ns(started_ns))
-        if verdict.stops:
-            self.stop_wanted(self.enforcer.stops(message))
-        if verdict.act is Act.SHED:
-            self.logbook.shed(message, sender, started_ns)
-            return
-        flags = _FLAGS.get(verdict.act, 0)
-        if verdict.act is Act.DELIVER and started_ns > message.deadline_ns:
-            flags = Flag.MISSED
-        if flags:
-            message = replace(message, flags=message.flags | flags)
-            if row is not None:
-                row = {port: replace(part, flags=message.flags) for port, part in row.items()}
+        verdict = enforcer.verdict(message, started_ns, self._result_age_ns(started_ns), self._backlog)
+        act = verdict.act
+        if verdict is not RUN:
+            if verdict.stops:
+                self.stop_wanted(enforcer.stops(message))
+            if act is Act.SHED:
+                self.logbook.shed(message, sender, started_ns)
+                return
+            message, row = _flagged(message, row, act, is_late=started_ns > message.deadline_ns)
         self._last = message
         blocked_before = self._blocked_ns
         self.logbook.begin(message, sender, started_ns)
         if self._interference is not None:
-            await self._interference.before_work(self.stage, message, verdict.act)
+            await self._interference.before_work(self.stage, message, act)
         try:
-            if verdict.act is Act.HOLD:
+            if act is Act.HOLD:
                 await self._send_held(message)
             else:
-                await self._work(handler, message, row, verdict)
+                await self._work(handler, message, row, act)
         except StreamflowError:
             if row is None:
                 self.logbook.lost_in_service(message)
@@ -324,31 +280,31 @@ class Actor:
         ended_ns = self.now_ns()
         blocked_ns = self._blocked_ns - blocked_before
         service_ns = ended_ns - started_ns - blocked_ns
-        is_late = self.enforcer.is_late(message, ended_ns)
-        if verdict.act in (Act.RUN, Act.DELIVER):
-            self.enforcer.cost.served(service_ns, is_late=is_late and verdict.act is Act.RUN)
-        elif verdict.act is Act.DEGRADE:
-            self.enforcer.cheap_cost.served(service_ns, is_late=is_late)
-        flags = message.flags & ~Flag.MISSED | (Flag.MISSED if is_late else 0)
-        kind = _KINDS.get(verdict.act, Kind.HELD)
-        goes_on = self.logbook.ended(
-            kind, message, sender, started_ns, ended_ns, blocked_ns, flags, merged(row) if row else ()
-        )
-        self.logbook.service(service_ns)
-        if row is None:
-            self.logbook.idle()
+        is_late = enforcer.is_late(message, ended_ns)
+        if act is Act.RUN or act is Act.DELIVER:
+            enforcer.cost.served(service_ns, is_late=is_late and act is Act.RUN and verdict is not TRY)
+        elif act is Act.DEGRADE:
+            enforcer.cheap_cost.served(service_ns, is_late=is_late)
+        flags = message.flags & ~_MISSED | (_MISSED if is_late else 0)
+        if row is None and act is Act.RUN and not message.origins:
+            goes_on = self.logbook.finished(message, ended_ns, blocked_ns, flags)
+        else:
+            repeated = merged(row) if row else ()
+            kind = _KINDS.get(act, Kind.HELD)
+            goes_on = self.logbook.ended(kind, message, sender, started_ns, ended_ns, blocked_ns, flags, repeated)
+            self.logbook.service(service_ns)
+            if row is None:
+                self.logbook.idle()
         if not goes_on and self.outlets:
             self._recorder.add(layout.ABSORBED)
         if self._interference is not None:
             self._interference.handled(self.stage, message)
 
-    async def _work(
-        self, handler: Handler, message: Message, row: Mapping[str, Message] | None, verdict: Verdict
-    ) -> None:
+    async def _work(self, handler: Handler, message: Message, row: Mapping[str, Message] | None, act: Act) -> None:
         """Call what the verdict says, and send what it returns."""
-        if verdict.act is Act.DEGRADE and self.enforcer.cheap is not None:
+        if act is Act.DEGRADE and self.enforcer.cheap is not None:
             handler = self.enforcer.cheap
-        elif verdict.act is Act.CALL:
+        elif act is Act.CALL:
             called = self.enforcer.handler(message)
             assert called is not None, "CALL is declared together with what is called"
             stage, row = self.stage, None
@@ -358,9 +314,9 @@ class Actor:
 
         try:
             result = handler(message) if row is None else handler(**row)
-            if inspect.isawaitable(result):
+            if type(result) is not np.ndarray and inspect.isawaitable(result):
                 result = await result
-            is_good = self._keeps_results and verdict.act is Act.RUN
+            is_good = self._keeps_results and act is Act.RUN
             sent = list(messages_of(result, message, self._output_types, self.now_ns())) if is_good else []
         except RAISED as error:
             raise blamed(self.stage, error, "process") from error
@@ -373,7 +329,14 @@ class Actor:
         else:
             await self._send_all(result, message, "process")
 
+    def _backlog(self) -> Backlog:
+        """What waits to be served."""
+        found = [inlet.receiver.backlog() for inlet in self.inlets.values()]
+        return found[0] if len(found) == 1 else Backlog(sum(one.depth for one in found), None)
+
     def _result_age_ns(self, now_ns: int) -> int | None:
+        if not self._keeps_results:
+            return None
         event_time_ns, result = self._last_result
         return now_ns - event_time_ns if result else None
 
@@ -400,6 +363,10 @@ class Actor:
         """Send what `where` has returned; a generator's work is the node's own, and fails as such."""
         if result is None:
             return
+        if type(result) is np.ndarray and self._only_output is not None:
+            port, tensor = self._only_output
+            await self._send(port, message_of(result, tensor, handled, 0 if self.offline else self.now_ns()))
+            return
         if may_be_several(result, self._output_types):
             self.logbook.keep()
         try:
@@ -413,14 +380,12 @@ class Actor:
         self._conformity.require_sent(port, message)
         if self._interference is not None:
             self._interference.sent(self.stage, port, message)
-        full = []
+        outlets = self.outlets[port]
         if self._is_source:
-            self.logbook.admitting(message, [outlet.mask for outlet in self.outlets[port]])
-        for outlet in self.outlets[port]:
+            self.logbook.admitting(message, [outlet.mask for outlet in outlets])
+        for outlet in outlets:
             self.logbook.sending(message, outlet.mask)  # of all first: what one leads to may be over before the next
-        for outlet in self.outlets[port]:
-            if not outlet.sender.offer(message):
-                full.append(outlet)
+        full = [outlet for outlet in outlets if not outlet.sender.offer(message)]
         if not self._is_source:
             self._recorder.add(layout.EMITTED)
         if full and self._live:
@@ -445,3 +410,15 @@ class Actor:
             if outlet.sender.offer(message):
                 full.pop(0)
         self._blocked_ns += self.now_ns() - blocked_since
+
+
+def _flagged(
+    message: Message, row: Mapping[str, Message] | None, act: Act, *, is_late: bool
+) -> tuple[Message, Mapping[str, Message] | None]:
+    """What is handed over says how it is handled."""
+    flags = _MISSED if act is Act.DELIVER and is_late else _FLAGS.get(act, 0)
+    if flags:
+        message = replace(message, flags=message.flags | flags)
+        if row is not None:
+            row = {port: replace(part, flags=message.flags) for port, part in row.items()}
+    return message, row

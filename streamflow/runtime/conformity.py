@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from streamflow.core.message import Message
+from streamflow.core.message import Message, with_tensors
 from streamflow.core.ports import PortType, TensorType, fits
 from streamflow.errors import PortError, WireError
 from streamflow.wire.arrays import describe, dtype_name
@@ -38,7 +37,7 @@ class Conformity:
     def _require(
         self, rule: Callable[[str, Message, PortType], None], port: str, message: Message, expected: PortType
     ) -> None:
-        form = (port, *((name, array.dtype.str, array.shape) for name, array in message.tensors.items()))
+        form = port, *[(name, array.dtype, array.shape) for name, array in message.tensors.items()]
         if form in self._known_forms:
             return
         rule(f"stage {self._stage}, port {port}", message, expected)
@@ -68,7 +67,7 @@ def as_expected(message: Message, expected: PortType) -> Message:
         (name,) = expected.tensors
         ((sent_name, array),) = message.tensors.items()
         if name != sent_name:
-            return replace(message, tensors={name: array})
+            return with_tensors(message, {name: array})
     return message
 
 

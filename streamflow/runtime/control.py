@@ -9,7 +9,8 @@ import msgpack
 
 from streamflow.errors import WireError
 from streamflow.transport.sockets import SocketContext
-from streamflow.wire.packets import PROTOCOL_VERSION, Frame
+from streamflow.wire.packets import PROTOCOL_VERSION
+from streamflow.wire.values import Frame
 
 Telegram = Mapping[str, Any]
 LAST_WORDS_MS = 300  # how long a process that leaves waits for its last telegrams to be sent

@@ -25,6 +25,7 @@ class SentOn(SenderTrace[Message]):
         self._logbook = logbook
         self._edge = edge
         self._reason = edge.overflow.value
+        self._recorder = logbook.recorder
         self._output = logbook.recorder.outputs[index]
         self._mask = logbook.edge_mask(edge.name)
         self._turn = 0
@@ -32,7 +33,7 @@ class SentOn(SenderTrace[Message]):
         self.generation = 0
 
     def accepted(self, item: Message) -> int:
-        turn = self._logbook.recorder.turn
+        turn = self._recorder.turn
         if turn != self._turn:
             self._turn, self._nth = turn, 0
         nth = self._nth
@@ -42,8 +43,7 @@ class SentOn(SenderTrace[Message]):
         return slot
 
     def transmitted(self, slot: int, number: int) -> None:
-        self._output.transmitted(slot, number, self.generation)
-        self._output.add(layout.TRANSMITTED)
+        self._output.sent(slot, number, self.generation)
 
     def released(self, slot: int) -> None:
         self._output.release(slot)
@@ -97,9 +97,7 @@ class InputTrace(ReceiverTrace[Message]):
         self._input.add(layout.STRANGER_COUNT)
 
     def arrived(self, item: Message, depth: int) -> None:
-        self._input.arrived(item.enqueued_ns)
-        self._input.hold(depth)
-        self._input.peak(depth)
+        self._input.arrived(item.enqueued_ns, depth)
         if item.enqueued_ns:
             self._transport.record(item.enqueued_ns - item.sent_ns)
 
@@ -108,8 +106,7 @@ class InputTrace(ReceiverTrace[Message]):
         former = self._logbook.former
         place = former.place_of(slot) if slot >= 0 and former is not None else self.place(number)
         self._logbook.take(item, self._input.get(layout.TAKEN), place)
-        self._input.add(layout.TAKEN)
-        self._input.hold(depth)
+        self._input.taken(depth)
         self._logbook.hold_back(self, place, slot)
 
     def kept(self, item: Message, number: int) -> None:

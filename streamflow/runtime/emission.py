@@ -48,6 +48,32 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes, sent_ns: int 
         raise ResultError("", f"a {type(result).__name__} was returned", "an array, a mapping, an Output or None")
 
 
+def only_output(outputs: PortTypes) -> tuple[str, str] | None:
+    """The port and the tensor that a plain array is, where there is no choice; None where there is one."""
+    if len(outputs) != 1:
+        return None
+    ((port, port_type),) = outputs.items()
+    if len(port_type.tensors) > 1:
+        return None
+    return port, next(iter(port_type.tensors), DEFAULT_TENSOR)
+
+
+def message_of(array: Any, tensor: str, handled: Message, sent_ns: int) -> Message:
+    """What `messages_of` makes of a plain array where there is one output: by far the most frequent result."""
+    return Message(
+        {tensor: array},
+        handled.stream,
+        handled.seq,
+        handled.event_time_ns,
+        handled.attributes,
+        handled.deadline_ns,
+        handled.flags,
+        sent_ns,
+        0,
+        handled.origins,
+    )
+
+
 def may_be_several(result: Any, outputs: PortTypes) -> bool:
     """Whether more than one message may come of it."""
     if isinstance(result, Output | Mapping):

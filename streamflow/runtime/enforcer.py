@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamflow.core.cost import MARGIN_NS_MAX, RESERVE_SHARE, ServiceCost
 from streamflow.core.deadline import Criticality, OnMiss, PathDef
-from streamflow.core.enforcement import RUN, Act, Due, Head, Verdict, decide
+from streamflow.core.enforcement import RUN, TRY, Act, Due, Head, Verdict, decide, is_worth_a_try
 from streamflow.core.message import Message
 from streamflow.core.paths import Paths
 from streamflow.runtime.node import Node
+from streamflow.transport.link import Backlog
 
 Handler = Callable[[str, Any], Any]
+_GIVEN_UP = (Act.SHED, Act.HOLD, Act.CALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Budget:
     """What the supervisor tells a stage: the longest way from it to each path's sink, and which are degraded."""
 
     tails_ns: Mapping[int, int]
+    usual_tails_ns: Mapping[int, int] = field(default_factory=dict)
     degraded: Set[int] = frozenset()
     profile_ns: int = 0
     """The usual service time by the stored profile; 0 where there is none."""
@@ -42,6 +45,12 @@ class Enforcer:
         }
         self._handlers = handlers
         self._cheap: Callable[[Message], Any] | None = getattr(node, "degrade", None)
+        # Where nothing but shedding can come of it, as in most pipelines: what `decide` says, at a tenth of the cost.
+        self._shed_alone = {
+            stream: Verdict(Act.SHED, 1 << own[0][0])
+            for stream, own in self._paths.items()
+            if len(own) == 1 and own[0][1].on_miss is OnMiss.SHED and self._cheap is None
+        }
         self._budget = Budget({})
         self._tail_ns = 0
         tightest_ns = min(self._within_ns.values(), default=0)
@@ -74,32 +83,81 @@ class Enforcer:
     def with_deadline(self, message: Message) -> Message:
         """The message with the tightest deadline of those that go through this stage."""
         deadline_ns = 0
-        for origin in message.origins or (message,):
+        if not message.origins:
+            within_ns = self._within_ns.get(message.stream)
+            if within_ns is not None:
+                deadline_ns = message.event_time_ns + within_ns
+        for origin in message.origins:
             within_ns = self._within_ns.get(origin.stream)
             if within_ns is not None:
                 due_ns = origin.event_time_ns + within_ns
                 deadline_ns = min(deadline_ns, due_ns) if deadline_ns else due_ns
         return message if message.deadline_ns == deadline_ns else replace(message, deadline_ns=deadline_ns)
 
-    def verdict(self, message: Message, now_ns: int, result_age_ns: int | None) -> Verdict:
-        """Whether and how to work on it."""
+    def verdict(
+        self, message: Message, now_ns: int, result_age_ns: int | None, backlog: Callable[[], Backlog]
+    ) -> Verdict:
+        """Whether and how to work on it; `backlog` tells what waits behind it."""
         if not message.deadline_ns or not self.is_active:
             return RUN
+        is_degraded = bool(self._budget.degraded)
+        shed = None if is_degraded or message.origins else self._shed_alone.get(message.stream)
         cost_ns = self.cost.expected_ns()
-        if now_ns + cost_ns + self._tail_ns <= message.deadline_ns and not self._budget.degraded:
-            return RUN
-        cost_ns = self.cost.eased(cost_ns, now_ns)
-        cheap_cost_ns = None if self._cheap is None else self.cost.eased(self.cheap_cost.expected_ns(), now_ns)
-        verdict = decide(
-            self._dues(message, now_ns),
-            now_ns,
-            cost_ns=cost_ns,
-            cheap_cost_ns=cheap_cost_ns,
-            result_age_ns=result_age_ns,
-        )
+        spare_ns = message.deadline_ns - now_ns - cost_ns - self._tail_ns
+        if not is_degraded and spare_ns >= 0:
+            if shed is None or not self._is_in_the_way(message, now_ns, cost_ns, spare_ns, backlog):
+                return RUN
+            verdict = shed
+        else:
+            verdict = self._decide(message, now_ns, self.cost.eased(cost_ns, now_ns), result_age_ns, shed)
+            is_given_up = verdict.act in _GIVEN_UP and not verdict.stops and not is_degraded
+            if is_given_up and self._is_worth_a_try(message, now_ns) and not backlog().depth:
+                return TRY
         if verdict.act is not Act.RUN:
             self.cost.given_up(now_ns)
         return verdict
+
+    def _is_in_the_way(
+        self, message: Message, now_ns: int, cost_ns: int, spare_ns: int, backlog: Callable[[], Backlog]
+    ) -> bool:
+        """Whether the last of those that wait behind it would come too late because of it.
+
+        One of them must be given up then, and of equals it is the oldest: those that follow have the more time to
+        spare for what is rare (Moore 1968: any one may go, to have as many as possible on time).
+        """
+        waited_ns = now_ns - message.event_time_ns
+        if spare_ns > waited_ns:
+            return False  # it has not waited for half of what it may: those that came after it have not either
+        depth, last = backlog()
+        if last is None or last.stream != message.stream or last.origins:
+            return False
+        last_deadline_ns = last.event_time_ns + self._within_ns[message.stream]
+        work_ns = self.cost.usual_ns * depth + cost_ns
+        return now_ns + work_ns + self._tail_ns > last_deadline_ns
+
+    def _decide(
+        self, message: Message, now_ns: int, cost_ns: int, result_age_ns: int | None, shed: Verdict | None
+    ) -> Verdict:
+        if shed is not None:
+            tail_ns = self.cost.eased(self._budget.tails_ns.get(shed.given_up.bit_length() - 1, 0), now_ns)
+            return RUN if now_ns + cost_ns + tail_ns <= message.deadline_ns else shed
+        return decide(
+            self._dues(message, now_ns),
+            now_ns,
+            cost_ns=cost_ns,
+            cheap_cost_ns=None if self._cheap is None else self.cost.eased(self.cheap_cost.expected_ns(), now_ns),
+            result_age_ns=result_age_ns,
+        )
+
+    def _is_worth_a_try(self, message: Message, now_ns: int) -> bool:
+        usual = self._budget.usual_tails_ns
+        timed = [
+            (origin.event_time_ns + path.within_ns, usual[index])
+            for origin in message.origins or (message,)
+            for index, path in self._paths.get(origin.stream, ())
+            if path.within_ns is not None and index in usual
+        ]
+        return self.cost.usual_ns > 0 and is_worth_a_try(timed, now_ns, self.cost.usual_ns)
 
     def _dues(self, message: Message, now_ns: int) -> list[Due]:
         budget = self._budget

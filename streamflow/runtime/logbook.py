@@ -27,6 +27,8 @@ SHED_MASK, SHED_BITS = 0xFF, 8  # how many were shed when it was taken, as far a
 GIVING_UP = "(drop)"  # the table of the datum that is being dropped from a mailbox here
 JOINED = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
 NOWHERE = -1  # no stream, no sender
+_RUN = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
+_MISSED = int(Flag.MISSED)
 
 _KIND_COUNTERS = {
     Kind.DEGRADED: layout.DEGRADED,
@@ -241,7 +243,7 @@ class Logbook:
         covered = self._covered
         goes_on = covered != 0
         if self._keeps and goes_on:  # the piece that was kept ends here; whether it was on time, the others say
-            self._keeps, covered, flags = False, 0, flags & ~Flag.MISSED
+            self._keeps, covered, flags = False, 0, flags & ~_MISSED
         for origin in message.origins or (message,):
             stream = self._streams.get(origin.stream, NOWHERE)
             mask = self._through.get(origin.stream, 0) & ~covered
@@ -273,6 +275,22 @@ class Logbook:
         counter = _KIND_COUNTERS.get(kind)
         if counter is not None:
             recorder.add(counter)
+        return goes_on
+
+    def finished(self, message: Message, ended_ns: int, blocked_ns: int, flags: int) -> bool:
+        """`ended`, `service` and `idle` in one, for a datum of one origin that was worked on in full."""
+        covered = self._covered
+        goes_on = covered != 0
+        if self._keeps and goes_on:
+            self._keeps, covered, flags = False, 0, flags & ~_MISSED
+        recorder, stream = self.recorder, message.stream
+        mask = self._through.get(stream, 0) & ~covered
+        recorder.finish(_RUN, flags, ended_ns, 0, blocked_ns, 1, mask)
+        if mask & self._ending.get(stream, 0):
+            for path, histogram in recorder.latency.items():
+                if mask >> path & 1:
+                    histogram.record(ended_ns - message.event_time_ns)
+        self.put_down()
         return goes_on
 
     def service(self, service_ns: int) -> None:

@@ -70,8 +70,17 @@ class Observatory:
         self.inquest = Inquest(resolved.graph, self.paths, self._recordings)
         self.planning = Planning(resolved, self.paths, self._recordings, profile)
         self.casualties = Casualties(resolved.graph, self.paths, self._recordings, self.edge_generation)
-        self.watch = Watch(resolved, self.paths, self._recordings, self.planning, self.inquest, log, contract_changed)
-        self._vitals = Vitals(resolved, self.paths, self._recordings, process_of, state_of, self._lost_into)
+        self.watch = Watch(
+            resolved,
+            self.paths,
+            self._recordings,
+            self.planning,
+            self.inquest,
+            log,
+            clock.now_ns,
+            contract_changed,
+        )
+        self._vitals = Vitals(resolved, self.paths, self._recordings, process_of, state_of, self._lost_on_edge)
 
     # ------------------------------------------------------------------------------------- lives
 
@@ -123,9 +132,6 @@ class Observatory:
         self._offered_found.update(settled.offered)
         self.watch.lose(settled.losses)
 
-    def _lost_into(self, stage: str) -> int:
-        return sum(self._lost_on_edge[edge.name] for edge in self._resolved.graph.edges_into(stage))
-
     # ------------------------------------------------------------------------------ while it runs
 
     def sweep(self, now_ns: int) -> None:
@@ -173,10 +179,16 @@ class Observatory:
         """For each stage what it needs to decide by; empty where nothing has a deadline."""
         if not self._has_deadlines:
             return {}
-        self.planning.observe(now_ns)
+        planning = self.planning
+        planning.observe(now_ns)
+        usual = planning.usual_tails_ns()
         return {
-            stage: {"tails_ns": tails_ns, "profile_ns": self.planning.profile_ns(stage)}
-            for stage, tails_ns in self.planning.tails_ns().items()
+            stage: {
+                "tails_ns": tails_ns,
+                "usual_tails_ns": usual[stage],
+                "profile_ns": planning.profile_ns(stage),
+            }
+            for stage, tails_ns in planning.tails_ns().items()
         }
 
     @property

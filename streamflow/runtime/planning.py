@@ -49,19 +49,25 @@ class Planning:
     def service(self, stage: str) -> Estimate:
         return self._service[stage]
 
+    def usual_tails_ns(self) -> dict[str, dict[int, int]]:
+        """For each stage and path the sum of the medians on the longest way from the stage to the path's sink."""
+        by_stage: dict[str, dict[int, int]] = {}
+        for (stage, path), usual_ns in self._along(lambda estimate: estimate.p50_ns).items():
+            by_stage.setdefault(stage, {})[path] = usual_ns
+        return by_stage
+
     def tails_ns(self) -> dict[str, dict[int, int]]:
-        """For each stage and path the longest way from the stage to the path's sink.
+        """For each stage and path what is to be counted with after it.
 
         The parts' medians add up, and what they exceed them by adds up by squares: that all are slow at once is
         rarer than that one is. How much of that excess counts is learned from what came too late (`Caution`).
         """
-        usual = self._along(lambda estimate: estimate.p50_ns)
         squares = self._along(lambda estimate: (estimate.p99_ns - estimate.p50_ns) ** 2)
-        by_stage: dict[str, dict[int, int]] = {}
-        for (stage, path), usual_ns in usual.items():
+        by_stage = self.usual_tails_ns()
+        for (stage, path), square in squares.items():
             within_ns = self._paths.definitions[path].within_ns or 0
-            excess_ns = min(int(isqrt(squares[stage, path]) * self.caution[path].value), within_ns // RESERVE_SHARE)
-            by_stage.setdefault(stage, {})[path] = usual_ns + excess_ns
+            excess_ns = min(int(isqrt(square) * self.caution[path].value), within_ns // RESERVE_SHARE)
+            by_stage[stage][path] += excess_ns
         return by_stage
 
     def _along(self, measure: Callable[[Estimate], int]) -> dict[tuple[str, int], int]:

@@ -27,7 +27,7 @@ class RunOptions:
 
     `enforces`: stages give up what cannot be on time. `restart_limit`: (intensity, period in s) in place of every
     group's own. `keep`: a folder that gets the recorders at the end. `is_warm`: processes start as copies of one
-    that has imported everything.
+    that has imported everything. `raises_priority`: the supervisor wakes before its stages, where it may.
     """
 
     offline: bool = False
@@ -44,6 +44,7 @@ class RunOptions:
     restart_limit: tuple[int, float] | None = None
     keep: Path | None = None
     is_warm: bool = True
+    raises_priority: bool = True
     profile: Mapping[str, Estimate] = field(default_factory=dict)
     """What stages and edges usually take, by name, as measured before."""
 

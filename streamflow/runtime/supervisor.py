@@ -45,13 +45,13 @@ from streamflow.runtime.launch import ForeignProcess
 from streamflow.runtime.lives import Lives
 from streamflow.runtime.loader import Loaded
 from streamflow.runtime.observatory import Observatory
+from streamflow.runtime.priority import NONE
+from streamflow.runtime.rounds import Rounds
 from streamflow.runtime.run_options import Outcome, RunOptions, Watcher, description_of
 from streamflow.runtime.venue import Held, LocalVenue, TaskVenue, Venue
 from streamflow.runtime.worker import WorkerOptions
 
 START_LEAD_NS = 50 * ms  # recordings begin this long after the last stage was ready: the word must reach all
-VITALS_NS = 50 * ms
-PUBLISH_NS = 500 * ms
 SILENT_NS = 2 * s  # a loop that runs is seen far more often
 INLINE = "inline"  # the name of the one process of an inline run
 
@@ -80,12 +80,13 @@ class Supervisor:
         )
         self._outcome = Outcome()
         self._held: dict[str, Held] = {}
-        self._degraded: set[str] = set()
         self._awaited: set[str] = set()  # being started, and not in hand yet
         self._doomed: set[str] = set()  # of those, the ones to be killed once they are
         self._started_ns = 0
+        self._priority = NONE
         self._control: ControlServer
         self._observatory: Observatory
+        self._rounds: Rounds
         self._lives: Lives
         self._log: EventLog
         self._nursery: trio.Nursery
@@ -142,6 +143,7 @@ class Supervisor:
                 self._options.profile,
             )
             self._control = ControlServer(venue.context, venue.control_endpoint, self._loaded.key)
+            self._rounds = Rounds(venue.clock, self._observatory, self._control, self._hung, self._publish)
             self._lives = Lives(self._graph, self._processes, self._control, self._observatory)
             try:
                 await self._supervise(signals, venue)
@@ -183,6 +185,7 @@ class Supervisor:
         how = "interrupted" if how == "done" and outcome.interrupted else how
         self._log.write("ended", how=how)
         outcome.report = self._observatory.report(how, outcome.duration_ns, outcome.failure, self._lives.generations)
+        outcome.report["supervisor"] = {"priority": self._priority}
         outcome.broken_contracts = self._observatory.broken_contracts()
 
     # ---------------------------------------------------------------------------------- what happened
@@ -283,29 +286,8 @@ class Supervisor:
 
     # ------------------------------------------------------------------------------- while it runs
 
-    async def _watch(self) -> None:
-        """Sweep as often as a miss must be known, and after everything else that takes milliseconds."""
-        timer = self._venue.clock.timer()
-        observatory = self._observatory
-        vitals_ns = planned_ns = published_ns = 0
-        try:
-            while True:
-                now_ns = observatory.sweep_now()
-                if now_ns >= vitals_ns:
-                    vitals_ns = now_ns + VITALS_NS
-                    for stage, hung in observatory.hung(now_ns).items():
-                        self._hung(stage, hung)
-                if now_ns >= planned_ns:
-                    planned_ns = now_ns + observatory.plan_period_ns(now_ns)
-                    self._tell_budgets(now_ns)
-                    now_ns = observatory.sweep_now()
-                if now_ns >= published_ns:
-                    published_ns = now_ns + PUBLISH_NS
-                    self._watcher.seen(observatory.publish(self._roll_call.phase.name.lower(), self._lives.generations))
-                    now_ns = observatory.sweep_now()
-                await timer.sleep_until(observatory.next_sweep_ns(now_ns))
-        finally:
-            timer.close()
+    def _publish(self) -> None:
+        self._watcher.seen(self._observatory.publish(self._roll_call.phase.name.lower(), self._lives.generations))
 
     def _hung(self, stage: str, why: str) -> None:
         if self._process_of[stage] in self._lives.down_since:
@@ -313,22 +295,16 @@ class Supervisor:
         self._log.write("hung", stage=stage, reason=why)
         self._carry_out(self._roll_call.hung(self._process_of[stage], f"stage {stage}: {why}"))
 
-    def _tell_budgets(self, now_ns: int) -> None:
-        budgets = self._observatory.budgets(now_ns)
-        if budgets:
-            degraded = self._observatory.path_indexes(self._degraded)
-            self._control.tell_all({"is": "budget", "stages": budgets, "degraded": degraded})
-
     def _contract_changed(self, path: str, event: FirmEvent, culprit: str) -> None:
         """What a firm contract demands, or takes back."""
         definition = next(one for one in self._graph.deadlines if one.name == path)
         if isinstance(event, Recovered):
             if Escalation.DEGRADE not in definition.escalation[: event.level]:
-                self._degraded.discard(path)
+                self._rounds.degrade(path, is_degraded=False)
         elif isinstance(event, Broken | Escalated):
             match event.step:
                 case Escalation.DEGRADE:
-                    self._degraded.add(path)
+                    self._rounds.degrade(path, is_degraded=True)
                 case Escalation.RESTART if culprit:
                     reason = f"stage {culprit}: blamed for most misses of deadline {path}, whose contract is broken"
                     self._carry_out(self._roll_call.hung(self._process_of[culprit], reason))
@@ -337,7 +313,6 @@ class Supervisor:
                     self._carry_out(self._roll_call.stop(Failure(f"deadline {path}", sentence)))
                 case _:
                     pass
-        self._tell_budgets(self._venue.clock.now_ns())
 
     # ------------------------------------------------------------------------------------ what to do
 
@@ -352,9 +327,12 @@ class Supervisor:
     def _do_start(self, instruction: Start) -> None:
         self._started_ns = self._venue.clock.now_ns() + START_LEAD_NS
         self._observatory.started(self._started_ns)
-        self._tell_budgets(self._started_ns)
+        self._rounds.tell_budgets(self._started_ns)
         self._control.tell_all({"is": "start", "at_ns": self._started_ns})
-        self._nursery.start_soon(self._watch)
+        if self._options.raises_priority:
+            self._priority = self._venue.raise_priority()
+        self._log.write("priority", priority=self._priority)
+        self._nursery.start_soon(self._rounds.run)
         if self._options.duration_s is not None:
             self._nursery.start_soon(self._follow_duration, self._options.duration_s)
 
@@ -425,7 +403,7 @@ class Supervisor:
             down_ms=(now_ns - down_since_ns) / ms,
             warm=self._venue.is_warm,
         )
-        self._tell_budgets(now_ns)
+        self._rounds.tell_budgets(now_ns)
 
     def _do_abandon(self, instruction: Abandon) -> None:
         self._log.write("left", process=instruction.process, reason=instruction.reason)

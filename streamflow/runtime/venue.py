@@ -23,6 +23,7 @@ from streamflow.runtime.control import ControlClient
 from streamflow.runtime.fork_server import ForkServer, starts_warm
 from streamflow.runtime.launch import StageProcess
 from streamflow.runtime.loader import Loaded
+from streamflow.runtime.priority import NONE, Priority
 from streamflow.runtime.rundir import OwnedRunFolder, RunFolder
 from streamflow.runtime.worker import Worker, WorkerOptions
 from streamflow.transport.memory_socket import MemoryNetwork
@@ -58,6 +59,9 @@ class Venue(AbstractContextManager["Venue"], Protocol):
     chance: Callable[[], float]
     """Numbers in [0, 1), for the jitter of what is started again."""
 
+    def raise_priority(self) -> str:
+        """Let the supervisor wake before the stages, as far as this may be and matters; what it has, for people."""
+
     async def start(self, process: str, generation: int) -> Held: ...
     def reap_orphans(self, known_pids: Collection[int]) -> None: ...
 
@@ -74,6 +78,7 @@ class LocalVenue:
         self._keep = keep
         self._stages = loaded.resolved.graph.processes()
         self._server: ForkServer | None = None
+        self._priority = Priority()
         self._exit = ExitStack()
 
     def __enter__(self) -> LocalVenue:
@@ -90,6 +95,10 @@ class LocalVenue:
     ) -> None:
         self._exit.close()
 
+    def raise_priority(self) -> str:
+        self._exit.callback(self._priority.restore)
+        return self._priority.raise_it()
+
     def _warm_server(self) -> ForkServer | None:
         """Started with the first process: the run is described by then. One that died is replaced by another."""
         if self._server is not None and not self._server.is_alive:
@@ -97,7 +106,8 @@ class LocalVenue:
             self._server = None
         if self._server is None:
             self._server = ForkServer(self.folder)
-            self._server.start()
+            with self._priority.lowered():
+                self._server.start()
             self._exit.callback(self._server.close)
         return self._server
 
@@ -108,7 +118,8 @@ class LocalVenue:
             if child is not None:
                 return child
             self.is_warm = False  # it cannot load the pipeline, and has said why: no second try
-        return StageProcess(self.folder, process, generation)
+        with self._priority.lowered():
+            return StageProcess(self.folder, process, generation)
 
     def reap_orphans(self, known_pids: Collection[int]) -> None:
         if self._server is not None:
@@ -192,6 +203,10 @@ class TaskVenue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exit.close()
+
+    def raise_priority(self) -> str:
+        """The stages would have it too."""
+        return NONE
 
     def set_recordings(self, recordings: Path) -> None:
         """Where the stages' recorders go, once the folder is there."""

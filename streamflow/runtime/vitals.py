@@ -1,8 +1,13 @@
-"""Whether each stage gets on: `core.liveness` with what the recorders show, and the process table for suspects."""
+"""Whether each stage gets on: `core.liveness` with what the recorders show, and the process table for suspects.
+
+Most stages have got on since the last look, which a few words of their recorders tell; only of the others everything
+is gathered that can be seen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from streamflow.core.graph import Resolved
 from streamflow.core.liveness import (
@@ -12,6 +17,7 @@ from streamflow.core.liveness import (
     Liveness,
     Sign,
     StagePhase,
+    could_begin,
     default_hang_limit_ns,
 )
 from streamflow.core.paths import Paths
@@ -19,6 +25,28 @@ from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
 
 STOPPED = "Tt"  # states in /proc/PID/stat: by a signal, by a debugger
+_PHASES = {
+    layout.RUNNING: StagePhase.RUNNING,
+    layout.DRAINING: StagePhase.RUNNING,
+    layout.CLOSED: StagePhase.ENDED,
+}
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What does not change about a stage, and its decider; `inputs`: sender, place among its edges, and edge."""
+
+    name: str
+    process: str
+    limit_ns: int
+    inputs: list[tuple[str, int, str]]
+    decider: Liveness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin_life()
+
+    def begin_life(self) -> None:
+        self.decider = Liveness(self.limit_ns)
 
 
 class Vitals:
@@ -31,71 +59,82 @@ class Vitals:
         recordings: Mapping[str, Recording],
         process_of: Mapping[str, str],
         state_of: Callable[[str], str],
-        lost_into: Callable[[str], int],
+        lost_on_edge: Mapping[str, int],
     ) -> None:
-        """`lost_into`: how many data went with dead senders on their way to a stage."""
-        self._lost_into = lost_into
-        self._graph = resolved.graph
+        """`lost_on_edge`: how many data went with dead senders on their way."""
         self._recordings = recordings
-        self._process_of = process_of
         self._state_of = state_of
-        self._limits = {
-            stage.name: stage.hang_limit_ns or self._default_limit_ns(stage.name, paths)
-            for stage in resolved.graph.stages
-        }
-        self._deciders: dict[str, Liveness] = {}
-        self._places = {  # of each edge among those that leave its sender
+        self._lost_on_edge = lost_on_edge
+        places = {  # of each edge among those that leave its sender
             edge.name: place
             for stage in resolved.graph.stages
             for place, edge in enumerate(resolved.graph.edges_from(stage.name))
         }
-        self._inputs = {stage.name: resolved.graph.edges_into(stage.name) for stage in resolved.graph.stages}
-
-    def _default_limit_ns(self, stage: str, paths: Paths) -> int:
-        within = [
-            path.within_ns
-            for index, path in enumerate(paths.definitions)
-            if path.within_ns is not None and stage in paths.route(index)
-        ]
-        return default_hang_limit_ns(min(within, default=None))
+        self._stages = {
+            stage.name: _Stage(
+                stage.name,
+                process_of[stage.name],
+                stage.hang_limit_ns or _default_limit_ns(stage.name, paths),
+                [(edge.source, places[edge.name], edge.name) for edge in resolved.graph.edges_into(stage.name)],
+            )
+            for stage in resolved.graph.stages
+        }
 
     def forget(self, stage: str) -> None:
         """It has no process, or another: what was seen of the last life says nothing of the next."""
-        self._deciders.pop(stage, None)
+        self._stages[stage].begin_life()
 
     def look(self, now_ns: int) -> dict[str, Hung]:
         """The stages that hang; to be asked every 50 ms."""
         found: dict[str, Hung] = {}
-        serving = {
-            stage: recording.word(layout.SERVING) != 0 and not recording.is_blocked
-            for stage, recording in self._recordings.items()
-        }
-        for stage, recording in self._recordings.items():
-            others = (other for other, is_serving in serving.items() if is_serving and other != stage)
-            is_taken = any(self._process_of[other] == self._process_of[stage] for other in others)
-            sign = self._sign(stage, recording, is_taken, is_stopped=False)
-            decider = self._deciders.setdefault(stage, Liveness(self._limits[stage]))
-            condition = decider.observe(now_ns, sign)
-            if condition is Condition.SUSPECT and self._state_of(self._process_of[stage]) in STOPPED:
-                condition = decider.observe(now_ns, self._sign(stage, recording, is_taken, is_stopped=True))
-            if isinstance(condition, Hung):
-                found[stage] = condition
-            elif self._is_stopped(now_ns, stage, recording):
-                found[stage] = Hung(recording.word(layout.BEAT_NS), "its process is stopped")
+        serving: dict[str, list[str]] = {}  # by process, those that have its loop
+        for name, recording in self._recordings.items():
+            if recording.words[layout.SERVING] and not recording.is_blocked:
+                serving.setdefault(self._stages[name].process, []).append(name)
+        for name, recording in self._recordings.items():
+            stage = self._stages[name]
+            others = serving.get(stage.process, ())
+            is_taken = len(others) > (name in others)
+            if not self._gets_on(now_ns, stage, recording, is_taken):
+                condition = self._observe(now_ns, stage, recording, is_taken)
+                if isinstance(condition, Hung):
+                    found[name] = condition
+                    continue
+            if self._is_stopped(now_ns, stage, recording):
+                found[name] = Hung(recording.word(layout.BEAT_NS), "its process is stopped")
         return found
 
-    def _is_stopped(self, now_ns: int, stage: str, recording: Recording) -> bool:
-        """Whether it was stopped by a signal, with or without work due: nothing will come of waiting for it."""
-        if recording.word(layout.PHASE) not in (layout.RUNNING, layout.DRAINING):
-            return False
-        beat_ns = recording.word(layout.BEAT_NS)
-        is_silent = bool(beat_ns) and now_ns - beat_ns > STOPPED_LIMIT_NS
-        return is_silent and self._state_of(self._process_of[stage]) == STOPPED[0]
+    def _gets_on(self, now_ns: int, stage: _Stage, recording: Recording, is_taken: bool) -> bool:
+        words = recording.words
+        _, taken = recording.arrivals()
+        serving, due_ns = words[layout.SERVING], words[layout.DUE_NS]
+        phase = _PHASES.get(words[layout.PHASE], StagePhase.STARTING)
+        is_due = (
+            phase is StagePhase.RUNNING
+            and not recording.is_blocked
+            and (serving != 0 or could_begin(now_ns, self._waiting(stage, taken), due_ns, is_loop_taken=is_taken))
+        )
+        progress = words[layout.HEAD], taken, serving, due_ns, phase
+        return stage.decider.gets_on(now_ns, progress, words[layout.BEAT_NS], is_due=is_due)
 
-    def _sign(self, stage: str, recording: Recording, is_loop_taken: bool, *, is_stopped: bool) -> Sign:
+    def _observe(self, now_ns: int, stage: _Stage, recording: Recording, is_taken: bool) -> Condition | Hung:
+        condition = stage.decider.observe(now_ns, self._sign(stage, recording, is_taken, is_stopped=False))
+        if condition is Condition.SUSPECT and self._state_of(stage.process) in STOPPED:
+            condition = stage.decider.observe(now_ns, self._sign(stage, recording, is_taken, is_stopped=True))
+        return condition
+
+    def _is_stopped(self, now_ns: int, stage: _Stage, recording: Recording) -> bool:
+        """Whether it was stopped by a signal, with or without work due: nothing will come of waiting for it."""
+        words = recording.words
+        if words[layout.PHASE] not in (layout.RUNNING, layout.DRAINING):
+            return False
+        beat_ns = words[layout.BEAT_NS]
+        is_silent = bool(beat_ns) and now_ns - beat_ns > STOPPED_LIMIT_NS
+        return is_silent and self._state_of(stage.process) == STOPPED[0]
+
+    def _sign(self, stage: _Stage, recording: Recording, is_loop_taken: bool, *, is_stopped: bool) -> Sign:
         received, taken = recording.arrivals()
         service = recording.in_service()
-        phase = recording.word(layout.PHASE)
         return Sign(
             records=recording.head,
             in_service_since_ns=None if service is None else service.started_ns,
@@ -108,18 +147,24 @@ class Vitals:
             is_blocked=recording.is_blocked,
             is_loop_taken=is_loop_taken,
             is_stopped=is_stopped,
-            phase=StagePhase.RUNNING
-            if phase in (layout.RUNNING, layout.DRAINING)
-            else StagePhase.ENDED
-            if phase == layout.CLOSED
-            else StagePhase.STARTING,
+            phase=_PHASES.get(recording.word(layout.PHASE), StagePhase.STARTING),
         )
 
-    def _waiting(self, stage: str, taken: int) -> int:
+    def _waiting(self, stage: _Stage, taken: int) -> int:
         """What the stage could take: offered to it, and not taken, dropped or lost."""
         waiting = -taken
-        for edge in self._inputs[stage]:
-            sender = self._recordings.get(edge.source)
+        for source, place, edge in stage.inputs:
+            sender = self._recordings.get(source)
             if sender is not None:
-                waiting += sender.passed_on(self._places[edge.name])
-        return max(waiting - self._lost_into(stage), 0)
+                waiting += sender.passed_on(place)
+            waiting -= self._lost_on_edge.get(edge, 0)
+        return max(waiting, 0)
+
+
+def _default_limit_ns(stage: str, paths: Paths) -> int:
+    within = [
+        path.within_ns
+        for index, path in enumerate(paths.definitions)
+        if path.within_ns is not None and stage in paths.route(index)
+    ]
+    return default_hang_limit_ns(min(within, default=None))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from streamflow.core.deadline import RateDef
 from streamflow.core.firm import Broken, Escalated, FirmEvent, FirmMonitor
@@ -21,17 +21,27 @@ from streamflow.core.outcome import Finished, Missed
 from streamflow.core.paths import Paths
 from streamflow.core.timebase import ms, s
 from streamflow.core.verdict import Kind
+from streamflow.recorder.layout import HEAD, MARKED
 from streamflow.recorder.reader import Recording
-from streamflow.recorder.records import Record
 from streamflow.runtime.events import EventLog
 from streamflow.runtime.inquest import Inquest
 from streamflow.runtime.planning import Planning
 
 SWEEP_NS = 4 * ms  # where something has a tight deadline: a miss is to be known within 5 ms
+TIGHT_NS = 50 * ms  # up to here
 SWEEPS_PER_DEADLINE = 6  # so often between a datum's event and its expiry, for which there is a sweep of its own
-SLOW_SWEEP_NS = 20 * ms  # where deadlines are long: a wake-up is most of what a sweep costs
+LONG_NS = 100 * ms  # from here on a wake-up, which is most of what a sweep costs, counts for more than ...
+SWEEPS_PER_LONG = 3  # ... how soon a datum is missed that its source sends in the last third of its time
+SLOW_SWEEP_NS = 40 * ms
 IDLE_SWEEP_NS = 50 * ms  # where nothing has: the accounts are kept, and no ring may run over
-JUDGED_LIMIT = 100  # misses a second that are looked into; each costs 1 ms, and more of a kind have one cause
+JUDGED_LIMIT = 100  # misses a second that are looked into: more of a kind have one cause
+JUDGING_NS = 2 * ms  # what looking into one may take, in which none would be seen
+PATIENCE_NS = 20 * ms  # so long a miss waits to be looked into because others are about to be seen
+JUDGING_LIMIT_NS = 150 * ms  # of a second: it takes 1 ms for a small pipeline and 10 for a busy one, before all stages
+_ADMITTED: Final = int(Kind.ADMITTED)  # comparing with a member of an enum would be a tenth of what a record costs
+_SPLIT: Final = int(Kind.SPLIT)
+_SHED: Final = int(Kind.SHED)
+_MISSED: Final = int(Flag.MISSED)
 
 
 @dataclass(slots=True)
@@ -44,7 +54,11 @@ class _Stage:
     tightest: list[int]
     is_first: bool
     """Only sources send to it."""
+    words: memoryview = field(init=False)
     cursor: int = 0
+
+    def __post_init__(self) -> None:
+        self.words = self.recording.words
 
 
 @dataclass(slots=True)
@@ -81,6 +95,7 @@ class Watch:
         planning: Planning,
         inquest: Inquest,
         log: EventLog,
+        now_ns: Callable[[], int],
         contract_changed: Callable[[str, FirmEvent, str], None],
     ) -> None:
         self.ledger = Ledger(paths.specs)
@@ -90,6 +105,7 @@ class Watch:
         self._recordings = recordings
         self._planning = planning
         self._log = log
+        self._now_ns = now_ns
         self._contract_changed = contract_changed
         self._names = [stage.name for stage in resolved.graph.stages]
         self._stages: list[_Stage] = []
@@ -100,8 +116,11 @@ class Watch:
             if path.firm is not None
         }
         self._rates = [self._rate(definition) for definition in resolved.graph.rates]
-        self._judged: deque[int] = deque(maxlen=JUDGED_LIMIT)
+        self._judged: deque[tuple[int, int]] = deque()  # of the last second: when, and how long it took
+        self._judging_ns = 0
         self._to_judge: deque[Missed] = deque()
+        self.is_behind = False
+        """Whether a miss waits to be looked into: the next sweep should come at once."""
         self._last_culprit: dict[int, tuple[str, str, str]] = {}
         self.late_paths: set[int] = set()
         """Paths on which something was not on time: what `--strict` asks where there is no firm contract."""
@@ -141,21 +160,27 @@ class Watch:
             self.ledger.lost(mask, stream, seq)
         self._losses.clear()
         for stage in self._stages:
-            if stage.recording.head != stage.cursor:
+            head = stage.words[HEAD]
+            if stage.words[MARKED] > stage.cursor:  # after `head`: FORMAT.md
                 self._read(stage)
+            else:
+                stage.cursor = head
         for event in self.ledger.swept(now_ns):
             if type(event) is Missed:
                 self._to_judge.append(event)
             else:
                 assert isinstance(event, Finished)
                 self._finished(event)
-        if self._to_judge:  # one at a time: those that expire meanwhile are to be seen at their deadlines
+        self.is_behind = bool(self._to_judge) and not self._is_pressed(now_ns)
+        if self.is_behind:  # one at a time: those that expire meanwhile are to be seen at their deadlines
             self._missed(self._to_judge.popleft())
+            self.is_behind = bool(self._to_judge)
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether a miss waits to be looked into: the next sweep should come at once."""
-        return bool(self._to_judge)
+    def _is_pressed(self, now_ns: int) -> bool:
+        """Whether a deadline may pass before a miss could be looked into: first all of a burst are seen."""
+        expiry_ns = self.ledger.next_expiry_ns()
+        is_soon = expiry_ns is not None and expiry_ns < now_ns + JUDGING_NS
+        return is_soon and now_ns - self._to_judge[0].detected_ns < PATIENCE_NS
 
     def conclude(self) -> None:
         """Look into what still waits for it: there will be no more sweeps."""
@@ -167,31 +192,26 @@ class Watch:
         stage.cursor = new.cursor
         if new.lost_count:
             self.ledger.forgotten(new.lost_count)
-        for record in new.records:
-            self._account(stage, record)
+        ledger = self.ledger
+        for _, kind, flags, stream, seq, event_time_ns, ended_ns, device_done_ns, mask, _ in new.records:
+            if kind == _ADMITTED:
+                ledger.admitted(mask, stream, seq, event_time_ns)
+                if self._contracts:
+                    self._promise(mask, seq)
+            elif kind == _SPLIT:
+                ledger.split(mask, stream, seq)
+            else:
+                if kind == _SHED and not stage.is_first:
+                    self._worked_in_vain(mask)
+                tightest = stage.tightest[stream] if flags & _MISSED else 0
+                done_ns = device_done_ns or ended_ns
+                ledger.ended(kind, mask, stream, seq, event_time_ns, done_ns, tightest, stage.ending[stream])
 
-    def _account(self, stage: _Stage, record: Record) -> None:
-        ledger, stream = self.ledger, record.stream
-        if record.kind == Kind.ADMITTED:
-            ledger.admitted(record.mask, stream, record.seq, record.event_time_ns)
-            for path, contract in self._contracts.items():
-                if record.mask >> path & 1:
-                    self._judge_contract(contract, contract.monitor.admitted(record.seq))
-        elif record.kind == Kind.SPLIT:
-            ledger.split(record.mask, stream, record.seq)
-        else:
-            if record.kind == Kind.SHED and not stage.is_first:
-                self._worked_in_vain(record.mask)
-            ledger.ended(
-                record.kind,
-                record.mask,
-                stream,
-                record.seq,
-                record.event_time_ns,
-                record.device_done_ns or record.ended_ns,
-                stage.tightest[stream] if record.flags & Flag.MISSED else 0,
-                stage.ending[stream],
-            )
+    def _promise(self, mask: int, seq: int) -> None:
+        """A datum was admitted for which a contract may count."""
+        for path, contract in self._contracts.items():
+            if mask >> path & 1:
+                self._judge_contract(contract, contract.monitor.admitted(seq))
 
     def _worked_in_vain(self, mask: int) -> None:
         """A datum was given up after an earlier stage had worked on it: that one counted on too little after it."""
@@ -250,14 +270,15 @@ class Watch:
             self._judge_contract(contract, contract.monitor.settled(event.seq, False))
 
     def _blamed(self, event: Missed) -> tuple[str, str, str, str, list[dict[str, Any]]]:
-        now_ns = event.detected_ns
-        if len(self._judged) == JUDGED_LIMIT and now_ns - self._judged[0] < s and event.path in self._last_culprit:
+        began_ns = self._now_ns()
+        if event.path in self._last_culprit and not self._may_judge(began_ns):
             culprit, stage, sentence = self._last_culprit[event.path]
             return culprit, stage, f"as the one before it: {sentence}", "", []
-        self._judged.append(now_ns)
-        blame = self.inquest.judge(
-            event.path, event.stream, event.seq, event.event_time_ns, now_ns, self._planning.budgets(event.path)
-        )
+        budgets = self._planning.budgets(event.path)
+        blame = self.inquest.judge(event.path, event.stream, event.seq, event.event_time_ns, event.detected_ns, budgets)
+        took_ns = self._now_ns() - began_ns
+        self._judged.append((began_ns, took_ns))
+        self._judging_ns += took_ns
         self._last_culprit[event.path] = (blame.kind.value, blame.stage, blame.sentence())
         segments = [
             {
@@ -271,6 +292,12 @@ class Watch:
             for one in blame.segments
         ]
         return blame.kind.value, blame.stage, blame.sentence(), blame.timeline(), segments
+
+    def _may_judge(self, now_ns: int) -> bool:
+        """Whether there is time for it: the supervisor must not take from the stages what they need to be on time."""
+        while self._judged and now_ns - self._judged[0][0] >= s:
+            self._judging_ns -= self._judged.popleft()[1]
+        return len(self._judged) < JUDGED_LIMIT and self._judging_ns < JUDGING_LIMIT_NS
 
     def _judge_contract(self, contract: _Contract, events: tuple[FirmEvent, ...]) -> None:
         for event in events:
@@ -333,4 +360,8 @@ def _period_ns(limits_ns: list[int]) -> int:
     """How often to sweep at least, by the tightest deadline. Only what comes when it has expired has to wait for it."""
     if not limits_ns:
         return IDLE_SWEEP_NS
-    return min(max(min(limits_ns) // SWEEPS_PER_DEADLINE, SWEEP_NS), SLOW_SWEEP_NS)
+    tightest_ns = min(limits_ns)
+    if tightest_ns < TIGHT_NS:
+        return SWEEP_NS
+    sweep_count = SWEEPS_PER_DEADLINE if tightest_ns < LONG_NS else SWEEPS_PER_LONG
+    return min(tightest_ns // sweep_count, SLOW_SWEEP_NS)

@@ -22,6 +22,7 @@ from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.message import Message
 from streamflow.core.pacing import Pacing
 from streamflow.core.paths import Paths
+from streamflow.core.supervision import Restart
 from streamflow.core.trace import Preference
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.recorder import layout
@@ -35,6 +36,7 @@ from streamflow.runtime.enforcer import Budget, Enforcer
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.logbook import Logbook, shape_of
 from streamflow.runtime.looplag import LoopWatch
+from streamflow.runtime.unending import Unending
 from streamflow.transport.link import Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
 from streamflow.transport.sockets import SocketContext
@@ -183,7 +185,9 @@ class Worker:
         node = self._definition.nodes[name]
         options = self._options
         enforces = options.enforces and not options.offline
-        return Actor(
+        stage = self._resolved.graph.stage(name)
+        is_unending = stage.is_source and stage.restart is Restart.PERMANENT and options.restarts
+        return (Unending if is_unending else Actor)(
             name,
             node,
             self._resolved,
@@ -302,8 +306,8 @@ class Worker:
         degraded = frozenset(telegram["degraded"])
         for stage, budget in telegram["stages"].items():
             if stage in self._actors:
-                tails_ns = {int(path): tail_ns for path, tail_ns in budget["tails_ns"].items()}
-                self._actors[stage].enforcer.set_budget(Budget(tails_ns, degraded, budget["profile_ns"]))
+                told = Budget(budget["tails_ns"], budget["usual_tails_ns"], degraded, budget["profile_ns"])
+                self._actors[stage].enforcer.set_budget(told)
 
     def _hear_detach(self, telegram: Telegram) -> None:
         """The receiver of an edge of ours is gone."""

@@ -18,7 +18,8 @@ from streamflow.core.graph import EdgeDef, Graph
 from streamflow.errors import Fault, PipelineError, WireError
 from streamflow.testing.faults import OF_EDGES, OF_SOURCES, Faults, Injection, Kind
 from streamflow.transport.memory_socket import Plan
-from streamflow.wire.packets import Data, Frame, decode
+from streamflow.wire.packets import Data, decode
+from streamflow.wire.values import Frame
 
 
 class FaultPlan:

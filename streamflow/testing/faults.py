@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
+from typing import TypedDict, Unpack
 
 from streamflow.core.graph import Graph
 from streamflow.core.timebase import ms, nanoseconds, ns, s, seconds, us
@@ -75,6 +76,14 @@ class Injection:
         return is_then and (self.seqs is None or seq in self.seqs)
 
 
+class Which(TypedDict, total=False):
+    """The data that a fault is about: all of the run, or those of a span of it, of some numbers, or of both."""
+
+    from_s: float
+    until_s: float | None
+    seqs: Iterable[int] | None
+
+
 @dataclass(repr=False)
 class Faults:
     """The declaration; each method adds to it and returns it. Values are checked here, names by `fault_plan`."""
@@ -89,17 +98,9 @@ class Faults:
         lines = [head, *(f"    .{injection}" for injection in self.injections)]
         return lines[0] if len(lines) == 1 else "(\n    {}\n)".format("\n".join(lines))
 
-    def slow(
-        self,
-        stage: str,
-        *,
-        by: int,
-        from_s: float = 0,
-        until_s: float | None = None,
-        seqs: Iterable[int] | None = None,
-    ) -> Faults:
+    def slow(self, stage: str, *, by: int, **which: Unpack[Which]) -> Faults:
         """Handling a datum takes longer."""
-        return self._add(Kind.SLOW, stage, by=by, from_s=from_s, until_s=until_s, seqs=seqs)
+        return self._add(Kind.SLOW, stage, which, by=by)
 
     def hang(self, stage: str, *, at_s: float | None = None, seq: int | None = None) -> Faults:
         """The first handling from then on, or that of one datum, never returns."""
@@ -111,96 +112,54 @@ class Faults:
 
     def stall(self, stage: str, *, at_s: float, for_: int) -> Faults:
         """The loop of the stage's process stands still, as by a collection of garbage, and then goes on."""
-        return self._add(Kind.STALL, stage, by=for_, by_name="for_", from_s=at_s)
+        return self._add(Kind.STALL, stage, {"from_s": at_s}, by=for_, by_name="for_")
 
-    def drop(
-        self,
-        edge: str,
-        *,
-        seqs: Iterable[int] | None = None,
-        share: float = 1.0,
-        from_s: float = 0,
-        until_s: float | None = None,
-    ) -> Faults:
+    def drop(self, edge: str, *, share: float = 1.0, **which: Unpack[Which]) -> Faults:
         """Data never reach the other end of an edge."""
-        return self._add(Kind.DROP, edge, seqs=seqs, share=share, from_s=from_s, until_s=until_s)
+        return self._add(Kind.DROP, edge, which, share=share)
 
-    def delay(
-        self,
-        edge: str,
-        *,
-        by: int,
-        from_s: float = 0,
-        until_s: float | None = None,
-        seqs: Iterable[int] | None = None,
-    ) -> Faults:
+    def delay(self, edge: str, *, by: int, **which: Unpack[Which]) -> Faults:
         """Data are longer under way; those behind them wait, for an edge keeps its order."""
-        return self._add(Kind.DELAY, edge, by=by, from_s=from_s, until_s=until_s, seqs=seqs)
+        return self._add(Kind.DELAY, edge, which, by=by)
 
-    def duplicate(
-        self,
-        edge: str,
-        *,
-        seqs: Iterable[int] | None = None,
-        share: float = 1.0,
-        from_s: float = 0,
-        until_s: float | None = None,
-    ) -> Faults:
+    def duplicate(self, edge: str, *, share: float = 1.0, **which: Unpack[Which]) -> Faults:
         """Data go over an edge twice."""
-        return self._add(Kind.DUPLICATE, edge, seqs=seqs, share=share, from_s=from_s, until_s=until_s)
+        return self._add(Kind.DUPLICATE, edge, which, share=share)
 
     def clock_step(self, source: str, *, by: int, at_s: float) -> Faults:
         """The wall clock by which the sensor stamps its samples is set, forward or back."""
         if by == 0:
             raise Fault(_subject(Kind.CLOCK_STEP, source), "by=0", "a step forward or back")
-        return self._add(Kind.CLOCK_STEP, source, by=by, from_s=at_s, is_signed=True)
+        return self._add(Kind.CLOCK_STEP, source, {"from_s": at_s}, by=by, is_signed=True)
 
-    def late(
-        self,
-        source: str,
-        *,
-        by: int,
-        from_s: float = 0,
-        until_s: float | None = None,
-        seqs: Iterable[int] | None = None,
-    ) -> Faults:
+    def late(self, source: str, *, by: int, **which: Unpack[Which]) -> Faults:
         """A source makes its data later than they are due; their event times stay."""
-        return self._add(Kind.LATE, source, by=by, from_s=from_s, until_s=until_s, seqs=seqs)
+        return self._add(Kind.LATE, source, which, by=by)
 
     def _add_once(self, kind: Kind, stage: str, at_s: float | None, seq: int | None) -> Faults:
         if (at_s is None) == (seq is None):
             found = "neither at_s nor seq" if at_s is None else "both at_s and seq"
             raise Fault(_subject(kind, stage), found, "one of them")
-        return self._add(kind, stage, from_s=at_s or 0, seqs=None if seq is None else [seq])
+        return self._add(kind, stage, {"from_s": at_s or 0, "seqs": None if seq is None else [seq]})
 
     def _add(
         self,
         kind: Kind,
         where: str,
+        which: Which,
         *,
         by: int | None = None,
         by_name: str = "by",
         is_signed: bool = False,
-        from_s: float = 0,
-        until_s: float | None = None,
-        seqs: Iterable[int] | None = None,
         share: float = 1.0,
     ) -> Faults:
         subject = _subject(kind, where)
         if by is not None and (not isinstance(by, int) or (by <= 0 and not is_signed)):
             raise Fault(subject, f"{by_name}={by}", "whole nanoseconds, more than 0", "durations are written 20 * ms")
-        if not from_s >= 0 or from_s == float("inf"):
-            raise Fault(subject, f"{from_s} s", "an instant of the run, from 0 s on")
-        if until_s is not None and not until_s > from_s:
-            raise Fault(subject, f"until_s={until_s}", f"later than {from_s} s")
         if not 0 < share <= 1:
             raise Fault(subject, f"share={share}", "more than 0, at most 1")
-        if seqs is not None:
-            seqs = seqs if isinstance(seqs, range) else tuple(sorted(set(seqs)))
-            if not seqs or min(seqs) < 0:
-                raise Fault(subject, f"seqs={seqs!r}", "numbers of data, from 0 on")
-        until_ns = None if until_s is None else nanoseconds(until_s)
-        self.injections.append(Injection(kind, where, by or 0, nanoseconds(from_s), until_ns, seqs, share))
+        from_ns, until_ns, seqs = _bounds(subject, **which)
+        self.injections.append(Injection(kind, where, by or 0, from_ns, until_ns, seqs, share))
         return self
 
     @classmethod
@@ -223,6 +182,20 @@ class Faults:
                 kind = chance.choice(possible)
                 _declare(faults, kind, chance.choice(places[kind]), chance, duration_s)
         return faults
+
+
+def _bounds(
+    subject: str, *, from_s: float = 0, until_s: float | None = None, seqs: Iterable[int] | None = None
+) -> tuple[int, int | None, tuple[int, ...] | range | None]:
+    if not from_s >= 0 or from_s == float("inf"):
+        raise Fault(subject, f"{from_s} s", "an instant of the run, from 0 s on")
+    if until_s is not None and not until_s > from_s:
+        raise Fault(subject, f"until_s={until_s}", f"later than {from_s} s")
+    if seqs is not None:
+        seqs = seqs if isinstance(seqs, range) else tuple(sorted(set(seqs)))
+        if not seqs or min(seqs) < 0:
+            raise Fault(subject, f"seqs={seqs!r}", "numbers of data, from 0 on")
+    return nanoseconds(from_s), None if until_s is None else nanoseconds(until_s), seqs
 
 
 def _places(graph: Graph, kind: Kind) -> list[str]:

@@ -10,7 +10,7 @@ code does in its own `finally` on the way out cannot be kept from it, but neithe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
@@ -19,7 +19,7 @@ from streamflow.runtime.control import ControlClient, Telegram
 from streamflow.runtime.worker import Channel, Worker
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork, MemoryRouter
 from streamflow.transport.sockets import DealerSocket, RouterSocket, SocketContext
-from streamflow.wire.packets import Frame
+from streamflow.wire.values import Frame
 
 
 class Loop:
@@ -114,9 +114,7 @@ class _LoopSocket:
         self._loop = loop
         self.nudge = socket.nudge
         self.wake = socket.wake
-
-    def send(self, frames: Sequence[Frame]) -> None:
-        self._socket.send(frames)
+        self.send = socket.send
 
     def receive(self) -> list[Frame] | None:
         return self._socket.receive()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import trio
@@ -39,6 +39,13 @@ class ReceiverStatistics:
     dropped: Mapping[str, int]
     depth_peak: int
     stranger_count: int
+
+
+class Backlog(NamedTuple):
+    """How many data wait, and the one that is served last: None with nothing, or where that is not the newest."""
+
+    depth: int
+    last: Message | None
 
 
 class Sender(Protocol):
@@ -75,6 +82,9 @@ class Receiver(Protocol):
 
     def peek(self) -> Message | None:
         """What `take` would return, left where it is."""
+
+    def backlog(self) -> Backlog:
+        """What waits to be taken, all that has arrived included."""
 
     @property
     def is_exhausted(self) -> bool:

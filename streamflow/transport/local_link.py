@@ -11,7 +11,7 @@ from streamflow.core.mailbox import Mailbox
 from streamflow.core.message import Message
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import ClosedLinkError
-from streamflow.transport.link import Bell, ReceiverStatistics, SenderStatistics, frozen
+from streamflow.transport.link import Backlog, Bell, ReceiverStatistics, SenderStatistics, frozen
 from streamflow.wire.session import EdgeTerms
 
 
@@ -63,6 +63,9 @@ class LocalLink:
 
     def peek(self) -> Message | None:
         return self._mailbox.peek()
+
+    def backlog(self) -> Backlog:
+        return Backlog(len(self._mailbox), self._mailbox.last())
 
     @property
     def is_exhausted(self) -> bool:
@@ -145,6 +148,7 @@ class LocalReceiver:
         self._link = link
         self.take = link.take
         self.peek = link.peek
+        self.backlog = link.backlog
         self.run = link.run
         self.take_over = link.wait_open
         self.wait = link.wait_data

@@ -19,7 +19,7 @@ from typing import Protocol
 import trio
 
 from streamflow.errors import ClosedLinkError, LinkError
-from streamflow.wire.packets import Frame
+from streamflow.wire.values import Frame
 
 Plan = Callable[[str, Sequence[Frame], int], Sequence[int]]
 """(endpoint, frames, now_ns) of a message for whoever is bound there: when it arrives, or nothing when it never does;
@@ -156,7 +156,7 @@ class MemoryDealer(MemorySocket):
         """Called when the router has closed."""
         self._router = None
 
-    def send(self, frames: Sequence[Frame]) -> None:
+    def send(self, frames: Sequence[Frame], *, nudges: bool = True) -> None:
         self._require_open()
         kept = [bytes(frame) for frame in frames]  # the sender may write to its arrays again
         if self._router is None:
@@ -208,7 +208,7 @@ class MemoryRouter(MemorySocket):
         self.peers[name] = dealer
         return name
 
-    def send(self, frames: Sequence[Frame]) -> None:
+    def send(self, frames: Sequence[Frame], *, nudges: bool = True) -> None:
         self._require_open()
         dealer = self.peers.get(bytes(frames[0]))
         if dealer is not None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from streamflow.wire.packets import Frame
+from streamflow.wire.values import Frame
 
 
 class Socket(Protocol):
     """What both kinds have in common."""
 
-    def send(self, frames: Sequence[Frame]) -> None:
-        """Hand over one message. A router's first frame is the peer; to a peer that has gone it is dropped."""
+    def send(self, frames: Sequence[Frame], *, nudges: bool = True) -> None:
+        """Hand over one message. A router's first frame is the peer; to a peer that has gone it is dropped.
+
+        Without `nudges` the task that waits may sleep on although something has arrived, until the next `nudge`.
+        """
 
     def receive(self) -> list[Frame] | None:
         """The next message, at a router with its peer before it, or None when there is none."""

@@ -14,14 +14,17 @@ from collections.abc import Set
 
 import trio
 
+from streamflow.core.deadline import Order
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, WireError
-from streamflow.transport.link import Bell, ReceiverStatistics, SenderStatistics, frozen
+from streamflow.transport.link import Backlog, Bell, ReceiverStatistics, SenderStatistics, frozen
 from streamflow.transport.sockets import DealerSocket, SocketContext
-from streamflow.wire.packets import Data, Frame, Hello, Packet, Refuse, decode, encode
+from streamflow.wire.data import decode_datum, encode_datum, is_datum
+from streamflow.wire.packets import Hello, Packet, Refuse, decode, encode
 from streamflow.wire.session import EdgeTerms, ReceiverSession, SenderSession, State
+from streamflow.wire.values import Frame
 
 EARLY_LIMIT = 4  # lives of a sender that greet before this end has heard of them; more are strangers
 READ_BURST = 64  # packets read at once before others have their turn: a flooded socket must not starve the rest
@@ -55,9 +58,13 @@ class ZmqSender:
         self._flush()
 
     def offer(self, message: Message) -> bool:
-        if not self._session.has_room:
+        session = self._session
+        if session.sends_at_once and self._socket is not None:
+            self._socket.send(encode_datum(session.send(message), message), nudges=session.expects_credit)
+            return True
+        if not session.has_room:
             return False
-        accepted = self._session.offer(message if self._session.sends_at_once else frozen(message))
+        accepted = session.offer(frozen(message))
         if accepted:
             self._flush()
         return accepted
@@ -166,7 +173,7 @@ class ZmqReceiver:
         self.endpoint = self._socket.bind(endpoint)
         self._now_ns = context.now_ns
         self._bell = bell
-        self._is_revocable = terms.overflow is not Overflow.BLOCK
+        self._reads_first = terms.overflow is not Overflow.BLOCK or terms.preference.order is Order.EDF
         self._peer: Frame | None = None
         self._former_peers: set[Frame] = set()
         self._early: list[tuple[Frame, Hello]] = []  # greeted before `expect` was heard, while user code ran here
@@ -182,19 +189,25 @@ class ZmqReceiver:
         self._read_what_matters()
         return self._session.inbox.peek()
 
+    def backlog(self) -> Backlog:
+        self._read()
+        inbox = self._session.inbox
+        return Backlog(len(inbox), inbox.last())
+
     def take(self) -> Message | None:
-        """Where data may be revoked, reads first, so that what is served next is by the policy of both sides."""
+        """Where data may be revoked or overtaken, reads first, so that the next is the next of all that was sent."""
         self._read_what_matters()
-        message = self._session.take()
-        if message is not None:
-            self._answer(self._session.due())
-        if self._session.state is State.CLOSED:
+        session = self._session
+        message = session.take()
+        if message is not None and session.has_due:
+            self._answer(session.due())
+        if session.state is State.CLOSED:
             self._bell.ring()
             self._socket.wake()
         return message
 
     def _read_what_matters(self) -> None:
-        if self._is_revocable or not len(self._session.inbox):
+        if self._reads_first or not len(self._session.inbox):
             self._read()
 
     async def run(self) -> None:
@@ -260,24 +273,36 @@ class ZmqReceiver:
         self._socket.nudge()
 
     def _handle(self, peer: Frame, frames: list[Frame]) -> None:
-        if peer in self._former_peers:
-            return  # what came too late from a life that is over: it is counted as lost there
+        if peer == self._peer:
+            self._hear(peer, frames)
+        elif peer not in self._former_peers:  # too late from a life that is over: it is counted as lost there
+            self._hear_stranger(peer, frames)
+
+    def _hear(self, peer: Frame, frames: list[Frame]) -> None:
+        """What the edge's own sender sent."""
         try:
-            packet = decode(frames, self._now_ns())
+            if is_datum(frames):
+                self._session.arrive(*decode_datum(frames, self._now_ns()))
+                return
+            packet = decode(frames)
         except WireError as error:
-            if peer == self._peer:
-                edge = self._session.terms.edge
-                raise BrokenLinkError(f"edge {edge}", f"its sender sent no packet: {error}") from None
+            edge = self._session.terms.edge
+            raise BrokenLinkError(f"edge {edge}", f"its sender sent no packet: {error}") from None
+        if isinstance(packet, Hello):
+            self._greet(peer, packet)
+        else:
+            self._answer(self._session.receive(packet))
+
+    def _hear_stranger(self, peer: Frame, frames: list[Frame]) -> None:
+        try:
+            packet = decode(frames)
+        except WireError as error:
             self._refuse(peer, f"bytes that are no packet: {error}")
             return
         if isinstance(packet, Hello):
             self._greet(peer, packet)
-        elif peer != self._peer:
-            self._refuse(peer, f"a {type(packet).__name__} without a hello")
         else:
-            answers = self._session.receive(packet)
-            if not isinstance(packet, Data):
-                self._answer(answers)
+            self._refuse(peer, f"a {type(packet).__name__} without a hello")
 
     def _greet(self, peer: Frame, hello: Hello) -> None:
         if self._session.is_successor(hello) and len(self._early) < EARLY_LIMIT:

@@ -19,13 +19,15 @@ import zmq
 
 from streamflow.errors import ClosedLinkError, LinkError
 from streamflow.wire.arrays import TENSOR_SIZE_LIMIT
-from streamflow.wire.packets import Frame
+from streamflow.wire.values import Frame
 
 # Plain integers: pyzmq's flags are enum members, and `a | b` on those costs more than the call they are for.
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+# The backend's own methods: what pyzmq puts before them costs as much as they do.
+_send, _receive, _get = zmq.backend.Socket.send, zmq.backend.Socket.recv, zmq.backend.Socket.get
 _LOOPBACK = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+|\*)")
 IPC_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its terminator
 
@@ -70,8 +72,11 @@ class ZmqSocket:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        self._waiting: trio.CancelScope | None = None
+        self._fd = socket.fileno()
+        self._is_waiting = False
         self._is_woken = False
+        self._is_closed = False
+        self._is_known_empty = False  # as of the last look, since when nothing was done that could eat a signal
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
@@ -108,56 +113,65 @@ class ZmqSocket:
             self.close()
             raise
 
-    def send(self, frames: Sequence[Frame]) -> None:
+    def send(self, frames: Sequence[Frame], *, nudges: bool = True) -> None:
         """Hand over one message. To a router's unknown peer it is dropped: the peer has gone."""
-        if self._socket.closed:
+        if self._is_closed:
             raise ClosedLinkError("socket", "closed")
+        self._is_known_empty = False
         for frame in frames[:-1]:
-            self._socket.send(frame, _MORE)
-        self._socket.send(frames[-1], _NOBLOCK)
-        self.nudge()
+            _send(self._socket, frame, _MORE)
+        _send(self._socket, frames[-1], _NOBLOCK)
+        if nudges:
+            self.nudge()
 
     def receive(self) -> list[Frame] | None:
         """The next message, or None when there is none. Tensor frames are views, not copies."""
-        if not self._has_arrival():  # a look at EVENTS costs a tenth of the exception that says the same
+        if not self._has_arrival():  # a look at EVENTS costs a third of the exception that says the same
             return None
         frames: list[Frame] = []
         has_more = True
         while has_more:
-            frame = self._socket.recv(_NOBLOCK, copy=False)
+            frame = _receive(self._socket, _NOBLOCK, False)
             frames.append(frame.bytes if len(frames) < 2 else frame.buffer)
             has_more = frame.more
         return frames
 
     def nudge(self) -> None:
         """Wake the waiting task if there is something to read: for whoever used the socket while it sleeps."""
-        if self._waiting is not None and self._has_arrival():
-            self._waiting.cancel()
+        if self._is_waiting and self._has_arrival():
+            trio.lowlevel.notify_closing(self._fd)
 
     def _has_arrival(self) -> bool:
-        events = self._socket.getsockopt(_EVENTS)
+        events = _get(self._socket, _EVENTS)
         assert isinstance(events, int)
-        return bool(events & _POLLIN)
+        has_arrival = bool(events & _POLLIN)
+        self._is_known_empty = not has_arrival
+        return has_arrival
 
     def wake(self) -> None:
         """Make the waiting task look again; a wake before the wait is not lost."""
         self._is_woken = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._is_waiting:
+            trio.lowlevel.notify_closing(self._fd)  # nothing is closed: it costs less than a cancel scope for each wait
 
     async def wait_arrival(self) -> None:
         """Return when there may be something to read: at once, on arrival, or when somebody says so."""
-        if self._is_woken or self._has_arrival():
+        if self._is_woken or (not self._is_known_empty and self._has_arrival()):
             await trio.lowlevel.checkpoint()
         else:
-            with trio.CancelScope() as self._waiting:
-                await trio.lowlevel.wait_readable(self._socket.fileno())
-            self._waiting = None
+            self._is_waiting = True
+            try:
+                await trio.lowlevel.wait_readable(self._fd)
+            except trio.ClosedResourceError:
+                pass  # somebody says so
+            finally:
+                self._is_waiting = False
         self._is_woken = False
 
     def close(self, *, linger_ms: int = 0) -> None:
         """Close; what was sent last has `linger_ms` to leave, and closing the context waits so long for it."""
         self.wake()
+        self._is_closed = True
         self._socket.close(linger=linger_ms)
 
 

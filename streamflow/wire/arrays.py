@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,8 +74,16 @@ def buffer_of(array: Array) -> memoryview:
     return contiguous.reshape(-1).view(np.uint8).data
 
 
-def restore(description: Any, buffer: Any) -> Array:
-    """A read-only array over `buffer`, not copied. Raises WireError for anything that is not consistent."""
+class Form(NamedTuple):
+    """What the bytes of an array mean; `size` is how many there are."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    size: int
+
+
+def read_form(description: Any) -> Form:
+    """What `describe` has told. Raises WireError for anything that no array has."""
     if not isinstance(description, list) or len(description) != 2:
         raise WireError("tensor", "a malformed description", "[dtype, shape]")
     text, shape = description
@@ -88,15 +96,23 @@ def restore(description: Any, buffer: Any) -> Array:
     try:
         dtype = _dtype_of(text)
         size = math.prod(shape) * dtype.itemsize
-        if size != len(buffer):
-            raise WireError("tensor", f"{len(buffer)} bytes", f"{size} for {text} of shape {tuple(shape)}")
         if size == 0:
-            array: Array = np.empty(shape, dtype)
-        else:
-            array = np.ndarray(shape, dtype, buffer=buffer)
+            np.empty(shape, dtype)  # NumPy may have its own limits to the other sizes
     except WireError:
         raise
     except (TypeError, ValueError) as error:
         raise WireError("tensor", f"{text} of shape {tuple(shape)}: {error}") from None
-    array.flags.writeable = False
+    if size >= TENSOR_SIZE_LIMIT:
+        raise WireError("tensor", f"{size:,} bytes", f"less than {TENSOR_SIZE_LIMIT:,}")
+    return Form(dtype, tuple(shape), size)
+
+
+def array_over(form: Form, buffer: Any, offset: int = 0) -> Array:
+    """A read-only array over what is at `offset` of `buffer`, not copied. Raises WireError where that is too short."""
+    dtype, shape, size = form
+    if offset + size > len(buffer):
+        raise WireError("tensor", f"{len(buffer) - offset} bytes", f"{size} for {dtype.str} of shape {shape}")
+    array: Array = np.ndarray(shape, dtype, buffer, offset) if size else np.empty(shape, dtype)
+    if array.flags.writeable:
+        array.flags.writeable = False
     return array

@@ -75,8 +75,17 @@ class SenderSession:
 
     @property
     def sends_at_once(self) -> bool:
-        """Whether a datum offered now would leave with the next `packets`."""
-        return self.state is State.OPEN and self.outbox.transmits_at_once
+        """Whether a datum would leave at once, and nothing before it: `send` may take it."""
+        return self.state is State.OPEN and not self._wants_end and self.outbox.sends_at_once
+
+    @property
+    def expects_credit(self) -> bool:
+        """Whether the receiver may have given some back since the last: it gives half a window at a time."""
+        return self.outbox.expects_credit
+
+    def send(self, message: Message) -> int:
+        """`offer`, and the one packet that follows, where it `sends_at_once`: the number of the datum."""
+        return self.outbox.send(message)
 
     @property
     def is_closed(self) -> bool:
@@ -142,7 +151,7 @@ class SenderSession:
             case State.ENDING, Goodbye():
                 self.state = State.CLOSED
             case _:
-                raise _out_of_place(self.terms.edge, packet, self.state)
+                raise _out_of_place(self.terms.edge, type(packet).__name__, self.state)
 
     def _grant(self, count: int) -> None:
         self._granted_count += count
@@ -178,6 +187,9 @@ class ReceiverSession:
 
     def receive(self, packet: Packet) -> list[Packet]:
         """Take what the sender sent; what to answer now. Raises BrokenLinkError."""
+        if isinstance(packet, Data):
+            self.arrive(packet.number, packet.message)
+            return []
         match self.state, packet:
             case _, Hello():
                 reason = self._objection(packet)
@@ -185,13 +197,6 @@ class ReceiverSession:
                     return [Refuse(reason)]
                 self.state = State.OPEN
                 return [Welcome(self.inbox.grants_due())]
-            case State.OPEN, Data():
-                if not self.inbox.arrive(packet.number, packet.message):
-                    raise BrokenLinkError(
-                        f"edge {self.terms.edge}",
-                        f"datum {packet.number} is out of order or beyond its credits",
-                    )
-                return []
             case State.OPEN, Revocation():
                 self.inbox.revoke(packet.number)
                 return self.due()
@@ -205,11 +210,24 @@ class ReceiverSession:
                 self.state = State.ENDED
                 return self.due()
             case _:
-                raise _out_of_place(self.terms.edge, packet, self.state)
+                raise _out_of_place(self.terms.edge, type(packet).__name__, self.state)
+
+    def arrive(self, number: int, message: Message) -> None:
+        """Take a datum. Raises BrokenLinkError."""
+        if self.state is not State.OPEN:
+            raise _out_of_place(self.terms.edge, "Data", self.state)
+        if not self.inbox.arrive(number, message):
+            edge = f"edge {self.terms.edge}"
+            raise BrokenLinkError(edge, f"datum {number} is out of order or beyond its credits")
 
     def take(self) -> Message | None:
         """The datum that is served next, or None."""
         return self.inbox.take()
+
+    @property
+    def has_due(self) -> bool:
+        """Whether there may be something in `due`."""
+        return self.state is not State.OPEN or self.inbox.owes_credits
 
     def reattach(self, generation: int) -> None:
         """Wait for the sender's next life; what its former one sent stays, and is served first."""
@@ -258,5 +276,5 @@ class ReceiverSession:
         return ""
 
 
-def _out_of_place(edge: str, packet: Packet, state: State) -> BrokenLinkError:
-    return BrokenLinkError(f"edge {edge}", f"a {type(packet).__name__} while {state.name.lower()}")
+def _out_of_place(edge: str, packet: str, state: State) -> BrokenLinkError:
+    return BrokenLinkError(f"edge {edge}", f"a {packet} while {state.name.lower()}")

@@ -20,11 +20,11 @@ from streamflow.core.budget import (
     budgets,
     cost_ns,
     known,
-    on_route,
     tails,
 )
 from streamflow.core.deadline import PathDef
 from streamflow.core.graph import EdgeDef
+from streamflow.core.paths import on_route
 from streamflow.core.statistics import Histogram
 from streamflow.core.timebase import ms, s
 
@@ -134,13 +134,6 @@ def test_what_is_recent_holds_the_whole_window_and_enough_samples(steps: list[tu
         in_window = sum(at_ns > now_ns - WINDOW_NS for at_ns in came)
         assert recent.estimate().count >= max(in_window, min(len(came), LIVE_COUNT_MIN))
         assert recent.estimate().count <= len(came)
-
-
-def test_the_route_is_every_edge_on_a_way_to_the_sink() -> None:
-    assert [found.name for found in on_route(DIAMOND, "mic", "join")] == [
-        "mic->vad", "mic->net", "net->join", "vad->join"
-    ]  # fmt: skip
-    assert [found.name for found in on_route(DIAMOND, "mic", "log")] == ["mic->vad", "vad->log"]
 
 
 def test_a_tail_is_the_longest_way_that_remains_on_the_path() -> None:

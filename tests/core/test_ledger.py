@@ -113,7 +113,12 @@ def test_an_end_may_be_read_sweeps_before_its_admission_when_the_reader_lags() -
     account.admitted(A, SOURCE, 1, 1000)
     account.admitted(A, SOURCE, 2, 2000)
     assert [event.seq for event in account.swept(100)] == [2]
-    assert [(datum.seq, datum.pieces) for datum in account.in_flight_data(0)] == [(0, 1), (1, 2)]
+    assert verdicts(account) == {"produced": 3, "met": 1, "in_flight": 2}
+    end(account, Kind.RUN, 0, 50)
+    end(account, Kind.RUN, 1, 1050)
+    assert [event.seq for event in account.swept(100)] == [0], "another piece of 1 is under way"
+    end(account, Kind.RUN, 1, 1060)
+    assert [event.seq for event in account.swept(100)] == [1]
     assert account.anomalies == []
     assert account.is_exact
 
@@ -254,11 +259,12 @@ def test_beyond_the_limit_the_oldest_are_let_go_and_stay_in_flight() -> None:
     account = ledger(None, open_limit=10)
     for seq in range(100):
         account.admitted(A, SOURCE, seq, 1000 * seq)
-        assert len(account.in_flight_data(0)) <= 10
-    end(account, Kind.RUN, 0, 0)
-    end(account, Kind.RUN, 99, 99_000)
-    account.swept(0)
-    assert verdicts(account) == {"produced": 100, "met": 1, "in_flight": 99}
+    for seq in range(100):
+        end(account, Kind.RUN, seq, 1000 * seq)
+    followed = [event.seq for event in account.swept(0)]
+    assert 1 <= len(followed) <= 10
+    assert followed == list(range(100 - len(followed), 100))
+    assert verdicts(account) == {"produced": 100, "met": len(followed), "in_flight": 100 - len(followed)}
     assert account.anomalies == []
     assert not account.is_exact
 

@@ -220,3 +220,50 @@ def test_a_hung_stage_is_found_within_the_limit_and_two_looks(limit_ns: int, pau
         now_ns += max(pauses[index % len(pauses)], 5 * ms)
         index += 1
     assert now_ns - found.since_ns >= limit_ns
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(200, 2000).map(lambda count: count * ms),
+    st.lists(
+        st.tuples(
+            st.integers(1, 2 * OBSERVER_GAP_NS),
+            st.builds(
+                Sign,
+                records=st.integers(0, 1),
+                in_service_since_ns=st.none() | st.just(1),
+                in_service_serial=st.integers(0, 1),
+                waiting=st.integers(0, 1),
+                taken=st.integers(0, 1),
+                beat_ns=st.integers(0, 1),
+                due_ns=st.integers(0, 1),
+                is_blocked=st.booleans(),
+                is_loop_taken=st.booleans(),
+                phase=st.sampled_from(StagePhase),
+            ),
+        ),
+        max_size=60,
+    ),
+)
+def test_to_see_a_stage_get_on_is_to_observe_it(limit_ns: int, looks: list[tuple[int, Sign]]) -> None:
+    thorough, brief = Liveness(limit_ns), Liveness(limit_ns)
+    now_ns = 0
+    for pause_ns, sign in looks:
+        now_ns += pause_ns
+        thought = thorough.observe(now_ns, sign)
+        is_due = sign.is_work_due(now_ns)
+        if brief.gets_on(now_ns, sign.progress, sign.beat_ns, is_due=is_due):
+            assert thought is ALIVE
+        else:
+            assert brief.observe(now_ns, sign) == thought
+
+
+def test_a_stage_gets_on_only_with_progress_and_a_beat_since_it_was_observed() -> None:
+    liveness = Liveness(LIMIT)
+    assert not liveness.gets_on(0, BUSY.progress, BUSY.beat_ns, is_due=True), "it was never observed"
+    liveness.observe(0, BUSY)
+    further = replace(BUSY, records=8).progress
+    assert not liveness.gets_on(50 * ms, BUSY.progress, 2, is_due=True)
+    assert not liveness.gets_on(50 * ms, further, BUSY.beat_ns, is_due=True)
+    assert liveness.gets_on(50 * ms, further, 2, is_due=True)
+    assert not liveness.gets_on(100 * ms, further, 3, is_due=True)

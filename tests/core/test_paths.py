@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamflow.core.deadline import Escalation, OnMiss, PathDef, RateDef
 from streamflow.core.firm import Firm
 from streamflow.core.graph import EdgeDef, Graph, PortDef, StageDef
-from streamflow.core.paths import PATH_LIMIT, Paths, faults, route_of
+from streamflow.core.paths import PATH_LIMIT, Paths, faults, on_route
 from streamflow.core.ports import PortType, parse_tensor
 from streamflow.core.timebase import ms
 
@@ -209,5 +209,10 @@ def test_nothing_is_said_of_the_ports_of_a_stage_that_could_not_be_inspected() -
     assert told([DEADLINE], [RateDef("silence", "join", "anything", ms)], unknown) == []
 
 
-def test_a_way_needs_an_edge() -> None:
-    assert route_of(DIAMOND, "camera", "camera") == frozenset()
+def test_the_route_is_every_edge_on_a_way_to_the_sink() -> None:
+    def route(sink: str) -> list[str]:
+        return [f"{edge.source}>{edge.target}" for edge in on_route(DIAMOND.edges, "camera", sink)]
+
+    assert route("join") == ["camera>left", "camera>right", "left>join", "right>join"]
+    assert route("log") == ["camera>log"]
+    assert route("camera") == route("microphone") == []

@@ -19,6 +19,10 @@ def histogram(values: list[int]) -> Histogram:
     return found
 
 
+def parts(found: Histogram) -> tuple[object, ...]:
+    return found.count, found.min, found.max, found.sum, found.counts
+
+
 def test_an_empty_histogram_has_quantile_zero() -> None:
     assert Histogram().quantile(0.5) == 0
     assert Histogram().summary_ms() == {"p50": 0, "p90": 0, "p99": 0, "p999": 0, "max": 0}
@@ -51,16 +55,8 @@ def test_a_quantile_is_within_two_percent_of_the_value_of_that_rank(values: list
 def test_merging_two_gives_the_histogram_of_the_union(a: list[int], b: list[int]) -> None:
     merged = histogram(a)
     merged.merge(histogram(b))
-    assert merged.to_wire() == histogram(a + b).to_wire()
+    assert parts(merged) == parts(histogram(a + b))
     assert merged.count == len(a) + len(b)
-
-
-@given(DURATIONS)
-def test_a_histogram_survives_the_wire(values: list[int]) -> None:
-    sent = histogram(values)
-    received = Histogram.from_wire(sent.to_wire())
-    assert received.to_wire() == sent.to_wire()
-    assert (received.count, received.summary_ms()) == (sent.count, sent.summary_ms())
 
 
 @given(DURATIONS, st.lists(st.floats(0, 1), max_size=5))

@@ -187,3 +187,37 @@ def test_a_temporary_stage_stays_ended_and_the_rest_goes_on(project: Project) ->
     assert report["stages"]["second"]["restarts"] == 0
     assert report["stages"]["source"]["emitted"] == 1500
     assert report["edges"]["first.same->second.data"]["lost"] > 0
+
+
+BRIEF = """
+def build(restart: str = "permanent") -> Pipeline:
+    from streamflow import Restart, s
+    p = Pipeline("brief")
+    source = p.add("source", Brief(), restart=Restart(restart))
+    p.connect(source, p.add("sink", Keep("kept.txt")))
+    p.supervise(restart_intensity=2, restart_period=10 * s)
+    return p
+
+
+class Brief(Node):
+    number = Out("int64[]")
+    live = True
+
+    async def run(self):
+        for number in range(20):
+            await trio.sleep(0.002)
+            await self.emit(np.int64(number))
+"""
+
+
+@pytest.mark.parametrize(("restart", "lives"), [("permanent", 3), ("transient", 1), ("temporary", 1)])
+def test_a_source_that_ends_is_started_again_if_it_is_permanent(project: Project, restart: str, lives: int) -> None:
+    ended = project.run(project.pipeline(BRIEF), "--quiet", "--report", "report.json", "--set", f"restart={restart}")
+    kept, report = project.kept("kept.txt"), _report(project)
+    assert kept.numbers == list(range(20)) * lives
+    assert report["stages"]["source"]["restarts"] == lives - 1
+    assert kept.is_closed
+    assert kept.is_flushed == (lives == 1)
+    assert ended.code == (1 if restart == "permanent" else 0)
+    if restart == "permanent":
+        assert ended.sentence.startswith("stage source: its stream has ended, and it is declared permanent; 3 failures")

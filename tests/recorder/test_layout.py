@@ -40,6 +40,7 @@ def read_all(recording: Recording) -> None:
     recording.in_service()
     recording.tail(0)
     recording.tail_records(0)
+    recording.marked(0)
     recording.find(0, 1)
     recording.between(0, 10)
     for name in ("service", "latency:p", "transport:e"):
@@ -78,8 +79,8 @@ def test_any_content_in_a_whole_frame_is_read_without_an_exception(noise: bytes,
 
 def test_a_newer_version_is_named() -> None:
     newer = whole()
-    newer[8:12] = struct.pack("<I", 2)
-    with pytest.raises(RecorderError, match="recorder version 2, expected version 1; a newer streamflow wrote it"):
+    newer[8:12] = struct.pack("<I", 3)
+    with pytest.raises(RecorderError, match="recorder version 3, expected version 2; a newer streamflow wrote it"):
         Recording.over(newer)
 
 

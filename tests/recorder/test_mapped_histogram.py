@@ -29,13 +29,17 @@ def direct(values: list[int]) -> Histogram:
     return histogram
 
 
+def parts(histogram: Histogram) -> tuple[object, ...]:
+    return histogram.count, histogram.min, histogram.max, histogram.sum, histogram.counts
+
+
 @given(DURATIONS)
 @example([0])
 @example([127, 128])
 @example([VALUE_LIMIT - 1, 0])
 @settings(max_examples=60)
 def test_it_equals_the_core_histogram_of_the_same_values(values: list[int]) -> None:
-    assert mapped(values).to_wire() == direct(values).to_wire()
+    assert parts(mapped(values)) == parts(direct(values))
 
 
 @given(DURATIONS, DURATIONS)
@@ -43,7 +47,7 @@ def test_it_equals_the_core_histogram_of_the_same_values(values: list[int]) -> N
 def test_merging_two_gives_the_histogram_of_the_union(first: list[int], second: list[int]) -> None:
     merged = mapped(first)
     merged.merge(mapped(second))
-    assert merged.to_wire() == mapped(first + second).to_wire()
+    assert parts(merged) == parts(mapped(first + second))
 
 
 @given(st.integers(0, VALUE_LIMIT - 1), st.integers(0, VALUE_LIMIT - 1))

@@ -22,6 +22,7 @@ from streamflow.recorder.layout import (
     BEAT_NS,
     COUNTERS,
     GENERATION,
+    MARKED,
     NEXT_SEQ,
     PROCESSED,
     READY_NS,
@@ -138,7 +139,8 @@ def test_finish_counts_the_datum_and_its_time_without_what_it_was_blocked(made: 
     recorder.finish(Kind.RUN, 0, 190, 0, 20, 1, 0)
     assert recording.counter("processed") == 1
     assert recording.counter("busy_ns") == 40
-    assert recording.histogram("service").to_wire() == {"min": 40, "max": 40, "sum": 40, "counts": {40: 1}}
+    service = recording.histogram("service")
+    assert (service.min, service.max, service.sum, service.counts) == (40, 40, 40, {40: 1})
 
 
 def test_a_datum_that_is_recorded_is_not_in_service_also_when_death_came_before_idle(
@@ -177,8 +179,8 @@ def test_histograms_are_named_by_path_and_edge(made: tuple[Recorder, Recording])
 def test_the_receiver_of_an_edge_says_what_it_took_and_dropped(made: tuple[Recorder, Recording]) -> None:
     recorder, recording = made
     edge = recorder.inputs[0]
-    edge.arrived(500)
-    edge.arrived(600)
+    edge.arrived(500, 1)
+    edge.arrived(600, 2)
     edge.add(TAKEN)
     edge.drop("drop_oldest")
     edge.drop("too_old", 2)
@@ -331,12 +333,8 @@ def test_a_new_life_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     fill(second, 2)
     second.service.record(10)
     assert recording.tail(0).records["serial"].tolist() == [1, 2, 3, 4, 5]
-    assert recording.histogram("service").to_wire() == {
-        "min": 10,
-        "max": 90,
-        "sum": 170,
-        "counts": {10: 1, 70: 1, 90: 1},
-    }
+    service = recording.histogram("service")
+    assert (service.min, service.max, service.sum, service.counts) == (10, 90, 170, {10: 1, 70: 1, 90: 1})
     second.set(READY_NS, 8)
     assert recording.counter("ready_ns") == 8
 
@@ -492,6 +490,14 @@ def test_a_reader_in_another_thread_sees_only_whole_records(count: int, bits: in
     assert read_count + lost_count == count
 
 
+def piece_of(record: Record) -> tuple[int, ...]:
+    """A record's fields that the accounts need, as `Recording.marked` has them."""
+    return (
+        *(record.serial, record.kind, record.flags, record.stream, record.seq, record.event_time_ns),
+        *(record.ended_ns, record.device_done_ns, record.mask, record.serial),
+    )
+
+
 def test_the_marked_records_are_those_of_the_tail_that_have_a_mask(made: tuple[Recorder, Recording]) -> None:
     recorder, recording = made
     assert recording.marked(0) == ([], 0, 0)
@@ -501,9 +507,56 @@ def test_the_marked_records_are_those_of_the_tail_that_have_a_mask(made: tuple[R
             cursor = max(seq - 9, 0)
             tail = recording.tail_records(cursor)
             marked = recording.marked(cursor)
-            assert marked.records == [record for record in tail.records if record.mask]
+            assert marked.records == [piece_of(record) for record in tail.records if record.mask]
             assert (marked.cursor, marked.lost_count) == (tail.cursor, tail.lost_count)
     assert recording.marked(0).lost_count == recording.tail_records(0).lost_count > 0
+
+
+def test_a_piece_has_every_field_from_its_place_in_the_record(made: tuple[Recorder, Recording]) -> None:
+    recorder, recording = made
+    recorder.record(Kind.DEGRADED, 5, 2, 7, -8, 9, 10, 11, 12, 13, 14, 15, -1, 17, 1 << 62)
+    recorder.begin(0, 7, 100, 110, 120, 130, 200, 2)
+    recorder.finish(Kind.RUN, 1, 190, 180, 20, 1, 2)
+    assert recording.marked(0).records == [piece_of(record) for record in recording.tail_records(0).records]
+
+
+@pytest.mark.parametrize("end", ["serial", "serial_again"])
+def test_a_half_written_record_is_no_piece(made: tuple[Recorder, Recording], end: str) -> None:
+    recorder, recording = made
+    fill(recorder, 5)
+    at = Layout.of(SHAPE).ring + 3 * RECORD.size + OFFSETS[end]
+    recorder.buffer[at : at + 8] = bytes(8)
+    assert [piece[0] for piece in recording.marked(0).records] == [2, 4, 5], "the first has no mask"
+
+
+def test_records_without_a_mask_move_the_cursor_and_are_not_looked_at(made: tuple[Recorder, Recording]) -> None:
+    recorder, recording = made
+    recorder.note(Kind.SPLIT, 0, 0, 1, 1, 1, 0, 0, 1)
+    cursor = recording.marked(0).cursor
+    for seq in range(40):
+        recorder.begin(0, seq, 1, 1, 1, 1, 1, 0)
+        recorder.finish(Kind.RUN, 0, 2, 0, 0, 1, 0)
+    assert recording.word(MARKED) == 1
+    assert recording.marked(cursor) == ([], 41, 0), "nothing that the accounts need was overwritten"
+    recorder.finish(Kind.RUN, 0, 2, 0, 0, 1, 6)
+    assert recording.word(MARKED) == 42
+    assert [piece[0] for piece in recording.marked(41).records] == [42]
+
+
+def test_a_mark_that_was_published_before_its_record_hides_nothing(tmp_path: Path) -> None:
+    """The owner was killed between the two, and its next life wrote something else under the same serial."""
+    recorder = Recorder.create(tmp_path / "infer", SHAPE)
+    fill(recorder, 3)
+    recorder.set(MARKED, 4)
+    recorder.close()
+    recording = Recording.open(tmp_path / "infer")
+    assert recording.marked(3) == ([], 3, 0)
+    second = Recorder.attach(tmp_path / "infer", SHAPE)
+    assert second.get(MARKED) == 4
+    second.note(Kind.SPLIT, 0, 0, 1, 1, 1, 0, 0, 0)
+    assert recording.marked(3) == ([], 4, 0)
+    second.note(Kind.SPLIT, 0, 0, 1, 1, 1, 0, 0, 1)
+    assert [piece[0] for piece in recording.marked(4).records] == [5]
 
 
 @given(
@@ -533,8 +586,8 @@ def test_what_waits_and_what_is_blocked_is_seen_without_the_counts_of_every_edge
     made: tuple[Recorder, Recording],
 ) -> None:
     recorder, recording = made
-    recorder.inputs[0].arrived(1)
-    recorder.inputs[1].arrived(2)
+    recorder.inputs[0].arrived(1, 1)
+    recorder.inputs[1].arrived(2, 1)
     recorder.inputs[0].add(TAKEN)
     recorder.inputs[1].drop("too_old")
     assert recording.arrivals() == (2, 2)

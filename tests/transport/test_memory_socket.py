@@ -19,7 +19,7 @@ from streamflow.runtime.control import ControlClient, ControlServer
 from streamflow.transport.memory_socket import MemoryNetwork, MemoryRouter, Plan
 from streamflow.transport.sockets import DealerSocket, RouterSocket, Socket, SocketContext
 from streamflow.transport.zmq_socket import ZmqContext
-from streamflow.wire.packets import Frame
+from streamflow.wire.values import Frame
 
 HANG_LIMIT_S = 10  # a promise that is not kept shows as a failure, not as a test that never ends
 

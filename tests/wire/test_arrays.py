@@ -16,10 +16,11 @@ from streamflow.wire.arrays import (
     DIMENSION_COUNT_LIMIT,
     TENSOR_SIZE_LIMIT,
     Array,
+    array_over,
     buffer_of,
     describe,
     dtype_name,
-    restore,
+    read_form,
 )
 
 DTYPES: st.SearchStrategy[np.dtype[Any]] = st.one_of(
@@ -46,8 +47,12 @@ def arrays(draw: st.DrawFn) -> Array:
     return np.asarray(array)
 
 
+def restored(description: Any, buffer: Any) -> Array:
+    return array_over(read_form(description), buffer)
+
+
 def there_and_back(array: Array) -> Array:
-    return restore(describe(array), bytes(buffer_of(array)))
+    return restored(describe(array), bytes(buffer_of(array)))
 
 
 def same(a: Array, b: Array) -> bool:
@@ -61,7 +66,7 @@ def test_any_array_with_a_plain_buffer_arrives_as_it_was_sent(array: Array) -> N
 
 @given(arrays())
 def test_a_received_array_is_read_only(array: Array) -> None:
-    received = restore(describe(array), bytearray(buffer_of(array)))
+    received = restored(describe(array), bytearray(buffer_of(array)))
     assert not received.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         received[...] = received
@@ -77,7 +82,7 @@ def test_a_contiguous_array_is_not_copied() -> None:
     array = np.arange(6.0).reshape(2, 3)
     assert np.shares_memory(np.frombuffer(buffer_of(array)), array)
     data = array.tobytes()
-    assert np.shares_memory(restore(describe(array), data), np.frombuffer(data))
+    assert np.shares_memory(restored(describe(array), data), np.frombuffer(data))
 
 
 @pytest.mark.parametrize(
@@ -158,11 +163,12 @@ def test_every_dtype_that_a_port_may_name_can_be_sent(name: str) -> None:
         (["<f4", [1 << 31, 0]], 0),
         (["<f4", [1] * (DIMENSION_COUNT_LIMIT + 1)], 4),
         (["<f8", [1 << 30, 1 << 30, 1 << 4]], 8),
+        (["<f8", [1 << 27]], 8),
     ],
 )
 def test_a_description_that_does_not_fit_its_bytes_is_refused(description: Any, size: int) -> None:
     with pytest.raises(WireError):
-        restore(description, bytes(size))
+        restored(description, bytes(size))
 
 
 JUNK = st.recursive(
@@ -181,9 +187,16 @@ def test_any_description_and_bytes_give_an_array_of_just_those_bytes_or_a_wire_e
     description: Any, buffer: bytes
 ) -> None:
     try:
-        array = restore(description, buffer)
+        form = read_form(description)
+        array = array_over(form, buffer)
     except WireError:
         return
-    assert array.nbytes == len(buffer)
-    assert array.tobytes() == buffer
+    assert array.nbytes == form.size <= len(buffer)
+    assert array.tobytes() == buffer[: form.size]
     assert not array.flags.writeable
+
+
+@given(arrays(), st.integers(0, 3))
+def test_an_array_is_read_from_the_middle_of_a_buffer_too(array: Array, count: int) -> None:
+    before = bytes(16 * count)
+    assert same(array_over(read_form(describe(array)), before + array.tobytes(), len(before)), array)

@@ -15,11 +15,10 @@ from hypothesis.extra import numpy as hnp
 
 from streamflow import Message, WireError
 from streamflow.core.message import Flag, Origin
+from streamflow.wire import data
+from streamflow.wire.data import HEADER_SIZE_LIMIT, INLINE_SIZE_LIMIT, ORIGIN_COUNT_LIMIT, TENSOR_COUNT_LIMIT
 from streamflow.wire.packets import (
-    HEADER_SIZE_LIMIT,
     NAME_SIZE_LIMIT,
-    ORIGIN_COUNT_LIMIT,
-    TENSOR_COUNT_LIMIT,
     Credit,
     Data,
     End,
@@ -88,13 +87,27 @@ def header_of(*fields: Any) -> bytes:
     return packed
 
 
-FIELDS = {"number": 0, "stream": "mic", "seq": 0, "event_time_ns": 0, "attributes": {}, "tensors": [], "deadline_ns": 0,
-          "flags": 0, "sent_ns": 0, "origins": []}  # fmt: skip
+HEAD = struct.Struct("<BBHIQqqqqqII")
+NUMBERS = {"kind": 4, "zero": 0, "mask": 0, "number": 0, "seq": 0, "event_time_ns": 0, "deadline_ns": 0, "sent_ns": 0,
+           "flags": 0, "reserved": 0}  # fmt: skip
 
 
-def data_header(**changes: Any) -> bytes:
-    """The header of a datum that is right but for the changes."""
-    return header_of(4, *(FIELDS | changes).values())
+def data_frame(
+    stream: Any = "mic",
+    tensors: Any = (),
+    extras: Any = None,
+    form: bytes | None = None,
+    form_size: int | None = None,
+    extras_size: int | None = None,
+    rest: bytes = b"",
+    **numbers: int,
+) -> bytes:
+    """The first frame of a datum that is right but for the changes."""
+    form = header_of(stream, tensors) if form is None else form
+    packed = b"" if extras is None else header_of(*extras)
+    sizes = len(form) if form_size is None else form_size, len(packed) if extras_size is None else extras_size
+    kind, zero, mask, *others = (NUMBERS | numbers).values()
+    return HEAD.pack(kind, zero, *sizes, mask, *others) + form + packed + rest
 
 
 # ---------------------------------------------------------------------------------------------- round trip
@@ -143,8 +156,40 @@ def test_a_datum_keeps_its_deadline_flags_origins_and_when_it_was_sent_and_says_
     assert all(isinstance(origin, Origin) for origin in message.origins)
 
 
-def test_the_header_that_tests_change_is_a_datum() -> None:
-    assert decode([data_header()]) == Data(0, Message({}, "mic"))
+def test_the_frame_that_tests_change_is_a_datum() -> None:
+    assert decode([data_frame()]) == Data(0, Message({}, "mic"))
+    assert decode([data_frame(extras=[{"gain": 2}, [["mic", 0, 0]]])]) == Data(
+        0, Message({}, "mic", attributes={"gain": 2}, origins=(Origin("mic", 0, 0),))
+    )
+
+
+def test_small_tensors_travel_in_the_first_frame_and_large_ones_in_frames_of_their_own() -> None:
+    small, large = np.arange(3.0), np.zeros(INLINE_SIZE_LIMIT + 1, "uint8")
+    frames = frames_of(datum(tensors={"a": small, "large": large, "b": small}))
+    assert [len(frame) for frame in frames[1:]] == [large.nbytes]
+    received = decode(frames)
+    assert isinstance(received, Data)
+    assert list(received.message.tensors) == ["a", "large", "b"]
+    np.testing.assert_array_equal(received.message["b"], small, strict=True)
+    assert len(frames_of(datum(tensors={"a": np.zeros(INLINE_SIZE_LIMIT, "uint8")}))) == 1
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=4), ATTRIBUTES)
+def test_a_tensor_in_the_first_frame_is_aligned(sizes: list[int], attributes: dict[str, Any]) -> None:
+    tensors = {f"t{place}": np.full(size, place, "uint8") for place, size in enumerate(sizes)}
+    received = decode(frames_of(datum(tensors=tensors, attributes=attributes)))
+    assert isinstance(received, Data)
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(received.message[name], array)
+        assert received.message[name].ctypes.data % 16 == 0
+
+
+def test_data_whose_shapes_always_differ_are_not_remembered_for_ever() -> None:
+    for size in range(3_000):
+        received = decode(frames_of(datum(tensors={"a": np.zeros(size, "uint8")})))
+        assert isinstance(received, Data)
+        assert received.message["a"].shape == (size,)
+    assert max(len(data._incoming), len(data._outgoing)) <= data._FORM_LIMIT
 
 
 def test_an_attribute_may_be_no_number() -> None:
@@ -178,7 +223,7 @@ def test_more_origins_than_the_limit_are_refused() -> None:
 
 
 @pytest.mark.parametrize("field", ["seq", "event_time_ns"])
-@pytest.mark.parametrize("value", [1.5, 1 << 63, np.int64(1), None])
+@pytest.mark.parametrize("value", [1.5, 1 << 63, np.int64(1), None, True])
 def test_a_number_that_could_not_be_received_is_not_sent(field: str, value: Any) -> None:
     with pytest.raises(WireError, match=field):
         encode(datum(**{field: value}))
@@ -199,7 +244,7 @@ def test_a_header_larger_than_the_limit_is_refused_with_what_to_do() -> None:
 
 
 def test_no_frames_are_no_packet() -> None:
-    with pytest.raises(WireError, match="no frames"):
+    with pytest.raises(WireError, match="no bytes"):
         decode([])
 
 
@@ -225,30 +270,42 @@ def test_no_frames_are_no_packet() -> None:
         [header_of(3, "x" * HEADER_SIZE_LIMIT)],
         [msgpack.packb({"kind": 4})],
         [msgpack.packb(msgpack.ExtType(4, b""))],
-        [data_header(number=msgpack.Timestamp(1))],
         [header_of(4)],
-        [header_of(4, 0, "mic", 0, 0, {}, [])],
-        [data_header(tensors=[["array", "<f4", [1]]])],
-        [data_header(), b"rest"],
-        [data_header(tensors=[["a", "|u1", [1]], ["a", "|u1", [1]]]), b"x", b"y"],
-        [data_header(tensors=[[b"a", "|u1", [1]]]), b"x"],
-        [data_header(tensors={"a": 1}), b"x"],
-        [data_header(attributes={"a": None})],
-        [data_header(attributes=[])],
-        [data_header(stream=b"mic")],
-        [data_header(event_time_ns=1 << 63)],
-        [data_header(seq=-1)],
-        [data_header(deadline_ns=1 << 63)],
-        [data_header(deadline_ns=0.5)],
-        [data_header(flags=True)],
-        [data_header(sent_ns="now")],
-        [data_header(origins=None)],
-        [data_header(origins={})],
-        [data_header(origins=[["mic", 0]])],
-        [data_header(origins=[["mic", -1, 0]])],
-        [data_header(origins=[[b"mic", 0, 0]])],
-        [data_header(origins=[["mic", 0, 0]] * (ORIGIN_COUNT_LIMIT + 1))],
-        [data_header(tensors=[["a", "|u1", [0]]] * 65), *[b""] * 65],
+        [bytes([4])],
+        [bytes([4]) * 63],
+        [data_frame(tensors=[["array", "<f4", [1]]])],
+        [data_frame(tensors=[["array", "<f4", [1]]]), b"123"],
+        [data_frame(tensors=[["array", "<f4", [1]]], mask=1, rest=b"123")],
+        [data_frame(tensors=[["array", "<f4", [1]]], mask=1, rest=b"1234567890123456789012345678901234567890")],
+        [data_frame(mask=1)],
+        [data_frame(), b"rest"],
+        [data_frame(rest=b"rest")],
+        [data_frame(tensors=[["a", "|u1", [1]], ["a", "|u1", [1]]]), b"x", b"y"],
+        [data_frame(tensors=[[b"a", "|u1", [1]]]), b"x"],
+        [data_frame(tensors={"a": 1}), b"x"],
+        [data_frame(tensors=[["a", "|u1", [0]]] * 65), *[b""] * 65],
+        [data_frame(stream=b"mic")],
+        [data_frame(form=b"")],
+        [data_frame(form=b"\xc1")],
+        [data_frame(form=header_of("mic"))],
+        [data_frame(form_size=3)],
+        [data_frame(form_size=0xFFFF)],
+        [data_frame(extras_size=0xFFFFFFFF)],
+        [data_frame(extras=[{}])],
+        [data_frame(extras=[{"a": None}, []])],
+        [data_frame(extras=[[], []])],
+        [data_frame(extras=[{}, None])],
+        [data_frame(extras=[{}, {}])],
+        [data_frame(extras=[{}, [["mic", 0]]])],
+        [data_frame(extras=[{}, [["mic", -1, 0]]])],
+        [data_frame(extras=[{}, [["mic", 0, 1 << 63]]])],
+        [data_frame(extras=[{}, [["mic", 0, 0.5]]])],
+        [data_frame(extras=[{}, [[b"mic", 0, 0]]])],
+        [data_frame(extras=[{}, [["mic", 0, 0]] * (ORIGIN_COUNT_LIMIT + 1)])],
+        [data_frame(number=-1)],
+        [data_frame(seq=-1)],
+        [data_frame(zero=1)],
+        [data_frame(reserved=1)],
         [header_of(5, 1)],
         [header_of(5, 1, 0)],
         [header_of(5, 1, ["0"])],
@@ -289,12 +346,14 @@ def test_any_bytes_are_a_packet_or_a_wire_error(frames: list[bytes]) -> None:
     packet_or_wire_error(frames)
 
 
-@given(st.dictionaries(st.sampled_from(list(FIELDS)), JUNK, max_size=3), st.lists(st.binary(max_size=8), max_size=3))
-@example({"tensors": [["a", "<M8[", [1]]]}, [b"12345678"])
-def test_any_values_in_the_header_of_a_datum_are_a_packet_or_a_wire_error(
-    changes: dict[str, Any], rest: list[bytes]
+@given(
+    JUNK, JUNK, st.lists(JUNK, max_size=3) | st.none(), st.integers(0, 3), st.lists(st.binary(max_size=8), max_size=3)
+)
+@example("mic", [["tensors", "<M8[", [1]]], None, 0, [b"12345678"])
+def test_any_values_in_the_first_frame_of_a_datum_are_a_packet_or_a_wire_error(
+    stream: Any, tensors: Any, extras: Any, mask: int, rest: list[bytes]
 ) -> None:
-    packet_or_wire_error([data_header(**changes), *rest])
+    packet_or_wire_error([data_frame(stream, tensors, extras, mask=mask), *rest])
 
 
 @given(st.integers(0, 9), st.lists(JUNK, max_size=11), st.lists(st.binary(max_size=8), max_size=3))
@@ -323,4 +382,4 @@ def test_a_packet_with_flipped_cut_or_missing_bytes_is_a_packet_or_a_wire_error(
 @given(st.integers(0, 15), st.integers(0, 0xFFFFFFFF))
 def test_a_promised_length_is_never_believed(kind: int, length: int) -> None:
     packet_or_wire_error([bytes([0xD0 + kind]) + struct.pack(">I", length)])
-    packet_or_wire_error([b"\x97\x04\x00\xa0\x00\x00\x80" + bytes([0xD0 + kind]) + struct.pack(">I", length)])
+    packet_or_wire_error([data_frame(form=b"\x92\xa0" + bytes([0xD0 + kind]) + struct.pack(">I", length))])

@@ -80,7 +80,7 @@ def _operations(recorder: Recorder, recording: Recording) -> Mapping[str, Callab
         "histogram": lambda: recorder.service.record(34567),
         "edge out: accept + transmitted + release": sent,
         "edge out: offered": lambda: edge_out.offered(now),
-        "edge in: arrived": lambda: edge_in.arrived(now),
+        "edge in: arrived": lambda: edge_in.arrived(now, 1),
         "edge in: removed": lambda: edge_in.removed(12345),
         "reader: head": lambda: recording.head,
         "reader: tail, nothing new": lambda: recording.tail(recording.head),

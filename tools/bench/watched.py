@@ -36,6 +36,7 @@ class Watching:
     share: float
     rate_hz: float
     seconds: float
+    priority: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def watching(seconds: float = WATCHED_S, rate_hz: float = RATE_HZ) -> Watching:
         took_s, used_s = time.monotonic() - began_s, _processor_time_s(run.pid) - before_s
         report = run.succeed()
     handled = sum(stage["processed"] for stage in report["stages"].values())
-    return Watching(used_s / took_s, handled / report["duration_s"], took_s)
+    rate_hz = handled / report["duration_s"]
+    return Watching(used_s / took_s, rate_hz, took_s, report["supervisor"]["priority"])
 
 
 def _wait_until_started(run: Run) -> None:
@@ -103,23 +105,22 @@ def median_ratio(found: Sequence[Pair]) -> float:
 
 
 def watched_text(one: Watching) -> str:
-    return f"{one.share:.1%} of a core at {one.rate_hz:,.0f} messages/s, over {one.seconds:.0f} s"
+    return f"{one.share:.2%} of a core at {one.rate_hz:,.0f} messages/s, over {one.seconds:.0f} s"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="watched", description=__doc__)
     parser.add_argument("--seconds", type=float, default=WATCHED_S)
-    parser.add_argument("--pairs", type=int, default=PAIR_COUNT)
+    parser.add_argument("--pairs", type=int, default=PAIR_COUNT, help="0: the supervisor's share alone")
     asked = parser.parse_args()
     print(environment())
     watched = watching(asked.seconds)
-    print(
-        f"supervisor: {watched.share:.1%} of a core at {watched.rate_hz:,.0f} messages/s, over {watched.seconds:.0f} s"
-    )
+    print(f"supervisor: {watched_text(watched)}, priority {watched.priority}")
     found = pairs(asked.pairs)
     for pair in found:
         print(f"a hop: {pair.enforced_us:.0f} µs enforced, {pair.free_us:.0f} µs not, {pair.ratio:.2f} times")
-    print(f"median {median_ratio(found):.2f} times")
+    if found:
+        print(f"median {median_ratio(found):.2f} times")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""Which of the data that wait a stage serves next, and when links and others in its process have a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+
+from streamflow.core.enforcement import choose
+from streamflow.core.message import Message
+from streamflow.core.timebase import ms
+from streamflow.runtime.ends import Inlet
+from streamflow.runtime.enforcer import Enforcer
+from streamflow.runtime.interference import Interference
+from streamflow.transport.link import Bell, Receiver
+
+TURN_NS = 1 * ms  # how long a stage works on what has arrived before links and others in its process have a turn
+TURN_NS_MAX = 20 * ms  # a turn costs some 50 us: one whose work takes long has it after every fourth datum
+
+Handle = Callable[[str, Message], Awaitable[None]]
+Ended = Callable[[str], None]
+
+
+class Serving:
+    """Of one stage. Several inputs ring its bell; one wakes it itself."""
+
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        now_ns: Callable[[], int],
+        interference: Interference | None,
+        *,
+        is_joined: bool,
+        shares_loop: bool,
+    ) -> None:
+        """`is_joined`: every input is needed, so none is chosen before another."""
+        self.bell = Bell()
+        self._enforcer = enforcer
+        self._now_ns = now_ns
+        self._interference = interference
+        self._is_joined = is_joined
+        self._shares_loop = shares_loop
+
+    async def serve(self, inlets: Mapping[str, Inlet], handle: Handle, ended: Ended) -> None:
+        """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
+        if len(inlets) != 1:
+            await self._serve_several({port: inlet.receiver for port, inlet in inlets.items()}, handle, ended)
+            return
+        ((port, inlet),) = inlets.items()
+        await self._serve_one(port, inlet.receiver, handle)
+        ended(port)
+
+    async def _serve_several(self, open_ports: dict[str, Receiver], handle: Handle, ended: Ended) -> None:
+        chooses = self._enforcer.is_active and not self._is_joined
+        turn_ends_ns = self._turn_end_ns()
+        while open_ports:
+            if self._interference is not None:
+                await self._interference.before_take()
+            took_any = False
+            for port in self._next_ports(open_ports) if chooses else list(open_ports):
+                receiver = open_ports[port]
+                message = receiver.take()
+                if message is not None:
+                    took_any = True
+                    await handle(port, message)
+                elif receiver.is_exhausted:
+                    del open_ports[port]
+                    ended(port)
+            if not took_any and open_ports:
+                await self.bell.wait()
+            elif self._now_ns() >= turn_ends_ns:
+                await trio.lowlevel.checkpoint()
+            else:
+                continue
+            turn_ends_ns = self._turn_end_ns()
+
+    async def _serve_one(self, port: str, receiver: Receiver, handle: Handle) -> None:
+        await receiver.take_over()
+        take, now_ns = receiver.take, self._now_ns
+        turn_ends_ns = self._turn_end_ns()
+        while True:
+            if self._interference is not None:
+                await self._interference.before_take()
+            message = take()
+            if message is not None:
+                await handle(port, message)
+                if now_ns() < turn_ends_ns:
+                    continue
+                await trio.lowlevel.checkpoint()
+            elif receiver.is_exhausted:
+                return
+            else:
+                await receiver.wait()
+            turn_ends_ns = self._turn_end_ns()
+
+    def _turn_end_ns(self) -> int:
+        turn_ns = TURN_NS
+        if not self._shares_loop:
+            turn_ns = max(turn_ns, min(4 * self._enforcer.cost.usual_ns, TURN_NS_MAX))
+        return self._now_ns() + turn_ns
+
+    def _next_ports(self, open_ports: Mapping[str, Receiver]) -> list[str]:
+        """The input whose next datum comes first by class and deadline; all of them where nothing waits."""
+        heads = [(port, message) for port, receiver in open_ports.items() if (message := receiver.peek()) is not None]
+        if len(heads) < 2:
+            return [port for port, _ in heads] or list(open_ports)
+        enforcer = self._enforcer
+        timed = [enforcer.head(enforcer.with_deadline(message)) for _, message in heads]
+        index = choose(timed, self._now_ns())
+        return [heads[0 if index is None else index][0]]

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from streamflow.core.timebase import ms, s, seconds
 
 OBSERVER_GAP_NS = 100 * ms
-STOPPED_LIMIT_NS = 100 * ms  # a process in state T will not go on by itself, so there is nothing to wait for
+STOPPED_LIMIT_NS = 50 * ms  # a process in state T will not go on by itself; its loop beats every 20 ms
 STANDSTILL_LIMITS = 4  # how many limits a loop may be silent that has nothing to do
 BEAT_LIMIT_NS = 2 * s  # but at least this long: an idle loop wakes every 0.5 s
 DEFAULT_LIMIT_NS = 5 * s

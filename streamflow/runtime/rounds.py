@@ -13,7 +13,7 @@ from streamflow.runtime.clock import Clock
 from streamflow.runtime.control import ControlServer
 from streamflow.runtime.observatory import Observatory
 
-VITALS_NS = 50 * ms
+VITALS_NS = 25 * ms
 PUBLISH_NS = 1 * s
 PUBLISH_NS_FIRST = 500 * ms  # for those who look at how it starts
 FIRST_COUNT = 6  # so often

@@ -85,7 +85,7 @@ class Vitals:
         self._stages[stage].begin_life()
 
     def look(self, now_ns: int) -> dict[str, Hung]:
-        """The stages that hang; to be asked every 50 ms."""
+        """The stages that hang; to be asked every 25 ms."""
         found: dict[str, Hung] = {}
         serving: dict[str, list[str]] = {}  # by process, those that have its loop
         for name, recording in self._recordings.items():

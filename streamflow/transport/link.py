@@ -84,7 +84,7 @@ class Receiver(Protocol):
         """What `take` would return, left where it is."""
 
     def backlog(self) -> Backlog:
-        """What waits to be taken, all that has arrived included."""
+        """What waits to be taken; what has just arrived need not be among it."""
 
     @property
     def is_exhausted(self) -> bool:

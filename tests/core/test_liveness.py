@@ -41,7 +41,7 @@ def beating(sign: Sign, instants: range) -> Iterator[tuple[int, Sign]]:
 
 @pytest.mark.parametrize("sign", [BUSY, WAITED_FOR, Sign(due_ns=1)])
 def test_a_stage_that_makes_no_progress_with_work_due_is_suspect_and_then_hung(sign: Sign) -> None:
-    assert watched(sign, 80 * ms) is ALIVE
+    assert watched(sign, 40 * ms) is ALIVE
     assert watched(sign, 400 * ms) is SUSPECT
     assert watched(sign, 980 * ms) is SUSPECT
     assert isinstance(watched(sign, 1040 * ms), Hung)
@@ -87,7 +87,7 @@ def test_time_without_work_is_not_counted_once_work_comes() -> None:
     for now_ns in range(0, 2 * s, 90 * ms):
         liveness.observe(now_ns, Sign(beat_ns=now_ns))
     assert liveness.observe(2 * s, Sign(waiting=1)) is ALIVE
-    assert liveness.observe(2 * s + 50 * ms, Sign(waiting=1)) is ALIVE
+    assert liveness.observe(2 * s + 40 * ms, Sign(waiting=1)) is ALIVE
 
 
 @pytest.mark.parametrize("sign", [BUSY, WAITED_FOR, Sign(due_ns=1)])
@@ -113,10 +113,10 @@ def test_a_stage_that_is_not_at_work_cannot_hang(phase: StagePhase) -> None:
 
 def test_a_stopped_process_with_work_due_is_hung_without_waiting_for_the_limit() -> None:
     liveness = Liveness(5 * s)
-    assert watched(WAITED_FOR, 80 * ms, liveness=liveness) is ALIVE
-    assert liveness.observe(100 * ms, WAITED_FOR) is SUSPECT
-    assert liveness.observe(100 * ms, replace(WAITED_FOR, is_stopped=True)) == Hung(
-        0, "its process is stopped; no progress for 100 ms with 3 data waiting (7 of 10 received are taken)"
+    assert watched(WAITED_FOR, 40 * ms, liveness=liveness) is ALIVE
+    assert liveness.observe(50 * ms, WAITED_FOR) is SUSPECT
+    assert liveness.observe(50 * ms, replace(WAITED_FOR, is_stopped=True)) == Hung(
+        0, "its process is stopped; no progress for 50 ms with 3 data waiting (7 of 10 received are taken)"
     )
 
 
@@ -146,12 +146,12 @@ def test_a_stopped_process_that_waits_for_room_is_found_once_its_loop_is_silent(
 
 def test_a_gap_of_the_observer_counts_against_nobody() -> None:
     liveness = Liveness(LIMIT)
-    assert watched(WAITED_FOR, 80 * ms, liveness=liveness) is ALIVE
+    assert watched(WAITED_FOR, 40 * ms, liveness=liveness) is ALIVE
     assert liveness.observe(30 * s, WAITED_FOR) is ALIVE
-    found = [liveness.observe(30 * s + more, WAITED_FOR) for more in range(0, 940 * ms, 20 * ms)]
+    found = [liveness.observe(30 * s + more, WAITED_FOR) for more in range(0, 980 * ms, 20 * ms)]
     assert all(isinstance(each, Condition) for each in found[:-1])
     assert isinstance(found[-1], Hung)
-    assert found[-1].since_ns == 30 * s - 80 * ms
+    assert found[-1].since_ns == 30 * s - 40 * ms
 
 
 def test_a_gap_does_not_count_against_a_loop_either() -> None:

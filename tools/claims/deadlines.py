@@ -14,7 +14,7 @@ from tools.bench import recorder as recorder_bench
 from tools.bench import watched
 from tools.campaigns import misses, overload
 from tools.campaigns.faulty import Kind
-from tools.claims.framework import Claim, Options, Row, main
+from tools.claims.framework import Claim, HostShare, Options, Row, main
 from tools.claims.survival import CLAIMS as SURVIVAL
 
 OVERLOAD_S, OVERLOAD_QUICK_S = 30.0, 6.0
@@ -31,11 +31,14 @@ HOP_RATIO_MAX = 1.10
 def overloaded(options: Options) -> Iterator[Row]:
     """A 4 ms stage fed at one and a half times what it can do, 25 ms deadline: with SHED, and without enforcement."""
     seconds = OVERLOAD_QUICK_S if options.is_quick else OVERLOAD_S
-    shed, free = (overload.measure(seconds, is_enforced=is_enforced) for is_enforced in (True, False))
+    host = HostShare()
+    shed = overload.measure(seconds)
+    taken = str(host)
+    free = overload.measure(seconds, is_enforced=False)
     share = shed.in_time_share
     measured = f"{share:.2%} of {shed.reached_count:,}"
     yield Row("SHED, in time at the sink", f">= {IN_TIME_SHARE_MIN:.0%}", measured, share >= IN_TIME_SHARE_MIN)
-    measured = f"{shed.useful_share:.1%} of {shed.seconds:.0f} s (user code alone {shed.user_share:.1%})"
+    measured = f"{shed.useful_share:.1%} of {shed.seconds:.0f} s (user code alone {shed.user_share:.1%}; {taken})"
     is_busy = shed.useful_share >= USEFUL_SHARE_MIN
     yield Row("SHED, busy with what ends in time", f">= {USEFUL_SHARE_MIN:.0%}", measured, is_busy)
     yield Row("SHED, conserved", "true", str(shed.conserved).lower(), shed.conserved is True)
@@ -44,7 +47,9 @@ def overloaded(options: Options) -> Iterator[Row]:
 
 def blamed(options: Options) -> Iterator[Row]:
     """Misses of seven kinds, injected into a run of real processes: are they named right, and how soon."""
+    host = HostShare()
     outcome = misses.run(EACH_QUICK if options.is_quick else EACH)
+    taken = str(host)
     for kind in Kind:
         count = sum(one.injection.kind is kind for one in outcome.judged)
         right, missed = outcome.right_count(kind), len(outcome.missed(kind))
@@ -58,7 +63,8 @@ def blamed(options: Options) -> Iterator[Row]:
     delays = outcome.detection_ms()
     p99_ms = misses.quantile(delays, 0.99)
     is_soon = p99_ms <= DETECTION_MS_P99
-    yield Row("seen after the deadline", f"p99 <= {DETECTION_MS_P99:g} ms", misses.delays_text(delays), is_soon)
+    measured = f"{misses.delays_text(delays)}; {taken}"
+    yield Row("seen after the deadline", f"p99 <= {DETECTION_MS_P99:g} ms", measured, is_soon)
     yield Row("looked into and written down after it", "", misses.delays_text(outcome.logged_ms()), None)
     conserved = outcome.report["conserved"]
     yield Row("conserved", "true", str(conserved).lower(), conserved is True)

@@ -74,6 +74,26 @@ def recording(name: str) -> Path:
     return path
 
 
+class HostShare:
+    """How much of the processors the host has taken for others since this was made: none where there is no host.
+
+    What it took can make any figure of time worse; a row that depends on it says how much it was.
+    """
+
+    def __init__(self) -> None:
+        self._stolen, self._all = self._ticks()
+
+    @staticmethod
+    def _ticks() -> tuple[int, int]:
+        with open("/proc/stat") as stat:
+            ticks = [int(word) for word in stat.readline().split()[1:9]]
+        return ticks[7], sum(ticks)
+
+    def __str__(self) -> str:
+        stolen, every = self._ticks()
+        return f"host took {(stolen - self._stolen) / max(every - self._all, 1):.1%}"
+
+
 def environment() -> str:
     """What the figures depend on, in a line."""
     cpus = len(os.sched_getaffinity(0))

@@ -89,6 +89,10 @@ class RecorderError(StreamflowError, ValueError):
     """A flight recorder that cannot be made, written or read."""
 
 
+class PoolError(StreamflowError, ValueError):
+    """Shared memory for tensors that cannot be made or read."""
+
+
 class ResultError(StreamflowError, ValueError):
     """User code returned something that is none of the forms of a result."""
 

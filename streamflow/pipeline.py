@@ -248,7 +248,7 @@ class Pipeline:
         if isinstance(found, int) and not isinstance(found, bool):
             return found
         self._faults.append(Fault(subject, f"{what} {found!r}", "whole nanoseconds", f"as in {what}=25 * ms"))
-        return 1
+        return s  # anything sound: the fault is told
 
     def definition(self) -> Definition:
         """What was defined so far, for the runtime."""

@@ -92,7 +92,7 @@ def test_a_sink_may_be_any_stage_and_several_deadlines_may_cross_one() -> None:
         ),
         (
             lambda p, a, b, c: p.deadline("d", a, c, within=0),
-            "deadline d: within 0 ns, expected more than 0; as in within=25 * ms",
+            "deadline d: within 0 ns, expected at least 10,000; as in within=25 * ms",
         ),
         (
             lambda p, a, b, c: p.deadline("d", b, c, within=ms),

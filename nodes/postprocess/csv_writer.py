@@ -13,11 +13,13 @@ import numpy as np
 from nodes.postprocess.output_file import STANDARD_OUTPUT, OutputFile
 from streamflow import In, InputError, Message, Node
 
+HEAD_SIZE_LIMIT = 64 * 1024  # bytes of a header that another life of the stage wrote
+
 
 class CsvWriter(Node):
     """Each message one row: a header first, then its 0-d tensors (arrays of one element count as such).
 
-    path: a file, emptied at the start; `-` is standard output, one flush a row.
+    path: a file, emptied when the run starts; `-` is standard output, one flush a row.
     columns: names of tensors or, where there is no such tensor, of attributes (`frame`, `time_s`, ...), in this
     order; the header is then there also when no message comes. None: every tensor of the first message.
 
@@ -36,8 +38,11 @@ class CsvWriter(Node):
         self._file.check()
 
     def open(self) -> None:
-        self._file.open()
-        if self._columns is not None:
+        self._file.open(goes_on=self.generation > 0)
+        if self._file.size:
+            head = self._file.read(HEAD_SIZE_LIMIT).decode().splitlines()[:1]
+            self._columns = self._columns or tuple(next(csv.reader(head)))
+        elif self._columns is not None:
             self._file.append(_row(self._columns))
 
     def close(self) -> None:

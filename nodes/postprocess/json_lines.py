@@ -22,7 +22,7 @@ class JsonLines(Node):
     A 0-d tensor is a number, truth value or text; one with dimensions is a (nested) list. float32 and float16
     are written with the fewest digits that read back as the same float32; NaN and infinities are null.
 
-    path: a file, emptied at the start; `-` is standard output, one flush a line.
+    path: a file, emptied when the run starts; `-` is standard output, one flush a line.
     fields: which tensors, in this order; None is all of them.
     attributes: which attributes of the message (`frame`, `time_s`, ...) are added; one it lacks is null. A
     tensor of the same name wins.
@@ -54,7 +54,7 @@ class JsonLines(Node):
         self._file.check()
 
     def open(self) -> None:
-        self._file.open()
+        self._file.open(goes_on=self.generation > 0)
 
     def close(self) -> None:
         self._file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 from nodes.postprocess.output_file import OutputFile
 from streamflow import In, InputError, Message, Node
 
+HEAD_SIZE_LIMIT = 64 * 1024  # bytes; format 1.0 has no longer header
+
 
 class NumpyWriter(Node):
     """Arrays of shape S become one array [N, *S]; with `concatenate` arrays [T, *S], T free, become [N, *S].
 
-    path: a file, emptied at the start; not `-`, because the header is rewritten as the file grows.
+    path: a file, emptied when the run starts; not `-`, because the header is rewritten as the file grows.
     field: which tensor, where messages have several.
 
     The header is brought up to date after the data, at every message: `numpy.load` reads the file at any time,
@@ -40,8 +43,23 @@ class NumpyWriter(Node):
         self._file.check()
 
     def open(self) -> None:
-        self._file.open()
-        self._file.append(_header(np.dtype(np.float64), (0,)))
+        self._file.open(goes_on=self.generation > 0)
+        if not (self._file.size and self._goes_on()):
+            self._file.cut(0)
+            self._file.append(_header(np.dtype(np.float64), (0,)))
+
+    def _goes_on(self) -> bool:
+        """Whether a former life of the stage left arrays here: those that its header counts are whole."""
+        head = io.BytesIO(self._file.read(HEAD_SIZE_LIMIT))
+        try:
+            np.lib.format.read_magic(head)
+            (count, *rest), _, dtype = np.lib.format.read_array_header_1_0(head)
+        except ValueError:
+            return False
+        if count:
+            self._row, self._count = (dtype, tuple(rest)), count
+            self._file.cut(head.tell() + count * dtype.itemsize * math.prod(rest))
+        return bool(count)
 
     def close(self) -> None:
         self._file.close()
@@ -69,7 +87,7 @@ class NumpyWriter(Node):
         row = (rows.dtype, rows.shape[1:])
         if self._row is None:
             self._row = row
-            self._file.empty()  # a header of many dimensions is longer than the one that open wrote
+            self._file.cut(0)  # a header of many dimensions is longer than the one that open wrote
             self._file.append(_header(rows.dtype, (0, *rows.shape[1:])))
         elif row != self._row:
             raise InputError(self._file.name, f"{_text(*row)} arrived", f"{_text(*self._row)} as before it")

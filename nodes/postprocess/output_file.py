@@ -69,16 +69,37 @@ class OutputFile:
         if not os.access(path if path.exists() else folder, os.W_OK):
             raise self._error(OSError(errno.EACCES, ""))
 
-    def open(self) -> None:
-        """Empty the file, or make it. Raises InputError."""
+    def open(self, *, goes_on: bool = False) -> None:
+        """Empty the file, or make it; where it `goes_on`, keep what a former life of the stage wrote.
+
+        Raises InputError.
+        """
         if self.is_standard_output:
             return
         try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            keeps = goes_on and Path(self._path).is_file()
+            how = os.O_RDWR if keeps else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            self._fd = os.open(self._path, how | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise self._error(error) from error
-        self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        self._size = 0
+        found = os.fstat(self._fd)
+        self._is_regular = stat.S_ISREG(found.st_mode)
+        self._size = found.st_size if self._is_regular else 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of whole records."""
+        return self._size
+
+    def read(self, size: int) -> bytes:
+        """The first bytes of what a former life wrote."""
+        return os.pread(self._opened(), size, 0) if self._size else b""
+
+    def cut(self, size: int) -> None:
+        """Keep so many bytes."""
+        if self._is_regular:
+            os.ftruncate(self._opened(), size)
+        self._size = size
 
     def append(self, record: bytes) -> None:
         """Write one record; afterwards it is with the operating system. Raises InputError, and keeps none of it."""
@@ -94,12 +115,6 @@ class OutputFile:
                 os.ftruncate(self._opened(), self._size)
             raise self._error(error) from error
         self._size += len(record)
-
-    def empty(self) -> None:
-        """Start again with no record."""
-        if self._is_regular:
-            os.ftruncate(self._opened(), 0)
-        self._size = 0
 
     def replace_head(self, head: bytes) -> None:
         """Write `head` over the first bytes of the file, as many as it has. Raises InputError."""

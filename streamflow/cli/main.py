@@ -1,6 +1,6 @@
 """`streamflow COMMAND ...`: finds the commands, and turns errors into one sentence on stderr and an exit code.
 
-0 done; 1 the pipeline failed; 2 usage or an invalid pipeline, nothing was started; 3 a deadline's contract was broken
+0 done; 1 the pipeline failed; 2 usage or an invalid pipeline, nothing was started; 3 a deadline was broken
 and `run --strict` was asked to say so; 130 interrupted; 141 nobody reads standard output any more, as after `| head`.
 Anyone adds a command by registering a click command in the entry-point group `streamflow.commands`.
 """
@@ -102,7 +102,7 @@ def _loaded(entry: importlib.metadata.EntryPoint) -> click.Command:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="PIPELINE is a file such as pipelines/minimal.py or a module such as pipelines.minimal, either with "
     ":function; `streamflow list` shows them. Exit codes: 0 done, 1 the pipeline failed, 2 usage or an invalid "
-    "pipeline, 3 a deadline's contract was broken (run --strict), 130 interrupted, 141 nobody reads the output any "
+    "pipeline, 3 a deadline was broken (run --strict), 130 interrupted, 141 nobody reads the output any "
     "more.",
 )
 @click.version_option(importlib.metadata.version("streamflow"), prog_name="streamflow")

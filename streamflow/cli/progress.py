@@ -48,6 +48,9 @@ class Progress:
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
         """Something is in the log that a person should know at once."""
+        if event == "raised" and self._tells:
+            self.clear()
+            click.echo(fields["traceback"].rstrip(), err=True)
         sentence = _SENTENCES.get(event)
         if sentence is not None and self._tells:
             self.clear()

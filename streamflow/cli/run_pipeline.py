@@ -78,7 +78,7 @@ CONTRACT_BROKEN = 3
     help="Of this command while it watches the stages: real time, else a nice of -10, as far as this user may have it "
     "(see `streamflow doctor`), so that a miss is seen in time on a busy machine; or as it is (none).",
 )
-@click.option("--strict", is_flag=True, help="Exit with 3 if a deadline's contract was broken.")
+@click.option("--strict", is_flag=True, help="Exit with 3 if a deadline was broken: its contract, else by any miss.")
 @click.option("--no-enforcement", is_flag=True, help="Stages work on everything, however late it is.")
 @click.option("--no-restart", is_flag=True, help="The first stage that fails ends the run.")
 @click.option(
@@ -180,7 +180,7 @@ def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, 
         return INTERRUPTED
     if strict and outcome.broken_contracts:
         who = ", ".join(outcome.broken_contracts)
-        click.echo(f"streamflow: deadline {who}: its contract was broken, and --strict was given", err=True)
+        click.echo(f"streamflow: deadline {who}: broken, and --strict was given", err=True)
         return CONTRACT_BROKEN
     return 0
 

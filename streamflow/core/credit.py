@@ -208,6 +208,10 @@ class Outbox(Generic[T]):
             self._revoked_count += count
             self._revocation_due = True
 
+    def replace(self, number: int, item: T) -> None:
+        """Keep this in place of the datum that is out as `number`: as much of it as an account needs."""
+        self._out[number].item = item
+
     def credit(self, count: int, numbers: Set[int] = frozenset()) -> None:
         """The receiver has done with `count` more data.
 

@@ -15,10 +15,12 @@ from graphlib import TopologicalSorter
 
 from streamflow.core.deadline import OnMiss, PathDef, RateDef
 from streamflow.core.graph import EdgeDef, Graph, StageDef
+from streamflow.core.timebase import us
 from streamflow.errors import Fault
 
 PATH_LIMIT = 63  # bits of a signed word: a mask stays one whatever reads it
 FIRM_WINDOW_LIMIT = 4096  # data one contract looks back on; more is a share of the run, and the report tells that
+SHORTEST_NS = 10 * us  # a deadline below is a number without its unit
 _ARROW = "->"
 
 
@@ -183,8 +185,8 @@ def _end_faults(graph: Graph, stages: Mapping[str, StageDef], path: PathDef) -> 
 def _promise_faults(path: PathDef) -> list[Fault]:
     subject = f"deadline {path.name}"
     found = []
-    if path.within_ns is not None and path.within_ns <= 0:
-        found.append(Fault(subject, f"within {path.within_ns} ns", "more than 0", "as in within=25 * ms"))
+    if path.within_ns is not None and path.within_ns < SHORTEST_NS:
+        found.append(Fault(subject, f"within {path.within_ns} ns", "at least 10,000", "as in within=25 * ms"))
     if path.max_age_ns is not None and path.max_age_ns <= 0:
         found.append(Fault(subject, f"max_age {path.max_age_ns} ns", "more than 0", "as in max_age=100 * ms"))
     if path.max_age_ns is None and path.on_miss is OnMiss.HOLD:
@@ -205,8 +207,8 @@ def _promise_faults(path: PathDef) -> list[Fault]:
 def _rate_faults(stages: Mapping[str, StageDef], rate: RateDef) -> list[Fault]:
     subject = f"deadline {rate.name}"
     found = []
-    if rate.within_ns <= 0:
-        found.append(Fault(subject, f"within {rate.within_ns} ns", "more than 0", "as in within=200 * ms"))
+    if rate.within_ns < SHORTEST_NS:
+        found.append(Fault(subject, f"within {rate.within_ns} ns", "at least 10,000", "as in within=200 * ms"))
     stage = stages.get(rate.stage)
     if stage is None:
         receivers = [name for name, other in stages.items() if not other.is_source]

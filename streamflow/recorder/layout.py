@@ -59,6 +59,8 @@ PID: Final = FIRST_WORD + 23
 # No counters: what a reader needs to know of a writer that was killed between two steps.
 SERVED_BEFORE: Final = FIRST_WORD + 24  # PROCESSED when the datum in service was begun
 MARKED: Final = FIRST_WORD + 25  # serial of the newest record with a mask, stored before HEAD; 0: none yet
+POOL_BYTES: Final = FIRST_WORD + 26  # shared memory for large tensors
+POOL_EXHAUSTED: Final = FIRST_WORD + 27  # large tensors that were sent in frames because no slot was free
 
 COUNTERS: Final = {
     "processed": PROCESSED,
@@ -83,6 +85,8 @@ COUNTERS: Final = {
     "ready_ns": READY_NS,
     "generation": GENERATION,
     "pid": PID,
+    "pool_bytes": POOL_BYTES,
+    "pool_exhausted": POOL_EXHAUSTED,
 }
 
 STARTING, RUNNING, DRAINING, CLOSED = range(4)

@@ -10,7 +10,7 @@ raises on purpose (InputError and its kin) keeps its one sentence. What happened
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ from streamflow.runtime.interference import Interference
 from streamflow.runtime.joining import HeldInJoin, merged, together
 from streamflow.runtime.logbook import NOWHERE, Logbook
 from streamflow.runtime.node import Node, Output
+from streamflow.runtime.placing import Placing
 from streamflow.runtime.replay import Replay
 from streamflow.runtime.serving import Serving
 from streamflow.transport.link import Backlog
@@ -70,9 +71,11 @@ class Actor:
         self.stage = stage
         self.node = node
         self.offline = offline
+        self.generation = logbook.recorder.get(layout.GENERATION)
         self.logbook = logbook
         self.enforcer = enforcer
         self.inlets: dict[str, Inlet] = {}
+        self.placing: Placing | None = None
         self.outlets: dict[str, list[Outlet]] = {port: [] for port in definition.outputs}
         self.stop_wanted: Callable[[str], None] = lambda deadline: None
         self.now_ns = clock.now_ns
@@ -104,6 +107,9 @@ class Actor:
     def rate_hz(self, port: str) -> float | None:
         """The sampling rate of what arrives at `port`, where the graph knows it."""
         return self._input_types[port].rate_hz
+
+    def allocate(self, shape: Sequence[int], dtype: Any) -> Any:
+        return np.empty(tuple(shape), dtype) if self.placing is None else self.placing.allocate(shape, dtype)
 
     async def sleep_until(self, instant_ns: int) -> None:
         self._recorder.set(layout.DUE_NS, max(instant_ns, 0))
@@ -381,6 +387,8 @@ class Actor:
         if self._interference is not None:
             self._interference.sent(self.stage, port, message)
         outlets = self.outlets[port]
+        if self.placing is not None:
+            message = self.placing.placed(message)
         if self._is_source:
             self.logbook.admitting(message, [outlet.mask for outlet in outlets])
         for outlet in outlets:

@@ -7,7 +7,7 @@ may look at the files that the settings name, to refine the ports and to complai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,9 +68,12 @@ class Context(Protocol):
 
     stage: str
     offline: bool
+    generation: int
+    """Lives of the stage before this one, in this run: 0, or more where it failed and was started again."""
 
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...
+    def allocate(self, shape: Sequence[int], dtype: Any) -> Any: ...
     async def emit(self, output: Output) -> None: ...
     async def pace(self, recorded_ns: int) -> int: ...
     async def sleep_until(self, instant_ns: int) -> None: ...
@@ -98,6 +101,12 @@ class Node:
     CUDA): its process starts as a new interpreter each time, never as a copy of a warm one."""
 
     context: Context  # lent before `open`
+
+    @property
+    def generation(self) -> int:
+        """Lives of the stage before this one: more than 0 where it failed, in this run, and was started again."""
+        context: Context | None = getattr(self, "context", None)
+        return 0 if context is None else context.generation
 
     # Present on the class so that a node says what it has by overriding; the actor calls only what is overridden.
     def inspect(self) -> None:
@@ -130,6 +139,14 @@ class Node:
     ) -> None:
         """Pass one datum on (sources). Waits while a `BLOCK` edge is full, unless the node is `live`."""
         await self.context.emit(Output(value, port=port, event_time_ns=event_time_ns, attributes=attributes))
+
+    def allocate(self, shape: Sequence[int], dtype: Any) -> Any:
+        """An array to write a large result in, before it is returned or emitted: nobody has to copy it then.
+
+        Where it goes to other processes it lies in shared memory, and may not be written to any more once it was
+        sent. What is in it at first is undefined.
+        """
+        return self.context.allocate(shape, dtype)
 
     async def pace(self, recorded_ns: int) -> int:
         """Wait until a recorded instant is due (`--speed`) and return its event time.

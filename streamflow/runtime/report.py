@@ -28,20 +28,23 @@ def table(report: Mapping[str, Any]) -> str:
         for name, stage in stages.items()
     ]
     lines += _aligned(["stage", "data", "out", "absorbed", *rare, "busy", "p50 ms", "p99 ms", "max ms"], rows)
+    rare = ["lost"] if any(edge["lost"] for edge in report["edges"].values()) else []
     edges = [
         [
             name,
             f"{edge['sent']:,}",
             f"{edge['delivered']:,}",
             " ".join(f"{reason}:{count:,}" for reason, count in edge["dropped"].items()) or "0",
+            *(f"{edge[what]:,}" for what in rare),
             f"{edge['in_flight']:,}",
             str(edge["depth_peak"]),
         ]
         for name, edge in report["edges"].items()
     ]
-    lines += _aligned(["edge", "sent", "delivered", "dropped", "in flight", "peak"], edges)
+    lines += _aligned(["edge", "sent", "delivered", "dropped", *rare, "in flight", "peak"], edges)
     lines += _paths(report["paths"])
     lines += _culprits(report["paths"])
+    lines += _promises(report)
     nothing_matched = [
         f"{name}: nothing matched, no two data were of one event time ({_each(stage['unmatched'])})"
         for name, stage in stages.items()
@@ -86,6 +89,24 @@ def _culprits(paths: Mapping[str, Mapping[str, Any]]) -> list[str]:
         [name, culprit, f"{count:,}"] for name, path in paths.items() for culprit, count in path["culprits"].items()
     ]
     return _aligned(["missed on", "culprit", "times"], rows)
+
+
+def _promises(report: Mapping[str, Any]) -> list[str]:
+    """What a table of counts does not say: what became of data after they had missed, contracts, silent inputs."""
+    lines = []
+    for name, path in report["paths"].items():
+        then = {what: count for what, count in path["missed_then"].items() if count}
+        if then:
+            lines.append(f"deadline {name}: of {path['missed']:,} missed, {_each(then)} in the end")
+        firm = path["firm"]
+        if firm is not None and firm["breaches"]:
+            state = "is broken" if firm["state"] == "broken" else "holds again"
+            contract = f"{firm['m']} of any {firm['k']} on time"
+            lines.append(f"deadline {name}: contract ({contract}) broken {firm['breaches']:,} times; it {state}")
+    for name, rate in report["rates"].items():
+        if rate["gaps"]:
+            lines.append(f"deadline {name}: silent {rate['gaps']:,} times, {rate['longest_ms']:.0f} ms at most")
+    return ["", *lines] if lines else []
 
 
 def _total(count: int | Mapping[str, int]) -> int:

@@ -41,6 +41,7 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
         folder.recordings,
         restarts=description.get("restarts", False),
         enforces=description.get("enforces", True),
+        memory=folder.recordings,
     )
     return load(reference, lossless=options.offline), options
 

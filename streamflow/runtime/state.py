@@ -158,6 +158,8 @@ def stage_states(
             "device": "host",
             "depth": sum(one.held for one in recording.inputs()),
             "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
+            "pool_mb": round(counters["pool_bytes"] / 1e6, 3),
+            "pool_exhausted": counters["pool_exhausted"],
             "stalled_ms": (counters["stall_ns"] + counters["gc_ns"]) / ms,
         }
     return states

@@ -80,6 +80,7 @@ class Supervisor:
         )
         self._outcome = Outcome()
         self._held: dict[str, Held] = {}
+        self._told_tracebacks: set[str] = set()
         self._awaited: set[str] = set()  # being started, and not in hand yet
         self._doomed: set[str] = set()  # of those, the ones to be killed once they are
         self._started_ns = 0
@@ -221,17 +222,25 @@ class Supervisor:
                 return self._roll_call.stop(Failure(f"deadline {telegram['deadline']}", sentence))
             case "failed":
                 failure = Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
+                self._tell_traceback(failure)
                 is_contained = telegram["is_contained"]
                 ending = "" if is_contained or failure.exit_code != 1 else process
                 return self._roll_call.failed(failure, is_contained=is_contained, process=ending)
             case _:
                 return []
 
+    def _tell_traceback(self, failure: Failure) -> None:
+        """Once for each fault in user code after which the run goes on."""
+        text = failure.traceback_text
+        if self._can_restart and text and text not in self._told_tracebacks:
+            self._told_tracebacks.add(text)
+            self._log.write("raised", stage=failure.subject, sentence=failure.sentence, traceback=text)
+
     def _greet(self, process: str, pid: int) -> list[Instruction]:
         """A process is there: it is told which life it is."""
         if process not in self._processes:
             return []
-        if process not in self._held:
+        if process not in self._held and process not in self._awaited:  # ours may greet before we have it in hand
             self._hold(ForeignProcess(process, pid))
         self._lives.greet(process)
         if self._roll_call.phase is Phase.ABORTING:
@@ -239,6 +248,7 @@ class Supervisor:
         return []
 
     async def _start(self, process: str) -> None:
+        self._awaited.add(process)
         held = await self._venue.start(process, self._lives.generations[process])
         self._awaited.discard(process)
         if self._roll_call.phase is Phase.DONE:

@@ -21,7 +21,7 @@ from streamflow.core.outcome import Finished, Missed
 from streamflow.core.paths import Paths
 from streamflow.core.timebase import ms, s
 from streamflow.core.verdict import Kind
-from streamflow.recorder.layout import HEAD, MARKED
+from streamflow.recorder.layout import CLOSED, DRAINING, HEAD, MARKED, PHASE
 from streamflow.recorder.reader import Recording
 from streamflow.runtime.events import EventLog
 from streamflow.runtime.inquest import Inquest
@@ -320,8 +320,8 @@ class Watch:
         """Whether an input has gone silent, or is heard again."""
         for rate in self._rates:
             recording = self._recordings.get(rate.sender)
-            if recording is None:
-                continue
+            if recording is None or recording.word(PHASE) in (DRAINING, CLOSED):
+                continue  # who was told to stop, or has ended, may be silent
             offered_ns = recording.last_offered_ns(rate.output_index)
             last_ns = max(offered_ns, started_ns)
             gap_ns = now_ns - last_ns

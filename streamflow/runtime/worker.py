@@ -18,30 +18,26 @@ from typing import Any, Protocol
 
 import trio
 
-from streamflow.core.graph import EdgeDef, Resolved
-from streamflow.core.message import Message
+from streamflow.core.graph import Resolved
 from streamflow.core.pacing import Pacing
 from streamflow.core.paths import Paths
 from streamflow.core.supervision import Restart
-from streamflow.core.trace import Preference
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.actor import Actor
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.definition import Definition
-from streamflow.runtime.edge_traces import SentOn
-from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.enforcer import Budget, Enforcer
 from streamflow.runtime.interference import Interference
+from streamflow.runtime.life import Life
 from streamflow.runtime.logbook import Logbook, shape_of
 from streamflow.runtime.looplag import LoopWatch
 from streamflow.runtime.unending import Unending
+from streamflow.runtime.wiring import Wiring
 from streamflow.transport.link import Receiver, Sender
-from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
 from streamflow.transport.sockets import SocketContext
 from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
-from streamflow.wire.session import EdgeTerms
 
 CLOSE_LIMIT_S = 3.0  # for a node's close(), which may wait for a device, and which no cancellation interrupts
 
@@ -59,7 +55,8 @@ class Channel(Protocol):
 class WorkerOptions:
     """How this run moves data. `endpoint` is a pattern with `{}` for an edge's number and life; `recordings` a folder.
 
-    `restarts`: a stage that fails ends its process, which the supervisor starts again.
+    `restarts`: a stage that fails ends its process, which the supervisor starts again. `memory`: where large tensors
+    are shared with the other processes of the run; None where there are none.
     """
 
     offline: bool
@@ -69,17 +66,7 @@ class WorkerOptions:
     generation: int = 0
     restarts: bool = False
     enforces: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """What the supervisor says of this life of the process: its generation, and those of its edges."""
-
-    generation: int
-    edges: Mapping[str, int]
-    down_since_ns: int = 0
-    gone: frozenset[str] = frozenset()
-    """Edges whose other end is gone for good."""
+    memory: Path | None = None
 
 
 class Worker:
@@ -108,9 +95,7 @@ class Worker:
         self._life = Life(0, {})
         self._actors: dict[str, Actor] = {}
         self._recorders: list[Recorder] = []
-        self._receivers: dict[str, Receiver] = {}
-        self._senders: dict[str, Sender] = {}
-        self._traces: dict[str, SentOn] = {}
+        self._wiring = Wiring(resolved, self._paths, context, options.memory, interference)
         self._is_born = trio.Event()
         self._connected = trio.Event()
         self._started = trio.Event()
@@ -135,18 +120,16 @@ class Worker:
                     return
                 nursery.start_soon(LoopWatch(self._clock, [a.logbook for a in self._actors.values()]).run)
                 await self._connected.wait()
-                self._connect()
+                self._wiring.connect(self._actors, self._life, self._endpoints)
                 for edge in self._resolved.graph.edges:
-                    if edge.name in self._receivers:
-                        nursery.start_soon(self._work_link, edge.target, self._receivers[edge.name])
-                    if edge.name in self._senders:
-                        nursery.start_soon(self._work_link, edge.source, self._senders[edge.name])
+                    if edge.name in self._wiring.receivers:
+                        nursery.start_soon(self._work_link, edge.target, self._wiring.receivers[edge.name])
+                    if edge.name in self._wiring.senders:
+                        nursery.start_soon(self._work_link, edge.source, self._wiring.senders[edge.name])
                 for name in self._stages:
                     nursery.start_soon(self._live, name)
         finally:
-            links: list[Sender | Receiver] = [*self._senders.values(), *self._receivers.values()]
-            for link in links:
-                link.close()
+            self._wiring.close()
             for recorder in self._recorders:
                 recorder.close()
         if self._refusal:
@@ -166,7 +149,7 @@ class Worker:
         try:
             for name in self._stages:
                 self._actors[name] = self._actor(name)
-            endpoints = self._bind()
+            endpoints = self._wiring.bind(self._actors, self._life, self._options.endpoint)
         except StreamflowError as error:
             self._tell_failure(self._stages[0], error)
             return False
@@ -198,80 +181,6 @@ class Worker:
             interference=self._interference,
             shares_loop=len(self._stages) > 1,
         )
-
-    def _bind(self) -> dict[str, str]:
-        endpoints: dict[str, str] = {}
-        graph = self._resolved.graph
-        numbers = {stage.name: number for number, stage in enumerate(graph.stages)}
-        for number, edge in enumerate(graph.edges):
-            actor = self._actors.get(edge.target)
-            if actor is None:
-                continue
-            terms = self._terms(edge)
-            trace = actor.logbook.receiver_trace(edge)
-            trace.set_generation(terms.generation)
-            if edge.source in self._actors:
-                sent = self._trace(edge)
-                link = LocalLink(terms, actor.bell, sent, trace)
-                self._receivers[edge.name] = LocalReceiver(link)
-                self._senders[edge.name] = LocalSender(link)
-            else:
-                endpoint = self._options.endpoint.format(f"{number}g{terms.generation}")
-                receiver = ZmqReceiver(self._context, endpoint, terms, actor.bell, trace)
-                self._receivers[edge.name] = receiver
-                endpoints[edge.name] = receiver.endpoint
-                if edge.name in self._life.gone:
-                    receiver.abandon()
-            actor.inlets[edge.input] = Inlet(
-                edge.name, self._receivers[edge.name], numbers[edge.source], edge.max_age_ns
-            )
-        return endpoints
-
-    def _connect(self) -> None:
-        for edge in self._resolved.graph.edges:
-            actor = self._actors.get(edge.source)
-            if actor is None:
-                continue
-            if edge.name not in self._senders:
-                trace = self._trace(edge)
-                sender = ZmqSender(self._context, self._endpoints.get(edge.name, ""), self._terms(edge), trace)
-                self._senders[edge.name] = sender
-                if edge.name in self._life.gone:
-                    sender.abandon()
-            mask = self._paths.masks_by_edge(edge.name)
-            outlet = Outlet(edge.name, self._senders[edge.name], self._traces[edge.name], mask)
-            if self._interference is not None:
-                outlet = self._interference.outlet(outlet, actor.logbook)
-            actor.outlets[edge.output].append(outlet)
-
-    def _trace(self, edge: EdgeDef) -> SentOn:
-        trace = self._actors[edge.source].logbook.sender_trace(edge)
-        trace.generation = self._life.edges.get(edge.name, 0)
-        self._traces[edge.name] = trace
-        return trace
-
-    def _terms(self, edge: EdgeDef) -> EdgeTerms:
-        schema = self._resolved.schema(edge)
-        generation = self._life.edges.get(edge.name, 0)
-        return EdgeTerms(edge.name, schema, edge.overflow, edge.capacity, generation, self._preference(edge))
-
-    def _preference(self, edge: EdgeDef) -> Preference[Message]:
-        """What comes first on an edge: by deadline where that was asked for, by class where there are several."""
-        classes = {
-            path.source: path.criticality
-            for path in self._paths.definitions[: self._paths.declared_count]
-            if self._paths.masks_by_edge(edge.name) & self._paths.through(edge.target, path.source)
-        }
-        ranks = {**dict.fromkeys(self._resolved.graph.sources_of(edge.source), 1), **classes}
-        is_mixed = len(set(ranks.values())) > 1
-
-        def rank_of(message: Message) -> int:
-            return max(ranks.get(origin.stream, 1) for origin in message.all_origins())
-
-        def deadline_of(message: Message) -> int:
-            return message.deadline_ns or 1 << 62
-
-        return Preference(edge.order, deadline_of, rank_of if is_mixed else None)
 
     # ----------------------------------------------------------------------------- while it runs
 
@@ -311,13 +220,13 @@ class Worker:
 
     def _hear_detach(self, telegram: Telegram) -> None:
         """The receiver of an edge of ours is gone."""
-        sender = self._senders.get(telegram["edge"])
+        sender = self._wiring.senders.get(telegram["edge"])
         if isinstance(sender, ZmqSender):
             sender.detach(frozenset(telegram["removed"]))
 
     def _hear_expect(self, telegram: Telegram) -> None:
         """The sender of an edge of ours is gone; it will come again. If its stream had ended, nobody reads it."""
-        receiver = self._receivers.get(telegram["edge"])
+        receiver = self._wiring.receivers.get(telegram["edge"])
         if isinstance(receiver, ZmqReceiver) and receiver.is_exhausted:
             self._tell_received(telegram["edge"], receiver.abandon(), has_ended=True)
         elif isinstance(receiver, ZmqReceiver):
@@ -336,9 +245,9 @@ class Worker:
         """The receiver of an edge of ours is there again."""
         edge = telegram["edge"]
         self._endpoints[edge] = telegram["endpoint"]
-        sender = self._senders.get(edge)
+        sender = self._wiring.senders.get(edge)
         if isinstance(sender, ZmqSender):
-            self._traces[edge].generation = telegram["generation"]
+            self._wiring.traces[edge].generation = telegram["generation"]
             sender.attach(telegram["endpoint"], telegram["generation"])
         else:  # we are not connected yet, or both of us are new
             self._life = replace(self._life, edges={**self._life.edges, edge: telegram["generation"]})
@@ -347,7 +256,7 @@ class Worker:
         """The other end of an edge of ours is gone for good."""
         edge = telegram["edge"]
         self._life = replace(self._life, gone=self._life.gone | {edge})
-        sender, receiver = self._senders.get(edge), self._receivers.get(edge)
+        sender, receiver = self._wiring.senders.get(edge), self._wiring.receivers.get(edge)
         if isinstance(sender, ZmqSender):
             sender.abandon()
         if isinstance(receiver, ZmqReceiver):

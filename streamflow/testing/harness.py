@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class _Context:
     def __init__(self, node: Node, stage: str, rates: Mapping[str, float]) -> None:
         self.stage = stage
         self.offline = True
+        self.generation = 0
         self._rates = rates
         self._outputs = {name: port.type for name, port in node.outputs().items()}
         self._emitted = 0
@@ -53,6 +54,9 @@ class _Context:
 
     def now_ns(self) -> int:
         return self._emitted * SAMPLE_PERIOD_NS
+
+    def allocate(self, shape: Sequence[int], dtype: Any) -> Any:
+        return np.empty(tuple(shape), dtype)
 
     def rate_hz(self, port: str) -> float | None:
         return self._rates.get(port)
@@ -92,6 +96,7 @@ def drive(
     stage: str = "node",
     rates: Mapping[str, float] | None = None,
     limit: int | None = None,
+    generation: int = 0,
 ) -> Driven:
     """Inspect, open, feed, flush and close `node`; return what it sent.
 
@@ -99,16 +104,22 @@ def drive(
     node (`process` with several ports) gets the i-th of each together; `process_<port>` handlers get theirs
     port by port. Arrays become read-only, as received ones are, and what goes in and comes out must be of the
     ports' types, or a PortError says what is not. A source is run until it ends or has emitted `limit` data.
-    An exception of the node comes out as it is, after `close`.
+    An exception of the node comes out as it is, after `close`. `generation`: lives of the stage before this one.
     """
-    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit)
+    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation)
 
 
 async def _drive(
-    node: Node, inputs: Inputs | Mapping[str, Inputs], stage: str, rates: dict[str, float], limit: int | None
+    node: Node,
+    inputs: Inputs | Mapping[str, Inputs],
+    stage: str,
+    rates: dict[str, float],
+    limit: int | None,
+    generation: int,
 ) -> Driven:
     node.inspect()
     context = _Context(node, stage, rates)
+    context.generation = generation
     context.limit = limit
     node.context = context
     try:

@@ -15,7 +15,8 @@ import numpy as np
 import trio
 
 from streamflow.core.message import Message
-from streamflow.wire.arrays import Array
+from streamflow.wire.arrays import Array, Form
+from streamflow.wire.data import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,27 @@ class Backlog(NamedTuple):
 
     depth: int
     last: Message | None
+
+
+class Lender(Protocol):
+    """Shared memory at the sending end; `memory.pool.Lending` is one."""
+
+    def lend(self, array: Array) -> Place | None: ...
+
+    def forget(self) -> None:
+        """The receiver's process is dead."""
+
+
+class Borrower(Protocol):
+    """Shared memory at the receiving end; `memory.borrowed.Borrowed` is one."""
+
+    def array(self, place: Place, form: Form) -> Array:
+        """Raises WireError."""
+
+    def settle(self) -> None:
+        """The sender's life is over, and all it sent has been read."""
+
+    def close(self) -> None: ...
 
 
 class Sender(Protocol):

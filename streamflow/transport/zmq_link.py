@@ -15,15 +15,15 @@ from collections.abc import Set
 import trio
 
 from streamflow.core.deadline import Order
-from streamflow.core.message import Message
+from streamflow.core.message import Message, with_tensors
 from streamflow.core.overflow import Overflow
 from streamflow.core.timebase import ms
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, WireError
-from streamflow.transport.link import Backlog, Bell, ReceiverStatistics, SenderStatistics, frozen
+from streamflow.transport.link import Backlog, Bell, Borrower, Lender, ReceiverStatistics, SenderStatistics, frozen
 from streamflow.transport.sockets import DealerSocket, SocketContext
-from streamflow.wire.data import decode_datum, encode_datum, is_datum
-from streamflow.wire.packets import Hello, Packet, Refuse, decode, encode
+from streamflow.wire.data import INLINE_SIZE_LIMIT, decode_datum, encode_datum, is_datum
+from streamflow.wire.packets import Data, Hello, Packet, Refuse, decode, encode
 from streamflow.wire.session import EdgeTerms, ReceiverSession, SenderSession, State
 from streamflow.wire.values import Frame
 
@@ -41,8 +41,11 @@ class ZmqSender:
         endpoint: str,
         terms: EdgeTerms,
         trace: SenderTrace[Message] | None = None,
+        lender: Lender | None = None,
     ) -> None:
         """Without an endpoint there is no receiver yet: `attach` tells where it is."""
+        self._lender = lender
+        self._lend = None if lender is None else lender.lend
         self._session = SenderSession(terms, trace)
         self._context = context
         self._socket: DealerSocket | None = None
@@ -62,7 +65,9 @@ class ZmqSender:
     def offer(self, message: Message) -> bool:
         session = self._session
         if session.sends_at_once and self._socket is not None:
-            self._socket.send(encode_datum(session.send(message), message), nudges=session.expects_credit)
+            number = session.send(message)
+            self._socket.send(encode_datum(number, message, self._lend), nudges=session.expects_credit)
+            self._lighten(number, message)
             return True
         if not session.has_room:
             return False
@@ -113,6 +118,7 @@ class ZmqSender:
         What it had not is lost, and counted; what is held, and what is offered from now on, waits by the policy.
         """
         self._disconnect()
+        self._forget()
         self._session.reattach(self._session.terms.generation, removed)
         self._room.ring()
 
@@ -125,10 +131,15 @@ class ZmqSender:
     def abandon(self) -> None:
         """Nobody will receive any more: what is held and what is offered from now on is lost, and counted."""
         self._disconnect()
+        self._forget()
         self._session.abandon(frozenset())
         self._open.set()
         self._closed.set()
         self._room.ring()
+
+    def _forget(self) -> None:
+        if self._lender is not None:
+            self._lender.forget()
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -146,7 +157,17 @@ class ZmqSender:
     def _flush(self) -> None:
         if self._socket is not None:
             for packet in self._session.packets():
-                self._socket.send(encode(packet))
+                self._socket.send(encode(packet, self._lend))
+                if isinstance(packet, Data):
+                    self._lighten(packet.number, packet.message)
+
+    def _lighten(self, number: int, message: Message) -> None:
+        """What was sent may be lost, and is then told by its name; its memory is free when the receiver is done.
+
+        Credits come back later than that, half a window together.
+        """
+        if self._lender is not None and any(array.nbytes > INLINE_SIZE_LIMIT for array in message.tensors.values()):
+            self._session.outbox.replace(number, with_tensors(message, {}))
 
     def statistics(self) -> SenderStatistics:
         box = self._session.outbox
@@ -168,7 +189,10 @@ class ZmqReceiver:
         terms: EdgeTerms,
         bell: Bell,
         trace: ReceiverTrace[Message] | None = None,
+        borrower: Borrower | None = None,
     ) -> None:
+        self._borrower = borrower
+        self._borrow = None if borrower is None else borrower.array
         self._trace: ReceiverTrace[Message] = trace or ReceiverTrace()
         self._session = ReceiverSession(terms, self._trace)
         self._socket = context.router()
@@ -268,6 +292,8 @@ class ZmqReceiver:
         """Everything that has come, for its sender comes no more: no more than its window, and its end."""
         while (frames := self._socket.receive()) is not None:
             self._handle(frames[0], frames[1:])
+        if self._borrower is not None:
+            self._borrower.settle()
 
     def _read(self) -> None:
         self._read_ns = self._now_ns()
@@ -288,7 +314,7 @@ class ZmqReceiver:
         """What the edge's own sender sent."""
         try:
             if is_datum(frames):
-                self._session.arrive(*decode_datum(frames, self._now_ns()))
+                self._session.arrive(*decode_datum(frames, self._now_ns(), self._borrow))
                 return
             packet = decode(frames)
         except WireError as error:
@@ -346,3 +372,5 @@ class ZmqReceiver:
 
     def close(self) -> None:
         self._socket.close()
+        if self._borrower is not None:
+            self._borrower.close()

@@ -12,8 +12,10 @@
     48  i64  sent_ns
     56  u32  flags
     60  u32  0
-    64       the form: msgpack of [stream, [[tensor, dtype, shape], ...]]
+    64  u64  which tensors are in shared memory, by bits
+    72       the form: msgpack of [stream, [[tensor, dtype, shape], ...]]
     ..       the extras: msgpack of [attributes, origins]; none where there are neither
+    ..       for each tensor in shared memory its place: u64 segment, slot, generation, offset
     ..       the tensors in this frame, each at a multiple of 16 bytes, with zeros between them
 
 All little-endian. The form is the same for most data of an edge, so both ends remember those they have seen, and a
@@ -24,7 +26,7 @@ A frame more costs a wake-up of ZeroMQ's thread (20 to 70 us), two copies of 16 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from streamflow.core.message import Flag, Message, Origin
@@ -39,12 +41,28 @@ ORIGIN_COUNT_LIMIT: Final = 8  # data of sources that one message is made from; 
 INLINE_SIZE_LIMIT: Final = 16 * 1024  # bytes of tensors in the first frame
 _ALIGNMENT: Final = 16
 _FORM_LIMIT = 1024  # remembered; arrays whose shape changes with every datum could make more
-_HEAD = struct.Struct("<BBHIQqqqqqII")
+_HEAD = struct.Struct("<BBHIQqqqqqIIQ")
+_PLACE = struct.Struct("<QQQQ")
 _pack_head, _unpack_head = _HEAD.pack, _HEAD.unpack_from
 _HEAD_SIZE: Final = _HEAD.size
 _INT64_LIMIT = 1 << 63
 _KIND_BYTE = bytes([DATA_KIND])
 _ZEROS = bytes(_ALIGNMENT)
+
+
+class Place(NamedTuple):
+    """Where a tensor is in the shared memory of the stage that sends it; `offset` in bytes, within the slot."""
+
+    segment: int
+    slot: int
+    generation: int
+    offset: int
+
+
+Lend = Callable[[Array], Place | None]
+"""Where the receiver finds an array, lent to it from then on; None: it is not in shared memory."""
+Borrow = Callable[[Place, Form], Array]
+"""The array that is there. Raises WireError."""
 
 
 class _Outgoing(NamedTuple):
@@ -56,6 +74,8 @@ class _Outgoing(NamedTuple):
     inline_mask: int
     is_single: bool
     """One tensor, in the first frame."""
+    has_large: bool
+    """Not every tensor is in the first frame."""
 
 
 class _Incoming(NamedTuple):
@@ -71,7 +91,7 @@ _outgoing: dict[Any, _Outgoing] = {}
 _incoming: dict[bytes, _Incoming] = {}
 
 
-def encode_datum(number: int, message: Message) -> list[Frame]:
+def encode_datum(number: int, message: Message, lend: Lend | None = None) -> list[Frame]:
     """The frames of a datum. Raises WireError where it cannot be sent."""
     tensors = message.tensors
     key = message.stream, *[(name, array.dtype, array.shape) for name, array in tensors.items()]
@@ -81,6 +101,12 @@ def encode_datum(number: int, message: Message) -> list[Frame]:
         extras = _extras_of(message)
         if len(form.form) + len(extras) > HEADER_SIZE_LIMIT:
             raise _too_large(len(form.form) + len(extras))
+    slot_mask = 0
+    if lend is not None and form.has_large:
+        slot_mask, places = _lent(form, tensors, lend)
+        extras_and_places = extras + places
+    else:
+        extras_and_places = extras
     seq, event_time_ns = message.seq, message.event_time_ns
     if type(seq) is not int or type(event_time_ns) is not int or seq < 0:
         raise _out_of_range(number, message)
@@ -98,16 +124,28 @@ def encode_datum(number: int, message: Message) -> list[Frame]:
             message.sent_ns,
             message.flags,
             0,
+            slot_mask,
         )
     except struct.error:
         raise _out_of_range(number, message) from None
     if form.is_single and not extras:
         (array,) = tensors.values()
         return [b"".join((head, form.padded, array.tobytes()))]
-    return _frames(head, form, extras, tensors)
+    return _frames(head, form, extras_and_places, slot_mask, tensors)
 
 
-def _frames(head: bytes, form: _Outgoing, extras: bytes, tensors: Mapping[str, Array]) -> list[Frame]:
+def _lent(form: _Outgoing, tensors: Mapping[str, Array], lend: Lend) -> tuple[int, bytes]:
+    """Which tensors are in shared memory, and where."""
+    mask, places = 0, b""
+    for number, array in enumerate(tensors.values()):
+        place = None if form.inline_mask >> number & 1 else lend(array)
+        if place is not None:
+            mask |= 1 << number
+            places += _PLACE.pack(*place)
+    return mask, places
+
+
+def _frames(head: bytes, form: _Outgoing, extras: bytes, slot_mask: int, tensors: Mapping[str, Array]) -> list[Frame]:
     parts: list[Frame] = [head, form.form, extras]
     rest: list[Frame] = []
     size = sum(len(part) for part in parts)
@@ -116,7 +154,7 @@ def _frames(head: bytes, form: _Outgoing, extras: bytes, tensors: Mapping[str, A
             padding = -size % _ALIGNMENT
             parts += [_ZEROS[:padding], array.tobytes()]
             size += padding + array.nbytes
-        else:
+        elif not slot_mask >> place & 1:
             rest.append(buffer_of(array))
     return [b"".join(parts), *rest]
 
@@ -136,7 +174,8 @@ def _remember_outgoing(key: Any, message: Message) -> _Outgoing:
             inline_mask |= 1 << place
             size += array.nbytes
     padded = packed + _ZEROS[: -(_HEAD_SIZE + len(packed)) % _ALIGNMENT]
-    form = _Outgoing(packed, padded, inline_mask, len(tensors) == 1 and inline_mask == 1)
+    is_all_inline = inline_mask == (1 << len(tensors)) - 1
+    form = _Outgoing(packed, padded, inline_mask, len(tensors) == 1 and is_all_inline, not is_all_inline)
     if len(_outgoing) >= _FORM_LIMIT:
         _outgoing.clear()
     _outgoing[key] = form
@@ -175,24 +214,48 @@ def is_datum(frames: Sequence[Frame]) -> bool:
     return bool(frames) and frames[0][:1] == _KIND_BYTE
 
 
-def decode_datum(frames: Sequence[Frame], now_ns: int) -> tuple[int, Message]:
-    """Number and message; tensors are read-only views of the frames. Raises WireError only."""
+def decode_datum(frames: Sequence[Frame], now_ns: int, borrow: Borrow | None = None) -> tuple[int, Message]:
+    """Number and message; tensors are read-only views of the frames or of shared memory. Raises WireError only."""
     head = frames[0]
     if len(head) < _HEAD_SIZE:
         raise WireError("Data", f"{len(head)} bytes", f"at least {_HEAD_SIZE}")
-    kind, zero, form_size, extras_size, mask, number, seq, event_time_ns, deadline_ns, sent_ns, flags, rest = (
-        _unpack_head(head)
-    )
+    (
+        kind,
+        zero,
+        form_size,
+        extras_size,
+        mask,
+        number,
+        seq,
+        event_time_ns,
+        deadline_ns,
+        sent_ns,
+        flags,
+        rest,
+        slot_mask,
+    ) = _unpack_head(head)
     offset = _HEAD_SIZE + form_size
     packed = bytes(head[_HEAD_SIZE:offset])
     form = _incoming.get(packed) or _remember_incoming(packed, form_size)
-    if kind != DATA_KIND or zero or rest or number < 0 or seq < 0 or mask & ~form.every_bit:
+    if (
+        kind != DATA_KIND
+        or zero
+        or rest
+        or number < 0
+        or seq < 0
+        or (mask | slot_mask) & ~form.every_bit
+        or mask & slot_mask
+    ):
         raise WireError("Data", "a malformed head", "its kind, counts, and the bits of its tensors")
     attributes: dict[str, Any] = {}
     origins: tuple[Origin, ...] = ()
     if extras_size:
         attributes, origins = _extras_in(head, offset, extras_size)
         offset += extras_size
+    place_offset = offset
+    offset += _PLACE.size * slot_mask.bit_count()
+    if offset > len(head) or (slot_mask and borrow is None):
+        raise WireError("Data", "tensors in shared memory", "none, or their places")
     tensors = {}
     frame_count = 1
     for bit, name, meaning in form.tensors:
@@ -200,6 +263,10 @@ def decode_datum(frames: Sequence[Frame], now_ns: int) -> tuple[int, Message]:
             offset = (offset + 15) & -16
             tensors[name] = array_over(meaning, head, offset)
             offset += meaning.size
+        elif slot_mask & bit:
+            assert borrow is not None
+            tensors[name] = borrow(Place(*_PLACE.unpack_from(head, place_offset)), meaning)
+            place_offset += _PLACE.size
         else:
             if frame_count == len(frames) or len(frames[frame_count]) != meaning.size:
                 raise WireError("Data", f"{len(frames)} frames", f"one of {meaning.size} bytes for tensor {name}")

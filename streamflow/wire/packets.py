@@ -13,7 +13,7 @@ from typing import Any
 
 from streamflow.core.message import Message
 from streamflow.errors import WireError
-from streamflow.wire.data import DATA_KIND, HEADER_SIZE_LIMIT, decode_datum, encode_datum, is_datum
+from streamflow.wire.data import DATA_KIND, HEADER_SIZE_LIMIT, Lend, decode_datum, encode_datum, is_datum
 from streamflow.wire.values import Frame, pack, unpack
 
 PROTOCOL_VERSION = 3
@@ -91,10 +91,10 @@ _FIELDS: dict[type[Packet], tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def encode(packet: Packet) -> list[Frame]:
+def encode(packet: Packet, lend: Lend | None = None) -> list[Frame]:
     """The frames of a packet. Raises WireError where a datum cannot be sent."""
     if isinstance(packet, Data):
-        return encode_datum(packet.number, packet.message)
+        return encode_datum(packet.number, packet.message, lend)
     return [pack([_KINDS[type(packet)], *[getattr(packet, name) for name in packet.__slots__]])]
 
 

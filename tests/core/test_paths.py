@@ -148,7 +148,7 @@ def test_a_sound_deadline_has_no_faults() -> None:
          "deadline see: no way from microphone to log, expected one of join, out"),
         (replace(DEADLINE, sink="camera"),
          "deadline see: no way from camera to camera, expected one of left, right, join, out, log"),
-        (replace(DEADLINE, within_ns=0), "deadline see: within 0 ns, expected more than 0; as in within=25 * ms"),
+        (replace(DEADLINE, within_ns=0), "deadline see: within 0 ns, expected at least 10,000; as in within=25 * ms"),
         (replace(DEADLINE, max_age_ns=-1),
          "deadline see: max_age -1 ns, expected more than 0; as in max_age=100 * ms"),
         (replace(DEADLINE, on_miss=OnMiss.HOLD),
@@ -183,7 +183,7 @@ def test_a_fault_of_a_deadline_is_one_sentence(path: PathDef, sentence: str) -> 
         (RateDef("silence", "camera", "frames", ms),
          "deadline silence: camera is a source, expected an input; give a stage that it sends to"),
         (RateDef("silence", "join", "from_left", 0),
-         "deadline silence: within 0 ns, expected more than 0; as in within=200 * ms"),
+         "deadline silence: within 0 ns, expected at least 10,000; as in within=200 * ms"),
     ],
 )  # fmt: skip
 def test_a_fault_of_a_rate_deadline_is_one_sentence(rate: RateDef, sentence: str) -> None:

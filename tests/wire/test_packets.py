@@ -87,9 +87,9 @@ def header_of(*fields: Any) -> bytes:
     return packed
 
 
-HEAD = struct.Struct("<BBHIQqqqqqII")
+HEAD = struct.Struct("<BBHIQqqqqqIIQ")
 NUMBERS = {"kind": 4, "zero": 0, "mask": 0, "number": 0, "seq": 0, "event_time_ns": 0, "deadline_ns": 0, "sent_ns": 0,
-           "flags": 0, "reserved": 0}  # fmt: skip
+           "flags": 0, "reserved": 0, "slots": 0}  # fmt: skip
 
 
 def data_frame(

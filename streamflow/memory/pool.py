@@ -1,0 +1,209 @@
+"""The slots that one stage writes its large tensors into; each is written once and read in place by all who get it.
+
+Sizes are in classes, four to every doubling, so that slots are used again: the one that came back last goes first,
+since it is still in the cache, and fresh memory costs ten times what copying into it does. A slot is free when no
+array of this process looks at it and every loan has come back, which the segments' tables say.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamflow.errors import PoolError
+from streamflow.memory.segment import HUGE_PAGE, PAGE, Segment
+from streamflow.wire.arrays import Array
+from streamflow.wire.data import INLINE_SIZE_LIMIT, Place
+
+FIRST_COUNT = 4  # slots of the first segment of a class; each further one has twice as many
+SHARE_OF_FREE = 4  # a segment is made only if that many times its size are free: others need room too
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    segment: Segment
+    segment_number: int
+    number: int
+    address: int
+    generation: int = 0
+    root: weakref.ref[Array] | None = None
+    """The array that all others over the slot are views of."""
+
+    @property
+    def is_free(self) -> bool:
+        return (self.root is None or self.root() is None) and not self.segment.is_lent(self.number)
+
+
+@dataclass(slots=True)
+class _Class:
+    free: list[_Slot] = field(default_factory=list)
+    busy: list[_Slot] = field(default_factory=list)
+    segment_count: int = 0
+
+    def take_back(self) -> None:
+        """Find out which have come back."""
+        back = [slot for slot in self.busy if slot.is_free]
+        if back:
+            self.busy = [slot for slot in self.busy if slot not in back]
+            self.free += back
+
+
+class Pool:
+    """Of one stage, over all its lives."""
+
+    def __init__(self, folder: Path, stage: str, reader_count: int, limit: int | None = None) -> None:
+        """`reader_count`: how many edges leave the stage. `limit`: bytes of slots, beyond which there are no more."""
+        self._folder = folder
+        self._stage = stage
+        self._reader_count = reader_count
+        self._limit = limit
+        self._classes: dict[int, _Class] = {}
+        self._segments: list[Segment] = []
+        self._by_address: dict[int, _Slot] = {}
+        self.size = 0
+        self.exhausted_count = 0
+        while (path := self._path(len(self._segments))).exists():
+            self._add(Segment(path, is_owner=True))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._stage}.{number}.pool"
+
+    def allocate(self, shape: Sequence[int], dtype: Any) -> Array | None:
+        """A writeable array in a slot of its own; None where it is too small for one, or no slot is free."""
+        dtype = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if size <= INLINE_SIZE_LIMIT or dtype.hasobject:
+            return None
+        slot = self._free_slot(class_of(size))
+        if slot is None:
+            self.exhausted_count += 1
+            return None
+        slot.generation = slot.segment.renew(slot.number)
+        start = slot.number * slot.segment.slot_size
+        array: Array = np.ndarray(tuple(shape), dtype, slot.segment.slots, start)
+        slot.root = weakref.ref(array)
+        return array
+
+    def placed(self, array: Array) -> Array | None:
+        """The array as one in a slot, read-only from now on: itself if it is in one, else a copy.
+
+        None where no slot is free.
+        """
+        slot = self._slot_of(array) if array.flags.c_contiguous else None
+        if slot is not None:
+            root = None if slot.root is None else slot.root()
+            for one in (array, root):
+                if one is not None and one.flags.writeable:
+                    one.flags.writeable = False
+            return array
+        copy = self.allocate(array.shape, array.dtype)
+        if copy is not None:
+            np.copyto(copy, array)
+            copy.flags.writeable = False
+        return copy
+
+    def lend(self, array: Array, reader: int) -> Place | None:
+        """Where that reader finds the array, which is lent to it from now on; None where it is in no slot."""
+        slot = self._slot_of(array)
+        if slot is None or not array.flags.c_contiguous:
+            return None
+        offset = _address(array) - slot.address
+        slot.segment.lend(slot.number, reader)
+        return Place(slot.segment_number, slot.number, slot.generation, offset)
+
+    def forget_reader(self, reader: int) -> None:
+        """The process at the other end of that edge is dead."""
+        for one in self._classes.values():
+            for slot in one.busy:
+                slot.segment.forget_reader(slot.number, reader)
+
+    @property
+    def lent_count(self) -> int:
+        return sum(not slot.is_free for one in self._classes.values() for slot in one.busy)
+
+    def close(self) -> None:
+        for segment in self._segments:
+            segment.close()
+
+    def _slot_of(self, array: Array) -> _Slot | None:
+        root = array
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        slot = self._by_address.get(_address(root))
+        return slot if slot is not None and slot.root is not None and slot.root() is root else None
+
+    def _free_slot(self, size: int) -> _Slot | None:
+        own = self._classes.setdefault(size, _Class())
+        own.take_back()
+        if not own.free and self._grow(size, own):
+            own.take_back()
+        if not own.free:
+            return None
+        slot = own.free.pop()
+        own.busy.append(slot)
+        return slot
+
+    def _grow(self, size: int, own: _Class) -> bool:
+        count = FIRST_COUNT << own.segment_count
+        while count and not self._has_room(count * size):
+            count //= 2
+        if not count:
+            return False
+        path = self._path(len(self._segments))
+        try:
+            self._add(Segment.create(path, count, size, self._reader_count))
+        except PoolError:
+            return False
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        stat = os.statvfs(self._folder)
+        is_within = self._limit is None or self.size + size <= self._limit
+        return is_within and size * SHARE_OF_FREE <= stat.f_bavail * stat.f_frsize
+
+    def _add(self, segment: Segment) -> None:
+        own = self._classes.setdefault(segment.slot_size, _Class())
+        base = np.frombuffer(segment.slots, np.uint8).ctypes.data
+        for number in range(segment.slot_count):
+            address = base + number * segment.slot_size
+            slot = _Slot(segment, len(self._segments), number, address, segment.generation(number))
+            self._by_address[address] = slot
+            own.busy.append(slot)  # the next look finds out which are free
+        own.segment_count += 1
+        self._segments.append(segment)
+        self.size += segment.slot_count * segment.slot_size
+
+
+class Lending:
+    """A pool as one edge uses it."""
+
+    def __init__(self, pool: Pool, reader: int) -> None:
+        self._pool = pool
+        self._reader = reader
+
+    def lend(self, array: Array) -> Place | None:
+        """Where the receiver finds it; None: nowhere, so it is to be sent."""
+        return self._pool.lend(array, self._reader)
+
+    def forget(self) -> None:
+        """The receiver's process is dead."""
+        self._pool.forget_reader(self._reader)
+
+
+def class_of(size: int) -> int:
+    """The size of the slots for so many bytes: at most a quarter more, in whole pages."""
+    step = max(1 << max(size - 1, 1).bit_length() - 3, PAGE)
+    rounded = -(-size // step) * step
+    page = HUGE_PAGE if rounded >= 8 * HUGE_PAGE else PAGE
+    return -(-rounded // page) * page
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -1,0 +1,129 @@
+"""A segment of shared memory: slots of one size, and a table of who has them.
+
+    0    u64  magic
+    8    u64  slots
+    16   u64  size of a slot, bytes
+    24   u64  readers: edges that leave the stage
+    32   u64  where the first slot begins
+    64        for each slot: its generation; then for each reader two words, how often the slot was lent, and returned
+    ..        the slots
+
+There are no atomic operations in Python, so every word has one writer: the owner writes generations and loans, each
+reader what it has returned, and a slot is free when these are equal for all. Nobody tells anybody of a return, and
+what a dead process had is what the table says. A store of eight aligned bytes is never seen half done.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from streamflow.errors import PoolError
+
+MAGIC = 0x314C4F4F50465301  # "\\x01SFPOOL1"
+WORD = 8
+TABLE = 64 // WORD  # the first word of the table
+PAGE = 4096
+HUGE_PAGE = 2 << 20
+_SLOT_COUNT, _SLOT_SIZE, _READER_COUNT, _DATA = 1, 2, 3, 4
+
+
+def row_words(reader_count: int) -> int:
+    """Words of one slot's row."""
+    return 1 + 2 * reader_count
+
+
+class Segment:
+    """One file, mapped: the table to be written, the slots as `is_owner` says."""
+
+    def __init__(self, path: Path, *, is_owner: bool) -> None:
+        """Raises PoolError where it is none."""
+        self.path = path
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise PoolError(str(path), f"cannot be opened ({error.strerror})", "a segment") from None
+        try:
+            size = os.fstat(descriptor).st_size
+            if size < PAGE:
+                raise PoolError(str(path), f"{size} bytes", "a segment")
+            with mmap.mmap(descriptor, PAGE, prot=mmap.PROT_READ) as first:
+                head = memoryview(first).cast("Q")
+                magic, self.slot_count, self.slot_size, self.reader_count, data = head[:5].tolist()
+                head.release()
+            if magic != MAGIC or data + self.slot_count * self.slot_size != size:
+                raise PoolError(str(path), "no segment, or one of another version", "a segment")
+            self._table = mmap.mmap(descriptor, data)
+            access = mmap.PROT_READ | mmap.PROT_WRITE if is_owner else mmap.PROT_READ
+            flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if is_owner else 0)
+            self._data = mmap.mmap(descriptor, size - data, flags=flags, prot=access, offset=data)
+        finally:
+            os.close(descriptor)
+        self.words = memoryview(self._table).cast("Q")
+        self.slots = memoryview(self._data)
+        self._row = row_words(self.reader_count)
+
+    @classmethod
+    def create(cls, path: Path, slot_count: int, slot_size: int, reader_count: int) -> Segment:
+        """A new one, all of it there: later no page has to be found. Raises PoolError where there is no room."""
+        table = WORD * (TABLE + slot_count * row_words(reader_count))
+        data = -(-table // PAGE) * PAGE
+        size = data + slot_count * slot_size
+        partial = path.with_name(path.name + ".partial")
+        try:
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, size)  # on tmpfs a page that is not there later would be a SIGBUS
+                with mmap.mmap(descriptor, PAGE) as first:
+                    head = memoryview(first).cast("Q")
+                    head[_SLOT_COUNT], head[_SLOT_SIZE] = slot_count, slot_size
+                    head[_READER_COUNT], head[_DATA] = reader_count, data
+                    head[0] = MAGIC
+                    head.release()
+            finally:
+                os.close(descriptor)
+            partial.rename(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise PoolError(str(path), f"cannot be made ({error.strerror})", f"{size:,} bytes") from None
+        return cls(path, is_owner=True)
+
+    def generation(self, slot: int) -> int:
+        return self.words[TABLE + slot * self._row]
+
+    def renew(self, slot: int) -> int:
+        """The slot is used again; its new generation."""
+        place = TABLE + slot * self._row
+        self.words[place] = generation = self.words[place] + 1
+        return generation
+
+    def lend(self, slot: int, reader: int) -> None:
+        self.words[TABLE + slot * self._row + 1 + 2 * reader] += 1
+
+    def give_back(self, slot: int, reader: int) -> None:
+        self.words[TABLE + slot * self._row + 2 + 2 * reader] += 1
+
+    def forget_reader(self, slot: int, reader: int) -> None:
+        """By the owner: the reader's process is dead, so what it had is nobody's."""
+        place = TABLE + slot * self._row + 1 + 2 * reader
+        self.words[place] = self.words[place + 1]
+
+    def settle(self, slot: int, reader: int, held_count: int) -> None:
+        """By the reader: the owner's life is over, and of what was lent these are all that have arrived."""
+        place = TABLE + slot * self._row + 1 + 2 * reader
+        self.words[place + 1] = self.words[place] - held_count
+
+    def is_lent(self, slot: int) -> bool:
+        start = TABLE + slot * self._row + 1
+        words = self.words[start : start + 2 * self.reader_count]
+        return words[::2] != words[1::2]
+
+    def close(self) -> None:
+        """Unmap the table; the slots stay mapped as long as an array looks at them."""
+        self.words.release()
+        self._table.close()
+        self.slots.release()
+        with suppress(BufferError):
+            self._data.close()

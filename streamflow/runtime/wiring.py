@@ -1,0 +1,147 @@
+"""The ends of edges that a process has: made, bound and connected, each with its account and its shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from streamflow.core.graph import EdgeDef, Resolved
+from streamflow.core.message import Message
+from streamflow.core.paths import Paths
+from streamflow.core.trace import Preference
+from streamflow.memory.borrowed import Borrowed
+from streamflow.memory.pool import Lending, Pool
+from streamflow.runtime.actor import Actor
+from streamflow.runtime.edge_traces import SentOn
+from streamflow.runtime.ends import Inlet, Outlet
+from streamflow.runtime.interference import Interference
+from streamflow.runtime.life import Life
+from streamflow.runtime.placing import Placing
+from streamflow.transport.link import Receiver, Sender
+from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
+from streamflow.transport.sockets import SocketContext
+from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
+from streamflow.wire.session import EdgeTerms
+
+
+class Wiring:
+    """Of one process. `memory`: where large tensors are shared with the other processes; None where there are none."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        paths: Paths,
+        context: SocketContext,
+        memory: Path | None,
+        interference: Interference | None,
+    ) -> None:
+        self.receivers: dict[str, Receiver] = {}
+        self.senders: dict[str, Sender] = {}
+        self.traces: dict[str, SentOn] = {}
+        self._resolved = resolved
+        self._paths = paths
+        self._context = context
+        self._memory = memory
+        self._interference = interference
+        self._pools: dict[str, Pool] = {}
+
+    def bind(self, actors: Mapping[str, Actor], life: Life, pattern: str) -> dict[str, str]:
+        """Make the receiving ends; where those are to be reached that others send to, by `pattern`."""
+        endpoints: dict[str, str] = {}
+        graph = self._resolved.graph
+        numbers = {stage.name: number for number, stage in enumerate(graph.stages)}
+        for number, edge in enumerate(graph.edges):
+            actor = actors.get(edge.target)
+            if actor is None:
+                continue
+            terms = self._terms(edge, life)
+            trace = actor.logbook.receiver_trace(edge)
+            trace.set_generation(terms.generation)
+            if edge.source in actors:
+                sent = self._trace(edge, actors[edge.source], life)
+                link = LocalLink(terms, actor.bell, sent, trace)
+                self.receivers[edge.name] = LocalReceiver(link)
+                self.senders[edge.name] = LocalSender(link)
+            else:
+                endpoint = pattern.format(f"{number}g{terms.generation}")
+                receiver = ZmqReceiver(self._context, endpoint, terms, actor.bell, trace, self._borrower(edge))
+                self.receivers[edge.name] = receiver
+                endpoints[edge.name] = receiver.endpoint
+                if edge.name in life.gone:
+                    receiver.abandon()
+            actor.inlets[edge.input] = Inlet(
+                edge.name, self.receivers[edge.name], numbers[edge.source], edge.max_age_ns
+            )
+        return endpoints
+
+    def connect(self, actors: Mapping[str, Actor], life: Life, endpoints: Mapping[str, str]) -> None:
+        """Make the sending ends, and give each actor its own."""
+        for edge in self._resolved.graph.edges:
+            actor = actors.get(edge.source)
+            if actor is None:
+                continue
+            if edge.name not in self.senders:
+                trace = self._trace(edge, actors[edge.source], life)
+                lender = self._lender(edge, actor)
+                endpoint = endpoints.get(edge.name, "")
+                sender = ZmqSender(self._context, endpoint, self._terms(edge, life), trace, lender)
+                self.senders[edge.name] = sender
+                if edge.name in life.gone:
+                    sender.abandon()
+            mask = self._paths.masks_by_edge(edge.name)
+            outlet = Outlet(edge.name, self.senders[edge.name], self.traces[edge.name], mask)
+            if self._interference is not None:
+                outlet = self._interference.outlet(outlet, actor.logbook)
+            actor.outlets[edge.output].append(outlet)
+
+    def close(self) -> None:
+        ends: list[Sender | Receiver] = [*self.senders.values(), *self.receivers.values()]
+        for one in [*ends, *self._pools.values()]:
+            one.close()
+
+    def _borrower(self, edge: EdgeDef) -> Borrowed | None:
+        memory = self._memory
+        return None if memory is None else Borrowed(memory, edge.source, self._reader_of(edge))
+
+    def _lender(self, edge: EdgeDef, actor: Actor) -> Lending | None:
+        if self._memory is None:
+            return None
+        pool = self._pools.get(edge.source)
+        if pool is None:
+            pool = Pool(self._memory, edge.source, len(self._resolved.graph.edges_from(edge.source)))
+            self._pools[edge.source] = pool
+            actor.placing = Placing(pool, actor.logbook.recorder)
+        return Lending(pool, self._reader_of(edge))
+
+    def _reader_of(self, edge: EdgeDef) -> int:
+        """Its number among the edges that leave the stage."""
+        return [one.name for one in self._resolved.graph.edges_from(edge.source)].index(edge.name)
+
+    def _trace(self, edge: EdgeDef, actor: Actor, life: Life) -> SentOn:
+        trace = actor.logbook.sender_trace(edge)
+        trace.generation = life.edges.get(edge.name, 0)
+        self.traces[edge.name] = trace
+        return trace
+
+    def _terms(self, edge: EdgeDef, life: Life) -> EdgeTerms:
+        schema = self._resolved.schema(edge)
+        generation = life.edges.get(edge.name, 0)
+        return EdgeTerms(edge.name, schema, edge.overflow, edge.capacity, generation, self._preference(edge))
+
+    def _preference(self, edge: EdgeDef) -> Preference[Message]:
+        """What comes first on an edge: by deadline where that was asked for, by class where there are several."""
+        classes = {
+            path.source: path.criticality
+            for path in self._paths.definitions[: self._paths.declared_count]
+            if self._paths.masks_by_edge(edge.name) & self._paths.through(edge.target, path.source)
+        }
+        ranks = {**dict.fromkeys(self._resolved.graph.sources_of(edge.source), 1), **classes}
+        is_mixed = len(set(ranks.values())) > 1
+
+        def rank_of(message: Message) -> int:
+            return max(ranks.get(origin.stream, 1) for origin in message.all_origins())
+
+        def deadline_of(message: Message) -> int:
+            return message.deadline_ns or 1 << 62
+
+        return Preference(edge.order, deadline_of, rank_of if is_mixed else None)

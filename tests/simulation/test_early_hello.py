@@ -1,4 +1,4 @@
-"""A stage that says hello before its start has returned, as on a busy machine: it is held once, and the run is sound."""
+"""A stage that says hello before its start has returned, as on a busy machine: it is held once, the run is sound."""
 
 from __future__ import annotations
 

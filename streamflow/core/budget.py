@@ -1,11 +1,8 @@
-"""How long each part of a path takes and may take: costs and tails for verdicts, budgets for finding culprits.
+"""How long each part of a path takes and may take: tails for verdicts, budgets for finding culprits.
 
 The stored profile counts until a stage has LIVE_COUNT_MIN samples of its own in this run, then only those do.
 Alternative not taken: weighing the two by sample count; a slow first call (imports, page faults) would then
 spoil a good profile for a minute.
-
-Costs are fed back: one that is too high sheds everything, and then no sample corrects it. So an estimate is
-halved for each second in which data were shed and none ran (`after_starving`), until one runs again.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ WINDOW_NS = 10 * s  # long enough for a p99 at 10 data/s, short enough to forget
 SNAPSHOT_GAP_NS = 1 * s
 LIVE_COUNT_MIN = 50
 LIVE_COUNT_FIRST = 5  # without a profile, from so many on the median counts, which one slow first call cannot spoil
-COST_MARGIN_NS = 300 * us  # wake-up and jitter between the decision and the work
 WEIGHT_NS_MIN = 50 * us  # what a part without a measurement counts for, so that its budget is never nothing
 
 
@@ -44,11 +40,6 @@ class Estimate:
         """
         return min((self.p50_ns + self.p99_ns) // 2, 2 * self.p50_ns)
 
-    def after_starving(self, starved_ns: int) -> Estimate:
-        """What is left of it when data were shed for so long and none ran."""
-        halvings = max(starved_ns, 0) // s
-        return Estimate(self.p50_ns >> halvings, self.p99_ns >> halvings, self.count)
-
 
 UNKNOWN = Estimate()
 
@@ -62,11 +53,6 @@ def known(profile: Estimate | None, live: Estimate | None) -> Estimate:
     if profile is not None:
         return profile
     return Estimate(live.p50_ns, live.p50_ns, live.count) if live.count >= LIVE_COUNT_FIRST else UNKNOWN
-
-
-def cost_ns(service: Estimate, margin_ns: int = COST_MARGIN_NS) -> int:
-    """What a verdict counts for work that begins now; only the margin as long as nothing is known."""
-    return service.p99_ns + margin_ns
 
 
 class RecentQuantile:

@@ -54,17 +54,16 @@ class Borrowed:
         return segment
 
     def settle(self) -> None:
-        """The owner's life is over, and everything it sent has been read: what else it had lent is nobody's."""
+        """What is not held here of all that was lent is nobody's: it was on its way to, or from, one who is dead.
+
+        To be called when the owner has lent nothing yet in its present life to this one of the reader.
+        """
         held = Counter((segment, slot) for _, segment, slot in self._held.values())
         for path in self._folder.glob(f"{self._stage}.*.pool"):
             number = int(path.name.split(".")[-2])
             segment = self._segment(number)
             for slot in range(segment.slot_count):
                 segment.settle(slot, self._reader, held[number, slot])
-
-    @property
-    def held_count(self) -> int:
-        return len(self._held)
 
     def close(self) -> None:
         """Give back what is still held; the arrays stay valid as long as somebody looks at them."""

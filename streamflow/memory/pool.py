@@ -67,7 +67,6 @@ class Pool:
         self._segments: list[Segment] = []
         self._by_address: dict[int, _Slot] = {}
         self.size = 0
-        self.exhausted_count = 0
         while (path := self._path(len(self._segments))).exists():
             self._add(Segment(path, is_owner=True))
 
@@ -82,7 +81,6 @@ class Pool:
             return None
         slot = self._free_slot(class_of(size))
         if slot is None:
-            self.exhausted_count += 1
             return None
         slot.generation = slot.segment.renew(slot.number)
         start = slot.number * slot.segment.slot_size
@@ -122,10 +120,6 @@ class Pool:
         for one in self._classes.values():
             for slot in one.busy:
                 slot.segment.forget_reader(slot.number, reader)
-
-    @property
-    def lent_count(self) -> int:
-        return sum(not slot.is_free for one in self._classes.values() for slot in one.busy)
 
     def close(self) -> None:
         for segment in self._segments:

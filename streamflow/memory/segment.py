@@ -111,7 +111,7 @@ class Segment:
         self.words[place] = self.words[place + 1]
 
     def settle(self, slot: int, reader: int, held_count: int) -> None:
-        """By the reader: the owner's life is over, and of what was lent these are all that have arrived."""
+        """By the reader: of all that was lent it has these, and nothing is on its way."""
         place = TABLE + slot * self._row + 1 + 2 * reader
         self.words[place + 1] = self.words[place] - held_count
 

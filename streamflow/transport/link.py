@@ -65,7 +65,7 @@ class Borrower(Protocol):
         """Raises WireError."""
 
     def settle(self) -> None:
-        """The sender's life is over, and all it sent has been read."""
+        """Another life of the sender or of this end begins: what was lent before and is not held here is nobody's."""
 
     def close(self) -> None: ...
 

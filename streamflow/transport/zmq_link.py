@@ -292,8 +292,6 @@ class ZmqReceiver:
         """Everything that has come, for its sender comes no more: no more than its window, and its end."""
         while (frames := self._socket.receive()) is not None:
             self._handle(frames[0], frames[1:])
-        if self._borrower is not None:
-            self._borrower.settle()
 
     def _read(self) -> None:
         self._read_ns = self._now_ns()
@@ -346,6 +344,8 @@ class ZmqReceiver:
             self._send(peer, answers)
             return
         self._peer = peer
+        if self._borrower is not None:
+            self._borrower.settle()  # before the welcome, without which nothing is lent
         self._answer(answers)
 
     def _count_stranger(self) -> None:

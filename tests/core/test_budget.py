@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.core.budget import (
-    COST_MARGIN_NS,
     LIVE_COUNT_MIN,
     SNAPSHOT_GAP_NS,
     UNKNOWN,
@@ -18,7 +17,6 @@ from streamflow.core.budget import (
     Estimate,
     RecentQuantile,
     budgets,
-    cost_ns,
     known,
     tails,
 )
@@ -55,18 +53,6 @@ def test_without_a_profile_a_few_samples_give_their_median_and_fewer_give_nothin
     assert known(None, Estimate(3, 400, 4)) is UNKNOWN
     assert known(None, Estimate(3, 400, 5)) == Estimate(3, 3, 5)
     assert known(None, Estimate(3, 400, ENOUGH)).p99_ns == 400
-
-
-def test_a_cost_is_the_99th_percentile_and_a_margin() -> None:
-    assert cost_ns(Estimate(1 * ms, 4 * ms, 100)) == 4 * ms + COST_MARGIN_NS
-    assert cost_ns(UNKNOWN) == COST_MARGIN_NS
-
-
-def test_an_estimate_that_sheds_everything_is_halved_each_second_until_something_runs() -> None:
-    slow = Estimate(8, 500, 60)
-    assert slow.after_starving(s - 1) == slow
-    assert slow.after_starving(2 * s) == Estimate(2, 125, 60)
-    assert slow.after_starving(3600 * s).p99_ns == 0
 
 
 def test_a_recent_quantile_of_nothing_is_unknown() -> None:

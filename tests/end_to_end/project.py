@@ -150,6 +150,12 @@ class Command:
         """The process id of a stage's process."""
         return eventually(lambda: next((pid for pid, line in self.processes().items() if f" {name} " in line), None))
 
+    def events(self) -> list[dict[str, Any]]:
+        """What the run has written down so far."""
+        path = self.folder / "recordings" / "events.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def leftovers(self) -> list[str]:
         """Files in the temporary folder that nobody is meant to find there."""
         folders = list(self.temporary.glob("*/[!.]*"))

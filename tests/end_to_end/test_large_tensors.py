@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from streamflow.memory.pool import class_of
 from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
 from tests.end_to_end.project import Command, Project, eventually
@@ -84,6 +85,8 @@ def build(out: str, count: int = 100, rate_hz: float = 200.0, in_place: bool = T
     return p
 '''
 
+SLOTS_AT_MOST = 28  # of a stage's 1,000 frames: in both mailboxes, being sent, in use, kept, rounded up to 4 + 8 + 16
+
 
 def _seen(project: Project, name: str) -> list[int]:
     return [int(line) for line in (project.folder / name).read_text().splitlines()]
@@ -112,10 +115,8 @@ def test_frames_of_any_make_arrive_whole_at_all_that_get_them(project: Project) 
 
 def test_slots_are_used_again_and_not_many_are_needed(project: Project) -> None:
     command = _start(project, "count=1000000")
-    _wait_for_lines(project.folder / "whole", 100)
-    early = _pool_size(command)
-    _wait_for_lines(project.folder / "whole", 400)
-    assert _pool_size(command) == early > 0
+    _wait_for_lines(project.folder / "whole", 500)
+    assert 0 < _pool_size(command) <= 2 * SLOTS_AT_MOST * class_of(300 * 500 * 4)
     command.interrupt()
     assert command.wait().code == 130
     project.assert_nothing_left()
@@ -127,8 +128,8 @@ def test_whoever_is_killed_no_frame_is_torn_and_no_slot_is_lost(project: Project
     _wait_for_lines(project.folder / "whole", 20)
     for _ in range(10):
         time.sleep(chance.uniform(0.1, 0.5))
-        pid = _pid(command, chance.choice(["camera", "half", "whole", "double"]))
-        if pid:
+        victims = chance.sample(["camera", "half", "whole", "double"], chance.choice([1, 1, 2]))
+        for pid in filter(None, [_pid(command, victim) for victim in victims]):
             with suppress(ProcessLookupError):  # dead already, and not yet seen to be
                 os.kill(pid, signal.SIGKILL)
     _wait_for_lines(project.folder / "double", len(_seen(project, "double")) + 50)

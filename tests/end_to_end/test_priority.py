@@ -36,7 +36,7 @@ def started(project: Project, *options: object, nice: int = 0) -> Command:
     """A run that has got so far that its data flow."""
     program = ("nice", "-n", str(nice), *STREAMFLOW) if nice else STREAMFLOW
     command = project.start("run", project.pipeline(LINE), "--report", "report.json", *options, program=program)
-    eventually(lambda: '"event": "priority"' in (command.folder / "recordings" / "events.jsonl").read_text())
+    eventually(lambda: any(event["event"] == "priority" for event in command.events()))
     return command
 
 

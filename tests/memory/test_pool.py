@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streamflow.errors import PoolError, WireError
 from streamflow.memory.borrowed import Borrowed
@@ -191,12 +192,11 @@ def test_a_place_that_is_nowhere_is_a_wire_error(pool: Pool, reader: Borrowed, c
         reader.array(place._replace(**change), form_of(array))
 
 
-def test_beyond_its_limit_there_are_no_more_slots_and_that_is_counted(tmp_path: Path) -> None:
+def test_beyond_its_limit_there_are_no_more_slots(tmp_path: Path) -> None:
     pool = Pool(tmp_path, "camera", 1, limit=3 * class_of(SHAPE[0]))
     kept = [made(pool) for _ in range(3)]
     assert pool.allocate(SHAPE, "uint8") is None
     assert pool.placed(np.zeros(SHAPE, "uint8")) is None
-    assert pool.exhausted_count == 2
     kept.pop()
     assert pool.allocate(SHAPE, "uint8") is not None
     pool.close()
@@ -217,80 +217,121 @@ def test_a_slot_is_at_most_a_quarter_larger_than_what_is_in_it(size: int) -> Non
 
 
 class Sharing(RuleBasedStateMachine):
-    """An owner and two readers that lend, look, let go and die in any order; what is looked at never changes."""
+    """An owner and two readers that lend, look, let go and die in any order and together.
 
-    arrays: Bundle[tuple[Array, int]] = Bundle("arrays")
-    lent: Bundle[tuple[int, Place, Form, int, int]] = Bundle("lent")
-    seen: Bundle[int] = Bundle("seen")
+    What is looked at never changes, and a slot is missing only as long as somebody has it.
+    """
+
+    LIMIT = 6
 
     def __init__(self) -> None:
         super().__init__()
-        import tempfile
-
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name)
-        self._limit = 6 * class_of(SHAPE[0])
-        self.pool = Pool(self._path, "s", 2, self._limit)
+        self.pool = self._new_pool()
         self.readers = [Borrowed(self._path, "s", number) for number in range(2)]
-        self.lives = [0, 0]
-        self.owner_life = 0
-        self.value = 0
-        self.looked_at: dict[int, tuple[int, Array, int]] = {}
-        self.own: list[tuple[Array, int]] = []
+        self.has_greeted = [False, False]
+        self.serial = 0
+        self.own: dict[int, tuple[Array, int]] = {}
+        self.on_the_wire: list[list[tuple[Place, Form, int]]] = [[], []]
+        self.looked_at: dict[int, tuple[int, Array, int, Place]] = {}
 
-    @rule(target=arrays)
-    def allocate(self) -> tuple[Array, int] | Any:
-        self.value = (self.value + 1) % 251
-        array = self.pool.allocate(SHAPE, "uint8")
-        if array is None:
-            assert self.pool.lent_count >= FIRST_COUNT  # only what is in use is missing
-            array = np.zeros(SHAPE, "uint8")
-        array[...] = self.value
-        return array, self.value
+    def _new_pool(self) -> Pool:
+        return Pool(self._path, "s", 2, self.LIMIT * class_of(SHAPE[0]))
 
-    @rule(one=arrays, number=st.integers(0, 1), target=lent)
-    def lend(self, one: tuple[Array, int], number: int) -> Any:
-        array, value = one
-        if (array != value).any():
-            return None  # of an owner that is dead: its slot is another's
-        place = self.pool.lend(array, number)
-        return None if place is None else (number, place, form_of(array), value, self.lives[number], self.owner_life)
+    def _in_use(self) -> set[tuple[int, int]]:
+        slots = [self.pool._slot_of(array) for array, _ in self.own.values()]
+        own = {(slot.segment_number, slot.number) for slot in slots if slot is not None}
+        places = [place for edge in self.on_the_wire for place, _, _ in edge]
+        places += [place for _, _, _, place in self.looked_at.values()]
+        return own | {(place.segment, place.slot) for place in places}
 
-    @rule(one=consumes(lent), target=seen)
-    def look(self, one: Any) -> int:
-        key = len(self.looked_at) + self.value * 1000
-        if one is not None and (self.lives[one[0]], self.owner_life) == one[4:]:
-            number, place, form, value = one[:4]
-            self.looked_at[key] = number, self.readers[number].array(place, form), value
-        return key
-
-    @rule(key=consumes(seen))
-    def let_go(self, key: int) -> None:
-        self.looked_at.pop(key, None)
-
-    @rule(number=st.integers(0, 1))
-    def reader_dies(self, number: int) -> None:
-        self.looked_at = {key: held for key, held in self.looked_at.items() if held[0] != number}
-        self.lives[number] += 1
-        self.readers[number]._held.clear()  # nothing is given back by the dead
-        self.readers[number].close()
-        self.pool.forget_reader(number)
-        self.readers[number] = Borrowed(self._path, "s", number)
-
-    @precondition(lambda self: self.owner_life < 3)
+    @precondition(lambda self: len(self.own) < 4)
     @rule()
-    def owner_dies(self) -> None:
-        self.owner_life += 1
-        for reader in self.readers:
-            reader.settle()
-        self.pool = Pool(self._path, "s", 2, self._limit)
+    def allocate(self) -> None:
+        self.serial += 1
+        array = self.pool.allocate(SHAPE, "uint8")
+        if array is not None:
+            array[...] = self.serial % 251
+            self.own[self.serial] = array, self.serial % 251
+
+    @invariant()
+    def every_slot_is_in_use_or_free(self) -> None:
+        if not all(self.has_greeted):
+            return
+        free = []
+        while (array := self.pool.allocate(SHAPE, "uint8")) is not None:
+            free.append(array)
+        assert len(free) + len(self._in_use()) == self.LIMIT
+
+    @precondition(lambda self: self.own)
+    @rule(draw=st.data())
+    def let_go(self, draw: st.DataObject) -> None:
+        del self.own[draw.draw(st.sampled_from(sorted(self.own)))]
+
+    @precondition(lambda self: not all(self.has_greeted))
+    @rule()
+    def greet(self) -> None:
+        """The hellos of new lives have come."""
+        for number, has_greeted in enumerate(self.has_greeted):
+            if not has_greeted:
+                self.readers[number].settle()
+        self.has_greeted = [True, True]
+
+    @precondition(lambda self: self.own and any(self.has_greeted))
+    @rule(draw=st.data(), preferred=st.integers(0, 1))
+    def lend(self, draw: st.DataObject, preferred: int) -> None:
+        number = preferred if self.has_greeted[preferred] else 1 - preferred
+        array, value = self.own[draw.draw(st.sampled_from(sorted(self.own)))]
+        place = self.pool.lend(array, number)
+        assert place is not None
+        self.on_the_wire[number].append((place, form_of(array), value))
+
+    @precondition(lambda self: any(self.on_the_wire))
+    @rule(preferred=st.integers(0, 1))
+    def look(self, preferred: int) -> None:
+        self._look(preferred if self.on_the_wire[preferred] else 1 - preferred)
+
+    def _look(self, number: int) -> None:
+        self.serial += 1
+        place, form, value = self.on_the_wire[number].pop(0)
+        self.looked_at[self.serial] = number, self.readers[number].array(place, form), value, place
+
+    @precondition(lambda self: self.looked_at)
+    @rule(draw=st.data())
+    def look_away(self, draw: st.DataObject) -> None:
+        del self.looked_at[draw.draw(st.sampled_from(sorted(self.looked_at)))]
+
+    @rule(owner=st.booleans(), readers=st.sets(st.integers(0, 1)))
+    def die(self, owner: bool, readers: set[int]) -> None:
+        """All at once: an owner that is dead too hears of no reader's death."""
+        for number in readers:
+            self._reader_is_gone(number)
+            if not owner:
+                self.pool.forget_reader(number)
+        if owner:
+            for number in range(2):
+                while self.on_the_wire[number]:  # read before another life of the owner is expected
+                    self._look(number)
+            self.own.clear()
+            self.has_greeted = [False, False]
+            self.pool = self._new_pool()
+
+    def _reader_is_gone(self, number: int) -> None:
+        self.on_the_wire[number].clear()
+        self.readers[number]._held.clear()  # nothing is given back by the dead
+        self.looked_at = {key: held for key, held in self.looked_at.items() if held[0] != number}
+        self.readers[number].close()
+        self.readers[number] = Borrowed(self._path, "s", number)
+        self.has_greeted[number] = False
 
     @invariant()
     def what_is_looked_at_stays_as_it_is(self) -> None:
-        for _, array, value in self.looked_at.values():
+        for _, array, value, _ in self.looked_at.values():
             assert (array == value).all()
 
     def teardown(self) -> None:
+        self.own.clear()
         self.looked_at.clear()
         gc.collect()
         for reader in self.readers:
@@ -299,4 +340,4 @@ class Sharing(RuleBasedStateMachine):
 
 
 TestSharing = Sharing.TestCase
-TestSharing.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestSharing.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from streamflow.core.deadline import OnMiss, Order, PathDef, RateDef
 from streamflow.core.overflow import Overflow
 from streamflow.core.ports import Dimension, Mismatch, PortType, substitute, unify_ports
+from streamflow.core.realtime import RealTime
 from streamflow.core.supervision import GroupDef, Restart
 from streamflow.errors import Fault
 
@@ -46,6 +47,8 @@ class StageDef:
     hang_limit_ns: int | None = None
     """No progress for longer while work is due is a failure; None: by the deadlines through the stage."""
     is_fork_safe: bool = True
+    realtime: RealTime | None = None
+    """What its process asks of the machine; None is nothing."""
 
     @property
     def is_joined(self) -> bool:
@@ -66,6 +69,8 @@ class EdgeDef:
     order: Order = Order.FIFO
     max_age_ns: int | None = None
     """Data older than that are dropped when their turn comes."""
+    is_direct: bool = False
+    """Between processes its data go through memory that both have, whatever those of other edges do."""
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from streamflow.runtime.rundir import RunFolder
 class LinkKind(Enum):
     IPC = "ipc"
     TCP = "tcp"
+    DIRECT = "direct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, re
         "key": loaded.key,
         "offline": options.offline,
         "speed": options.speed,
-        "endpoint": folder.edge_endpoint if options.link is LinkKind.IPC else "tcp://127.0.0.1:*",
+        "endpoint": "tcp://127.0.0.1:*" if options.link is LinkKind.TCP else folder.edge_endpoint,
+        "is_direct": options.link is LinkKind.DIRECT,
         "by_hand": list(options.by_hand),
         "restarts": restarts,
         "enforces": options.enforces,

@@ -186,7 +186,10 @@ class OwnedRunFolder(RunFolder):
     def _copy_to(self, keep: Path) -> None:
         try:
             shutil.copytree(
-                self.recordings, keep / _RECORDINGS, ignore=shutil.ignore_patterns(_BACK, "*.pool*"), dirs_exist_ok=True
+                self.recordings,
+                keep / _RECORDINGS,
+                ignore=shutil.ignore_patterns(_BACK, "*.pool*", "*.ring"),
+                dirs_exist_ok=True,
             )
             shutil.copy2(self.path / _DESCRIPTION, keep / _DESCRIPTION)
         except (OSError, shutil.Error) as error:

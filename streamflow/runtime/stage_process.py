@@ -19,6 +19,7 @@ import trio
 from streamflow.errors import StreamflowError
 from streamflow.runtime.clock import MonotonicClock
 from streamflow.runtime.control import ControlClient
+from streamflow.runtime.hygiene import Hygiene
 from streamflow.runtime.launch import die_with_parent
 from streamflow.runtime.loader import Loaded, Reference, load
 from streamflow.runtime.rundir import RunFolder
@@ -42,6 +43,7 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
         restarts=description.get("restarts", False),
         enforces=description.get("enforces", True),
         memory=folder.recordings,
+        is_direct=description.get("is_direct", False),
     )
     return load(reference, lossless=options.offline), options
 
@@ -50,9 +52,13 @@ async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerO
     """Join the run as `process` and work its stages until the supervisor says exit; the first failure, told already."""
     stages = loaded.resolved.graph.processes()[process]
     hello = {"process": process, "pid": os.getpid(), "run_key": loaded.key}
+    hygiene = Hygiene(loaded.resolved.graph, stages)
+    hygiene.prepare()
     with ZmqContext() as context:
         control = ControlClient(context, folder.control_endpoint, hello)
-        worker = Worker(loaded.definition, loaded.resolved, stages, options, control, context, MonotonicClock())
+        worker = Worker(
+            loaded.definition, loaded.resolved, stages, options, control, context, MonotonicClock(), hygiene=hygiene
+        )
         try:
             await worker.run()
             return worker.failure

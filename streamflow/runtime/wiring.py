@@ -17,10 +17,12 @@ from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.life import Life
 from streamflow.runtime.placing import Placing
+from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
+from streamflow.transport.socket_link import SocketReceiver, SocketSender
 from streamflow.transport.sockets import SocketContext
-from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
+from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.session import EdgeTerms
 
 
@@ -34,6 +36,8 @@ class Wiring:
         context: SocketContext,
         memory: Path | None,
         interference: Interference | None,
+        *,
+        is_direct: bool = False,
     ) -> None:
         self.receivers: dict[str, Receiver] = {}
         self.senders: dict[str, Sender] = {}
@@ -43,6 +47,8 @@ class Wiring:
         self._context = context
         self._memory = memory
         self._interference = interference
+        self._is_direct = is_direct
+        self._direct = DirectContext(context, memory) if memory and isinstance(context, ZmqContext) else None
         self._pools: dict[str, Pool] = {}
 
     def bind(self, actors: Mapping[str, Actor], life: Life, pattern: str) -> dict[str, str]:
@@ -64,7 +70,7 @@ class Wiring:
                 self.senders[edge.name] = LocalSender(link)
             else:
                 endpoint = pattern.format(f"{number}g{terms.generation}")
-                receiver = ZmqReceiver(self._context, endpoint, terms, actor.bell, trace, self._borrower(edge))
+                receiver = SocketReceiver(self._sockets(edge), endpoint, terms, actor.bell, trace, self._borrower(edge))
                 self.receivers[edge.name] = receiver
                 endpoints[edge.name] = receiver.endpoint
                 if edge.name in life.gone:
@@ -84,7 +90,7 @@ class Wiring:
                 trace = self._trace(edge, actors[edge.source], life)
                 lender = self._lender(edge, actor)
                 endpoint = endpoints.get(edge.name, "")
-                sender = ZmqSender(self._context, endpoint, self._terms(edge, life), trace, lender)
+                sender = SocketSender(self._sockets(edge), endpoint, self._terms(edge, life), trace, lender)
                 self.senders[edge.name] = sender
                 if edge.name in life.gone:
                     sender.abandon()
@@ -98,6 +104,10 @@ class Wiring:
         ends: list[Sender | Receiver] = [*self.senders.values(), *self.receivers.values()]
         for one in [*ends, *self._pools.values()]:
             one.close()
+
+    def _sockets(self, edge: EdgeDef) -> SocketContext:
+        is_direct = self._is_direct or edge.is_direct
+        return self._direct if is_direct and self._direct is not None else self._context
 
     def _borrower(self, edge: EdgeDef) -> Borrowed | None:
         memory = self._memory

@@ -21,6 +21,7 @@ import trio
 from streamflow.core.graph import Resolved
 from streamflow.core.pacing import Pacing
 from streamflow.core.paths import Paths
+from streamflow.core.realtime import Effect
 from streamflow.core.supervision import Restart
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.recorder import layout
@@ -29,6 +30,7 @@ from streamflow.runtime.actor import Actor
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.definition import Definition
 from streamflow.runtime.enforcer import Budget, Enforcer
+from streamflow.runtime.hygiene import Hygiene
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.life import Life
 from streamflow.runtime.logbook import Logbook, shape_of
@@ -36,8 +38,8 @@ from streamflow.runtime.looplag import LoopWatch
 from streamflow.runtime.unending import Unending
 from streamflow.runtime.wiring import Wiring
 from streamflow.transport.link import Receiver, Sender
+from streamflow.transport.socket_link import SocketReceiver, SocketSender
 from streamflow.transport.sockets import SocketContext
-from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
 
 CLOSE_LIMIT_S = 3.0  # for a node's close(), which may wait for a device, and which no cancellation interrupts
 
@@ -56,7 +58,7 @@ class WorkerOptions:
     """How this run moves data. `endpoint` is a pattern with `{}` for an edge's number and life; `recordings` a folder.
 
     `restarts`: a stage that fails ends its process, which the supervisor starts again. `memory`: where large tensors
-    are shared with the other processes of the run; None where there are none.
+    are shared with the other processes of the run; None where there are none. `is_direct`: all data go through it.
     """
 
     offline: bool
@@ -67,6 +69,7 @@ class WorkerOptions:
     restarts: bool = False
     enforces: bool = True
     memory: Path | None = None
+    is_direct: bool = False
 
 
 class Worker:
@@ -82,7 +85,10 @@ class Worker:
         context: SocketContext,
         clock: Clock,
         interference: Interference | None = None,
+        hygiene: Hygiene | None = None,
     ) -> None:
+        """Without `hygiene` the process is not the stages' own, and stays as it is."""
+        self._hygiene = hygiene or Hygiene(resolved.graph, stages, is_own=False)
         self._definition = definition
         self._resolved = resolved
         self._paths = Paths(resolved.graph, resolved.graph.deadlines)
@@ -95,7 +101,7 @@ class Worker:
         self._life = Life(0, {})
         self._actors: dict[str, Actor] = {}
         self._recorders: list[Recorder] = []
-        self._wiring = Wiring(resolved, self._paths, context, options.memory, interference)
+        self._wiring = Wiring(resolved, self._paths, context, options.memory, interference, is_direct=options.is_direct)
         self._is_born = trio.Event()
         self._connected = trio.Event()
         self._started = trio.Event()
@@ -118,7 +124,9 @@ class Worker:
                 await self._is_born.wait()
                 if not self._make_actors():
                     return
-                nursery.start_soon(LoopWatch(self._clock, [a.logbook for a in self._actors.values()]).run)
+                actors = list(self._actors.values())
+                collect = self._hygiene.collector(actors)
+                nursery.start_soon(LoopWatch(self._clock, [actor.logbook for actor in actors], collect).run)
                 await self._connected.wait()
                 self._wiring.connect(self._actors, self._life, self._endpoints)
                 for edge in self._resolved.graph.edges:
@@ -221,15 +229,15 @@ class Worker:
     def _hear_detach(self, telegram: Telegram) -> None:
         """The receiver of an edge of ours is gone."""
         sender = self._wiring.senders.get(telegram["edge"])
-        if isinstance(sender, ZmqSender):
+        if isinstance(sender, SocketSender):
             sender.detach(frozenset(telegram["removed"]))
 
     def _hear_expect(self, telegram: Telegram) -> None:
         """The sender of an edge of ours is gone; it will come again. If its stream had ended, nobody reads it."""
         receiver = self._wiring.receivers.get(telegram["edge"])
-        if isinstance(receiver, ZmqReceiver) and receiver.is_exhausted:
+        if isinstance(receiver, SocketReceiver) and receiver.is_exhausted:
             self._tell_received(telegram["edge"], receiver.abandon(), has_ended=True)
-        elif isinstance(receiver, ZmqReceiver):
+        elif isinstance(receiver, SocketReceiver):
             self._tell_received(telegram["edge"], receiver.expect(telegram["generation"]))
             self._renumber(telegram["edge"], telegram["generation"])
 
@@ -246,7 +254,7 @@ class Worker:
         edge = telegram["edge"]
         self._endpoints[edge] = telegram["endpoint"]
         sender = self._wiring.senders.get(edge)
-        if isinstance(sender, ZmqSender):
+        if isinstance(sender, SocketSender):
             self._wiring.traces[edge].generation = telegram["generation"]
             sender.attach(telegram["endpoint"], telegram["generation"])
         else:  # we are not connected yet, or both of us are new
@@ -257,9 +265,9 @@ class Worker:
         edge = telegram["edge"]
         self._life = replace(self._life, gone=self._life.gone | {edge})
         sender, receiver = self._wiring.senders.get(edge), self._wiring.receivers.get(edge)
-        if isinstance(sender, ZmqSender):
+        if isinstance(sender, SocketSender):
             sender.abandon()
-        if isinstance(receiver, ZmqReceiver):
+        if isinstance(receiver, SocketReceiver):
             self._tell_received(edge, receiver.abandon())
 
     def _hear_exit(self, telegram: Telegram) -> None:
@@ -283,6 +291,7 @@ class Worker:
                 if not self._life.generation:
                     for sender in self._senders_of(name):
                         await sender.wait_open()
+                self._tell_effects(self._hygiene.ready(name))
                 self._channel.tell({"is": "ready", "stage": name})
                 await self._started.wait()
                 actor.start(self._pacing)
@@ -305,6 +314,12 @@ class Worker:
                 await self._close(actor)
         recorder.set(layout.PHASE, layout.CLOSED)
         self._channel.tell({"is": "closed", "stage": name})
+
+    def _tell_effects(self, effects: Sequence[Effect]) -> None:
+        """What this process has of all that was asked for."""
+        if effects:
+            told = [effect.told() for effect in effects]
+            self._channel.tell({"is": "realtime", "stages": self._stages, "effects": told})
 
     def _begin_work(self, actor: Actor) -> None:
         recorder = actor.logbook.recorder

@@ -113,6 +113,7 @@ class _LoopSocket:
         self._socket = socket
         self._loop = loop
         self.nudge = socket.nudge
+        self.has_arrival = socket.has_arrival
         self.wake = socket.wake
         self.send = socket.send
 
@@ -137,6 +138,7 @@ class _LoopRouter(_LoopSocket):
     def __init__(self, socket: MemoryRouter, loop: Loop) -> None:
         super().__init__(socket, loop)
         self.bind = socket.bind
+        self.forget = socket.forget
 
 
 class _Heard:

@@ -86,13 +86,13 @@ class MemorySocket:
     def receive(self) -> list[Frame] | None:
         """The next message that has arrived, in the form ZeroMQ's come: tensor frames are views."""
         self._require_open()
-        if not self._has_arrival():
+        if not self.has_arrival():
             return None
         _, _, frames = heapq.heappop(self._arrivals)
         return [*frames[:2], *(memoryview(frame) for frame in frames[2:])]
 
     def nudge(self) -> None:
-        if self._waiting is not None and self._has_arrival():
+        if self._waiting is not None and self.has_arrival():
             self._waiting.cancel()
 
     def wake(self) -> None:
@@ -102,7 +102,7 @@ class MemorySocket:
 
     async def wait_arrival(self) -> None:
         await trio.lowlevel.checkpoint()
-        while not self._is_woken and not self._has_arrival():
+        while not self._is_woken and not self.has_arrival():
             with trio.CancelScope() as self._waiting:
                 if self._arrivals:
                     await self._network.sleep_until(self._arrivals[0][0])
@@ -117,7 +117,7 @@ class MemorySocket:
         if self._waiting is not None:
             self._waiting.cancel()  # to read, or to sleep until another instant
 
-    def _has_arrival(self) -> bool:
+    def has_arrival(self) -> bool:
         return bool(self._arrivals) and self._arrivals[0][0] <= self._network.now_ns()
 
     def _require_open(self) -> None:
@@ -202,6 +202,9 @@ class MemoryRouter(MemorySocket):
             if sought == endpoint:
                 dealer.joined(self)
         return endpoint
+
+    def forget(self, peer: Frame) -> None:
+        """It is kept as long as it is there."""
 
     def named(self, dealer: MemoryDealer) -> bytes:
         name = b"\0" + next(self._network.serials).to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""What links and control need of a socket, whether ZeroMQ's (`zmq_socket`) or one in process (`memory_socket`).
+"""What links and control need of a socket: ZeroMQ's, one in this process (`memory_socket`), or `direct_socket`.
 
 `send` and `receive` never wait. One task at a time waits for a socket; what bounds its queue is the session's credit.
 """
@@ -26,6 +26,9 @@ class Socket(Protocol):
     def nudge(self) -> None:
         """Wake the waiting task if there is something to read: for whoever used the socket while it sleeps."""
 
+    def has_arrival(self) -> bool:
+        """Whether there may be something to read: for one who waits awake."""
+
     def wake(self) -> None:
         """Make the waiting task look again; a wake before the wait is not lost."""
 
@@ -47,6 +50,9 @@ class RouterSocket(Socket, Protocol):
 
     def bind(self, endpoint: str) -> str:
         """Bind and return the endpoint to connect to."""
+
+    def forget(self, peer: Frame) -> None:
+        """Nothing more is wanted from it, or will be told to it: what is kept for it may go."""
 
 
 class SocketContext(Protocol):

@@ -82,6 +82,13 @@ class ZmqSocket:
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, TENSOR_SIZE_LIMIT)
 
+    def fileno(self) -> int:
+        """To wait for together with others: it says no more than "look with `receive`", and only once."""
+        return self._fd
+
+    def forget(self, peer: Frame) -> None:
+        """Nothing is kept for a peer here."""
+
     def bind(self, endpoint: str) -> str:
         """Bind and return the endpoint to connect to; `tcp://127.0.0.1:*` picks a free port. Closed when it fails."""
         with self._closed_on_failure():
@@ -126,7 +133,7 @@ class ZmqSocket:
 
     def receive(self) -> list[Frame] | None:
         """The next message, or None when there is none. Tensor frames are views, not copies."""
-        if not self._has_arrival():  # a look at EVENTS costs a third of the exception that says the same
+        if not self.has_arrival():  # a look at EVENTS costs a third of the exception that says the same
             return None
         frames: list[Frame] = []
         has_more = True
@@ -138,10 +145,10 @@ class ZmqSocket:
 
     def nudge(self) -> None:
         """Wake the waiting task if there is something to read: for whoever used the socket while it sleeps."""
-        if self._is_waiting and self._has_arrival():
+        if self._is_waiting and self.has_arrival():
             trio.lowlevel.notify_closing(self._fd)
 
-    def _has_arrival(self) -> bool:
+    def has_arrival(self) -> bool:
         events = _get(self._socket, _EVENTS)
         assert isinstance(events, int)
         has_arrival = bool(events & _POLLIN)
@@ -156,7 +163,7 @@ class ZmqSocket:
 
     async def wait_arrival(self) -> None:
         """Return when there may be something to read: at once, on arrival, or when somebody says so."""
-        if self._is_woken or (not self._is_known_empty and self._has_arrival()):
+        if self._is_woken or (not self._is_known_empty and self.has_arrival()):
             await trio.lowlevel.checkpoint()
         else:
             self._is_waiting = True

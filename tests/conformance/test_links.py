@@ -21,16 +21,18 @@ from streamflow import Message, Overflow
 from streamflow.core.accounting import EdgeCounts, broken_sums
 from streamflow.errors import BrokenLinkError, ClosedLinkError, LinkError, RefusedLinkError
 from streamflow.runtime.clock import TrioClock
+from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Bell, Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
 from streamflow.transport.memory_socket import MemoryNetwork
+from streamflow.transport.socket_link import SocketReceiver, SocketSender
 from streamflow.transport.sockets import Socket, SocketContext
-from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
 from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.packets import PROTOCOL_VERSION, Data, Hello, Packet, Refuse, Welcome, decode, encode
 from streamflow.wire.session import EdgeTerms
 
 TERMS = EdgeTerms("a.out->b.in", "5eed", Overflow.BLOCK, capacity=8, generation=1)
+DIRECT = ".direct"  # at the end of an endpoint
 HANG_LIMIT_S = 10  # a promise that is not kept shows as a failure, not as a test that never ends
 
 
@@ -125,26 +127,30 @@ def datum(seq: int, **tensors: Any) -> Message:
 class Sockets:
     """Makes the ends of links over sockets, real ones or in memory, and closes them after the test."""
 
-    def __init__(self, real: SocketContext, closing: ExitStack) -> None:
+    def __init__(self, real: ZmqContext, folder: Path, closing: ExitStack) -> None:
         self._real = real
+        self._direct = DirectContext(real, folder)
         self._memory = MemoryNetwork(TrioClock())
         self._closing = closing
 
     def _context(self, endpoint: str) -> SocketContext:
+        if endpoint.endswith(DIRECT):
+            return self._direct
         return self._memory if endpoint.startswith("memory://") else self._real
 
-    def sender(self, endpoint: str, terms: EdgeTerms = TERMS) -> ZmqSender:
-        sender = ZmqSender(self._context(endpoint), endpoint, terms)
+    def sender(self, endpoint: str, terms: EdgeTerms = TERMS) -> SocketSender:
+        sender = SocketSender(self._context(endpoint), endpoint, terms)
         self._closing.callback(sender.close)
         return sender
 
-    def receiver(self, endpoint: str, terms: EdgeTerms = TERMS, bell: Bell | None = None) -> ZmqReceiver:
-        receiver = ZmqReceiver(self._context(endpoint), endpoint, terms, bell or Bell())
+    def receiver(self, endpoint: str, terms: EdgeTerms = TERMS, bell: Bell | None = None) -> SocketReceiver:
+        receiver = SocketReceiver(self._context(endpoint), endpoint, terms, bell or Bell())
         self._closing.callback(receiver.close)
         return receiver
 
     def connected(self, endpoint: str) -> Socket:
-        dealer = self._context(endpoint).dealer()
+        """Somebody who knows the endpoint, and of no rings."""
+        dealer = (self._real if endpoint.endswith(DIRECT) else self._context(endpoint)).dealer()
         self._closing.callback(dealer.close)
         dealer.connect(endpoint)
         return dealer
@@ -156,17 +162,21 @@ class Sockets:
 
 
 @pytest.fixture
-def sockets() -> Iterator[Sockets]:
+def sockets(tmp_path: Path) -> Iterator[Sockets]:
+    rings = tmp_path / "rings"
+    rings.mkdir()
     with ZmqContext() as context, ExitStack() as closing:
-        yield Sockets(context, closing)
+        yield Sockets(context, rings, closing)
+    assert not list(rings.iterdir()), "a name that nobody needs any more"
 
 
 @pytest.fixture
 def endpoints(tmp_path: Path) -> dict[str, str]:
-    return {"ipc": f"ipc://{tmp_path}/e", "tcp": "tcp://127.0.0.1:*", "memory": "memory://*"}
+    ipc = f"ipc://{tmp_path}/e"
+    return {"ipc": ipc, "tcp": "tcp://127.0.0.1:*", "memory": "memory://*", "direct": ipc + DIRECT}
 
 
-@pytest.fixture(params=["local", "ipc", "tcp", "memory"])
+@pytest.fixture(params=["local", "ipc", "tcp", "memory", "direct"])
 def connect(request: pytest.FixtureRequest, sockets: Sockets, endpoints: dict[str, str]) -> Connect:
     """Makes an edge; the only place that knows which implementation it is."""
     made = 0
@@ -179,7 +189,9 @@ def connect(request: pytest.FixtureRequest, sockets: Sockets, endpoints: dict[st
             link = LocalLink(terms, bell)
             return Edge(LocalSender(link), LocalReceiver(link), bell)
         endpoint = endpoints[request.param]
-        receiver = sockets.receiver(endpoint + str(made) if request.param == "ipc" else endpoint, terms, bell)
+        if endpoint.startswith("ipc"):
+            endpoint = endpoint.replace("/e", f"/e{made}")
+        receiver = sockets.receiver(endpoint, terms, bell)
         return Edge(sockets.sender(receiver.endpoint, terms), receiver, bell)
 
     return make
@@ -449,8 +461,8 @@ class Stranger:
         return decode(frames)
 
 
-@pytest.fixture(params=["ipc", "tcp", "memory"])
-def receiver(request: pytest.FixtureRequest, sockets: Sockets, endpoints: dict[str, str]) -> ZmqReceiver:
+@pytest.fixture(params=["ipc", "tcp", "memory", "direct"])
+def receiver(request: pytest.FixtureRequest, sockets: Sockets, endpoints: dict[str, str]) -> SocketReceiver:
     return sockets.receiver(endpoints[request.param])
 
 
@@ -477,7 +489,7 @@ HELLO = Hello(PROTOCOL_VERSION, TERMS.edge, TERMS.schema, TERMS.generation)
     ids=["http", "empty", "cut", "newer", "older", "edge", "schema", "generation", "second", "rude"],
 )
 async def test_a_stranger_is_refused_with_the_reason_and_disturbs_nobody(
-    sockets: Sockets, receiver: ZmqReceiver, said: Packet | list[bytes], reason: str
+    sockets: Sockets, receiver: SocketReceiver, said: Packet | list[bytes], reason: str
 ) -> None:
     edge = Edge(sockets.sender(receiver.endpoint), receiver, receiver._bell)
     stranger = Stranger(sockets, receiver.endpoint)
@@ -501,7 +513,7 @@ async def test_a_stranger_is_refused_with_the_reason_and_disturbs_nobody(
 
 @pytest.mark.parametrize("change", [{"schema": "beef"}, {"generation": 0}, {"edge": "x->y"}])
 async def test_a_sender_that_does_not_agree_learns_why(
-    sockets: Sockets, receiver: ZmqReceiver, change: dict[str, Any]
+    sockets: Sockets, receiver: SocketReceiver, change: dict[str, Any]
 ) -> None:
     sender = sockets.sender(receiver.endpoint, replace(TERMS, **change))
     with trio.fail_after(HANG_LIMIT_S):
@@ -524,7 +536,7 @@ async def test_a_sender_that_does_not_agree_learns_why(
     ids=["garbage", "beyond credits", "gap", "out of place"],
 )
 async def test_a_sender_that_breaks_its_promise_breaks_the_link(
-    sockets: Sockets, receiver: ZmqReceiver, said: list[Packet | list[bytes]], sentence: str
+    sockets: Sockets, receiver: SocketReceiver, said: list[Packet | list[bytes]], sentence: str
 ) -> None:
     sender = Stranger(sockets, receiver.endpoint)
     with trio.fail_after(HANG_LIMIT_S):
@@ -549,7 +561,7 @@ async def test_a_sender_that_breaks_its_promise_breaks_the_link(
     ],
     ids=["garbage", "too many credits", "out of place"],
 )
-@pytest.mark.parametrize("kind", ["ipc", "tcp", "memory"])
+@pytest.mark.parametrize("kind", ["ipc", "tcp", "memory", "direct"])
 async def test_a_receiver_that_breaks_its_promise_breaks_the_link(
     sockets: Sockets, endpoints: dict[str, str], kind: str, answer: list[bytes], sentence: str
 ) -> None:
@@ -606,6 +618,6 @@ def test_a_port_that_is_taken_is_told_by_name(sockets: Sockets) -> None:
 
 def test_closing_never_waits_for_what_nobody_will_read(endpoints: dict[str, str]) -> None:
     with ZmqContext() as context:
-        sender = ZmqSender(context, endpoints["ipc"], TERMS)
+        sender = SocketSender(context, endpoints["ipc"], TERMS)
         sender.offer(datum(0))
         sender.close()

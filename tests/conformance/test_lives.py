@@ -19,10 +19,11 @@ import trio.testing
 from streamflow import Message, Overflow
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.runtime.clock import TrioClock
+from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Bell
 from streamflow.transport.memory_socket import MemoryNetwork
+from streamflow.transport.socket_link import SocketReceiver, SocketSender
 from streamflow.transport.sockets import DealerSocket, SocketContext
-from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
 from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.packets import PROTOCOL_VERSION, Data, Hello, Packet, Refuse, Welcome, decode, encode
 from streamflow.wire.session import EdgeTerms
@@ -72,16 +73,16 @@ class Edge:
         self.removed = Removed()
         self.bell = Bell()
 
-    def receiver(self, generation: int = 1) -> ZmqReceiver:
+    def receiver(self, generation: int = 1) -> SocketReceiver:
         self._count += 1
         terms = replace(self.terms, generation=generation)
         self.removed = Removed()
-        receiver = ZmqReceiver(self._context, self._pattern.format(self._count), terms, self.bell, self.removed)
+        receiver = SocketReceiver(self._context, self._pattern.format(self._count), terms, self.bell, self.removed)
         self._closing.callback(receiver.close)
         return receiver
 
-    def sender(self, endpoint: str, generation: int = 1) -> ZmqSender:
-        sender = ZmqSender(self._context, endpoint, replace(self.terms, generation=generation), self.fates)
+    def sender(self, endpoint: str, generation: int = 1) -> SocketSender:
+        sender = SocketSender(self._context, endpoint, replace(self.terms, generation=generation), self.fates)
         self._closing.callback(sender.close)
         return sender
 
@@ -93,7 +94,7 @@ class Edge:
         dealer.send(encode(Hello(PROTOCOL_VERSION, TERMS.edge, TERMS.schema, generation)))
         return dealer
 
-    async def receive(self, receiver: ZmqReceiver, count: int) -> list[int]:
+    async def receive(self, receiver: SocketReceiver, count: int) -> list[int]:
         found: list[int] = []
         while len(found) < count:
             message = receiver.take()
@@ -103,7 +104,7 @@ class Edge:
                 found.append(message.seq)
         return found
 
-    async def receive_all(self, receiver: ZmqReceiver) -> list[int]:
+    async def receive_all(self, receiver: SocketReceiver) -> list[int]:
         found: list[int] = []
         while not receiver.is_exhausted:
             message = receiver.take()
@@ -120,18 +121,20 @@ async def hear(dealer: DealerSocket) -> Packet:
     return decode(frames)
 
 
-async def arrived(receiver: ZmqReceiver, count: int) -> None:
+async def arrived(receiver: SocketReceiver, count: int) -> None:
     while receiver.statistics().received_count < count:
         await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
-async def working(*ends: ZmqSender | ZmqReceiver) -> AsyncIterator[Callable[[ZmqSender | ZmqReceiver], None]]:
+async def working(
+    *ends: SocketSender | SocketReceiver,
+) -> AsyncIterator[Callable[[SocketSender | SocketReceiver], None]]:
     """Works these ends, and those that the body adds."""
     with trio.fail_after(HANG_LIMIT_S):
         async with trio.open_nursery() as nursery:
 
-            def add(end: ZmqSender | ZmqReceiver) -> None:
+            def add(end: SocketSender | SocketReceiver) -> None:
                 nursery.start_soon(end.run)
 
             for end in ends:
@@ -140,11 +143,18 @@ async def working(*ends: ZmqSender | ZmqReceiver) -> AsyncIterator[Callable[[Zmq
             nursery.cancel_scope.cancel()
 
 
-@pytest.fixture(params=["memory", "ipc", "tcp"])
+@pytest.fixture(params=["memory", "ipc", "tcp", "direct"])
 def edge(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Edge]:
-    patterns = {"memory": "memory://*", "ipc": f"ipc://{tmp_path}/{{}}", "tcp": "tcp://127.0.0.1:*"}
-    context = MemoryNetwork(TrioClock()) if request.param == "memory" else ZmqContext()
-    with context, ExitStack() as closing:
+    ipc = f"ipc://{tmp_path}/{{}}"
+    patterns = {"memory": "memory://*", "ipc": ipc, "tcp": "tcp://127.0.0.1:*", "direct": ipc}
+    with ExitStack() as contexts, ExitStack() as closing:
+        context: SocketContext
+        if request.param == "memory":
+            context = contexts.enter_context(MemoryNetwork(TrioClock()))
+        else:
+            context = zmq = contexts.enter_context(ZmqContext())
+            if request.param == "direct":
+                context = DirectContext(zmq, tmp_path)
         yield Edge(context, patterns[request.param], closing)
 
 
@@ -361,7 +371,7 @@ async def test_an_actor_that_works_the_link_itself_sees_what_was_read_when_its_s
             nursery.start_soon(act)
             await trio.testing.wait_all_tasks_blocked()
             sender.offer(datum(0))
-            while not receiver._socket._has_arrival():  # type: ignore[attr-defined]
+            while not receiver._socket.has_arrival():
                 time.sleep(0.001)  # noqa: ASYNC251 - no other task may have its turn
             assert receiver.expect(2) == 1
     assert taken == [0]
@@ -394,7 +404,7 @@ async def test_without_a_sender_for_good_the_stream_ends_with_what_has_arrived(e
     assert taken == [0]
 
 
-async def arrived_by_hand(receiver: ZmqReceiver, count: int) -> None:
+async def arrived_by_hand(receiver: SocketReceiver, count: int) -> None:
     """Also where nobody but the caller reads."""
     while receiver.statistics().received_count < count:
         receiver.peek()

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from streamflow.memory.pool import class_of
 from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
@@ -92,10 +94,12 @@ def _seen(project: Project, name: str) -> list[int]:
     return [int(line) for line in (project.folder / name).read_text().splitlines()]
 
 
-def _start(project: Project, *settings: str) -> Command:
+def _start(project: Project, *settings: str, link: str = "ipc") -> Command:
     path = project.write("frames.py", FRAMES)
     options = [word for setting in (f"out={project.folder}", *settings) for word in ("--set", setting)]
-    return project.start("run", path, "--quiet", "--report", "report.json", "--restart-limit", "50/10", *options)
+    return project.start(
+        "run", path, "--quiet", "--report", "report.json", "--restart-limit", "50/10", "--link", link, *options
+    )
 
 
 def _report(project: Project) -> dict[str, Any]:
@@ -122,8 +126,9 @@ def test_slots_are_used_again_and_not_many_are_needed(project: Project) -> None:
     project.assert_nothing_left()
 
 
-def test_whoever_is_killed_no_frame_is_torn_and_no_slot_is_lost(project: Project) -> None:
-    command = _start(project, "count=1000000", "rate_hz=150")
+@pytest.mark.parametrize("link", ["ipc", "direct"])
+def test_whoever_is_killed_no_frame_is_torn_and_no_slot_is_lost(project: Project, link: str) -> None:
+    command = _start(project, "count=1000000", "rate_hz=150", link=link)
     chance = random.Random(4)
     _wait_for_lines(project.folder / "whole", 20)
     for _ in range(10):
@@ -134,6 +139,7 @@ def test_whoever_is_killed_no_frame_is_torn_and_no_slot_is_lost(project: Project
                 os.kill(pid, signal.SIGKILL)
     _wait_for_lines(project.folder / "double", len(_seen(project, "double")) + 50)
     assert _pool_size(command) < 60_000_000
+    assert not list((command.folder / "recordings").glob("*.ring")), "they have names only until both ends have them"
     command.interrupt()
     assert command.wait().code == 130
     assert _report(project)["conserved"] is True

@@ -25,10 +25,18 @@ CAMPAIGNS = ROOT / "tools" / "campaigns"
 
 
 @pytest.mark.parametrize(
-    ("shape", "overflow"), [("line", "drop_oldest"), ("join", "block"), ("shared", "block"), ("split", "block")]
+    ("shape", "overflow", "link"),
+    [
+        ("line", "drop_oldest", "ipc"),
+        ("join", "block", "ipc"),
+        ("shared", "block", "ipc"),
+        ("split", "block", "ipc"),
+        ("line", "drop_oldest", "direct"),
+        ("join", "block", "direct"),
+    ],
 )
-def test_whatever_is_killed_every_number_is_on_disk_or_accounted_for(shape: str, overflow: str) -> None:
-    result = numbered_storm(shape, overflow, 3, seed=2, gap_s=(0.05, 0.2), length_s=3.5)
+def test_whatever_is_killed_every_number_is_on_disk_or_accounted_for(shape: str, overflow: str, link: str) -> None:
+    result = numbered_storm(shape, overflow, 3, seed=2, gap_s=(0.05, 0.2), length_s=3.5, link=link)
     assert result.blows
     assert result.stayed
     assert [count for count in result.counts if not count.is_exact] == []

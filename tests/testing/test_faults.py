@@ -21,7 +21,7 @@ from streamflow.testing.fault_plan import FaultPlan
 from streamflow.testing.faults import OF_EDGES, OF_SOURCES, Faults, Kind
 from streamflow.transport.link import Bell
 from streamflow.transport.memory_socket import MemoryNetwork
-from streamflow.transport.zmq_link import ZmqReceiver, ZmqSender
+from streamflow.transport.socket_link import SocketReceiver, SocketSender
 from streamflow.wire.packets import Data, End, encode
 from streamflow.wire.session import EdgeTerms
 
@@ -172,8 +172,8 @@ def test_a_delayed_link_loses_nothing_and_keeps_its_order_in_virtual_time() -> N
         start_ns = clock.now_ns()
         plan = plan_of(faults).network_plan({"memory://0": EDGE}.get, lambda: start_ns)
         network, bell = MemoryNetwork(clock, plan), Bell()
-        receiver = ZmqReceiver(network, "memory://0", terms, bell)
-        sender = ZmqSender(network, receiver.endpoint, terms)
+        receiver = SocketReceiver(network, "memory://0", terms, bell)
+        sender = SocketSender(network, receiver.endpoint, terms)
 
         async def write() -> None:
             for seq in range(6):

@@ -238,6 +238,7 @@ class Result:
 def numbered_storm(
     shape_name: str, overflow: str, count: int, seed: int, *, gap_s: tuple[float, float] = GAP_S,
     rate_hz: float = 500.0, work_s: float = 0.001, victims: Sequence[str] = (), length_s: float | None = None,
+    link: str = "ipc",
 ) -> Result:  # fmt: skip
     """`count` kills over a run that is as long as they take, or as told. Raises ShortfallError when the run fails."""
     shape = SHAPES[shape_name]
@@ -246,7 +247,7 @@ def numbered_storm(
     settings = {
         "out": "{}", "shape": shape_name, "overflow": overflow, "count": numbers, "rate_hz": rate_hz, "work_s": work_s,
     }  # fmt: skip
-    with a_patient(NUMBERED, RESTART_LIMIT, settings, shape.stages) as (run, patient):
+    with a_patient(NUMBERED, (*RESTART_LIMIT, "--link", link), settings, shape.stages) as (run, patient):
         blows = storm(run, patient, random.Random(seed), count, gap_s, length_s, victims=victims)
         run.wait()
         report = run.report()
@@ -288,13 +289,14 @@ def main(arguments: Sequence[str] | None = None, tell: Callable[[str], None] = p
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
     parser.add_argument("--overflow", choices=["block", "drop_oldest", "all"], default="all")
+    parser.add_argument("--link", choices=["ipc", "tcp", "direct"], default="ipc")
     asked = parser.parse_args(arguments)
     shapes = list(SHAPES) if asked.shape == "all" else [asked.shape]
     overflows = ["block", "drop_oldest"] if asked.overflow == "all" else [asked.overflow]
     is_well = True
     for shape in shapes:
         for overflow in overflows:
-            result = numbered_storm(shape, overflow, asked.blows, asked.seed)
+            result = numbered_storm(shape, overflow, asked.blows, asked.seed, link=asked.link)
             is_exact = all(count.is_exact for count in result.counts)
             is_well = is_well and is_exact and result.stayed and not result.broken
             backs = [blow.back_ms for blow in result.blows]

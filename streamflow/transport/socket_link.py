@@ -1,9 +1,9 @@
-"""A link between processes over ZeroMQ: a dealer that sends, a router that receives, thin around the sessions.
+"""A link between processes over sockets: a dealer that sends, a router that receives, thin around the sessions.
 
 The router knows every peer by its own identity, so that a stranger who speaks garbage, an old protocol or
 another pipeline's schema is refused by name and counted, and the edge's own sender is not disturbed.
 
-Each life of the receiver has a socket of its own at the sender: what ZeroMQ still has for a dead one goes with
+Each life of the receiver has a socket of its own at the sender: what it still has for a dead one goes with
 the socket, and is never sent to its successor by a reconnection. A sender's next life greets with a higher
 generation, and is answered once the receiver has been told to expect it and has read what came before.
 """
@@ -32,7 +32,7 @@ LOOK_AGAIN_NS = 16 * ms
 READ_BURST = 64  # packets read at once before others have their turn: a flooded socket must not starve the rest
 
 
-class ZmqSender:
+class SocketSender:
     """The sending end; connects to the receiver's endpoint and greets."""
 
     def __init__(
@@ -179,7 +179,7 @@ class ZmqSender:
         self._disconnect()
 
 
-class ZmqReceiver:
+class SocketReceiver:
     """The receiving end; binds, and serves the one sender that greets as agreed."""
 
     def __init__(
@@ -267,6 +267,7 @@ class ZmqReceiver:
         for peer, hello in early:
             if hello.generation < generation:
                 self._former_peers.add(peer)  # a life that greeted, and died before we heard of it
+                self._socket.forget(peer)
             else:
                 self._greet(peer, hello)
         self._bell.ring()  # what was just read is for a task that waits for it to arrive
@@ -285,6 +286,7 @@ class ZmqReceiver:
 
     def _forget_peer(self) -> None:
         if self._peer is not None:
+            self._socket.forget(self._peer)
             self._former_peers.add(self._peer)
             self._peer = None
 
@@ -342,6 +344,7 @@ class ZmqReceiver:
         if any(isinstance(answer, Refuse) for answer in answers):
             self._count_stranger()
             self._send(peer, answers)
+            self._socket.forget(peer)
             return
         self._peer = peer
         if self._borrower is not None:
@@ -355,6 +358,7 @@ class ZmqReceiver:
     def _refuse(self, peer: Frame, reason: str) -> None:
         self._count_stranger()
         self._send(peer, [Refuse(reason[:200])])
+        self._socket.forget(peer)
 
     def _answer(self, packets: list[Packet]) -> None:
         if self._peer is not None:

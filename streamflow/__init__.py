@@ -3,6 +3,7 @@
 from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order
 from streamflow.core.message import Flag, Message
 from streamflow.core.overflow import Overflow
+from streamflow.core.realtime import RealTime
 from streamflow.core.supervision import Restart, RestartStrategy
 from streamflow.core.timebase import ms, ns, s, us
 from streamflow.errors import (
@@ -32,6 +33,7 @@ __all__ = [
     "Overflow",
     "Pipeline",
     "PipelineError",
+    "RealTime",
     "Restart",
     "RestartStrategy",
     "StreamflowError",

@@ -26,6 +26,7 @@ from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.core.overflow import Overflow
 from streamflow.core.realtime import RealTime
 from streamflow.core.realtime import faults as realtime_faults
+from streamflow.core.spinning import SPIN_NS_MAX
 from streamflow.core.supervision import GroupDef, Restart, RestartStrategy
 from streamflow.core.timebase import ms, s
 from streamflow.errors import Fault, StreamflowError
@@ -87,13 +88,15 @@ class Pipeline:
         restart: Restart = Restart.TRANSIENT,
         hang_timeout: int | None = None,
         realtime: RealTime | None = None,
+        spin: int | None = None,
     ) -> Stage:
         """Put `node` into the graph. Stages of one `process` share it; by default each has its own.
 
         `restart` says whether it is started again when it fails. With work due and no progress for `hang_timeout`
         (ns; by default ten times the tightest deadline through the stage, at least 1 s; 5 s without one) its
         process is killed, which is a failure like any other. `realtime` asks the machine for processors, priority
-        and the like, in all its lives; the report says what it got.
+        and the like, in all its lives; the report says what it got. `spin` (ns, at most 10 ms; 0: never): for so long
+        it waits awake for its next datum before it sleeps, where that pays; by default as the run says (`--spin-us`).
         """
         restart = self._one_of(f"stage {name}", "restart", restart, Restart.TRANSIENT)
         if hang_timeout is not None:
@@ -101,13 +104,17 @@ class Pipeline:
         if realtime is not None and (faults := realtime_faults(f"stage {name}", realtime, _cpu_count())):
             self._faults += faults
             realtime = None
+        if spin is not None and (type(spin) is not int or not 0 <= spin <= SPIN_NS_MAX):
+            expected = f"whole nanoseconds, 0 to {SPIN_NS_MAX:,}, as in spin=200 * us"
+            self._faults.append(Fault(f"stage {name}", f"spin {spin!r}", expected))
+            spin = None
         if not isinstance(node, Node):
             self._faults.append(_no_node(name, node))
             self._stages.append(StageDef(name, "", process or name, {}, {}, is_known=False))
             return Stage(name)
         if any(node is other for other in self._nodes.values()):
             self._faults.append(Fault(f"stage {name}", "a node that another stage has", "a node of its own"))
-        stage, fault = stage_of(name, node, process, restart, hang_timeout, realtime)
+        stage, fault = stage_of(name, node, process, restart, hang_timeout, realtime, spin)
         if fault is not None:
             self._faults.append(fault)
         else:

@@ -19,6 +19,7 @@ from streamflow import (
     Overflow,
     Pipeline,
     PipelineError,
+    RealTime,
     Restart,
     RestartStrategy,
     ms,
@@ -199,3 +200,41 @@ def test_offline_nothing_is_due_and_every_edge_blocks_in_order() -> None:
     assert [(path.within_ns, path.firm, path.on_miss) for path in graph.deadlines] == [(None, None, OnMiss.DELIVER)]
     assert graph.rates == ()
     assert {(edge.overflow, edge.order) for edge in graph.edges} == {(Overflow.BLOCK, Order.FIFO)}
+
+
+# -------------------------------------------------------------------------------------------- real time
+
+
+def test_what_a_stage_asks_of_the_machine_is_in_its_definition() -> None:
+    p = Pipeline("asks")
+    asked = RealTime(cpus={0}, priority=20, lock_memory=True)
+    p.connect(p.add("source", Source()), p.add("sink", Sink(), realtime=asked))
+    assert p.definition().graph.stage("sink").realtime == asked
+    assert p.definition().graph.stage("source").realtime is None
+    p.check()
+
+
+def test_what_no_machine_could_give_is_told_with_all_that_is_wrong() -> None:
+    p = Pipeline("asks")
+    source = p.add("source", Source(), realtime=RealTime(priority=100))
+    p.connect(source, p.add("sink", Sink(), realtime=RealTime(cpus={100_000})))
+    first, second = faults_of(p)
+    assert first == "stage source: realtime priority 100, expected 1 to 99, or None"
+    assert second.startswith("stage sink: realtime cpus 100000, expected some of cpus 0")
+
+
+def test_how_long_a_stage_waits_awake_and_how_an_edge_travels_are_checked() -> None:
+    p = Pipeline("awake")
+    source = p.add("source", Source(), spin=11_000_000)
+    p.connect(source, p.add("sink", Sink(), spin=200_000), link="pigeon")
+    with pytest.raises(PipelineError) as told:
+        p.check()
+    assert str(told.value).splitlines() == [
+        "stage source: spin 11000000, expected whole nanoseconds, 0 to 10,000,000, as in spin=200 * us",
+        "edge source->sink: link 'pigeon', expected None or 'direct'",
+    ]
+    q = Pipeline("awake")
+    q.connect(q.add("source", Source()), q.add("sink", Sink(), spin=200_000), link="direct")
+    graph = q.definition().graph
+    assert graph.stage("sink").spin_ns == 200_000
+    assert graph.edges[0].is_direct

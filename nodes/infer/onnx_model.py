@@ -24,7 +24,8 @@ ERRORS_ONLY = 3  # ONNX Runtime's severity; its warnings are about exporters, an
 
 
 class OnnxModel(Node):
-    """Runs the model in `path` once per message with ONNX Runtime on the CPU, in `threads` threads.
+    """Runs the model in `path` once per message with ONNX Runtime on the CPU, in `threads` threads: by default in as
+    many as the stage was given with `realtime`, else in one.
 
     Each input that is neither state, constant nor dt is an In port, each output that is no state an Out port,
     named as in the model ('input.1' becomes input_1), of the dtype and shape that the model declares, without
@@ -61,9 +62,9 @@ class OnnxModel(Node):
         batched: bool | Mapping[str, bool] | None = None,
         sizes: Mapping[str, int] | None = None,
         outputs: Sequence[str] | Mapping[str, str] | None = None,
-        threads: int = 1,
+        threads: int | None = None,
     ) -> None:
-        if threads < 1:
+        if threads is not None and threads < 1:
             raise InputError("OnnxModel(threads)", f"{threads}", "at least 1")
         self.path = os.fspath(path)
         self.rate_hz = rate_hz
@@ -108,7 +109,7 @@ class OnnxModel(Node):
         rates = [self.context.rate_hz(fed.port) for fed in bindings.inputs]
         rate_hz = next((rate for rate in rates if rate), self.rate_hz)
         constants = self._constants(bindings, rate_hz)
-        self._session = _session(self.path, self.threads)
+        self._session = _session(self.path, self.threads or self.context.threads or 1)
         self._names = [state.output for state in bindings.states] + [taken.name for taken in bindings.outputs]
         self._streams = PerStream(lambda: RecurrentState(bindings, constants, rate_hz))
         self._warm_up(RecurrentState(bindings, constants, rate_hz))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.metadata
 import importlib.util
 import json
@@ -12,8 +13,10 @@ import resource
 import shutil
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,14 +26,24 @@ import trio
 
 from streamflow.core import fitness
 from streamflow.core.fitness import Finding, State
+from streamflow.core.realtime import PRIORITY_MAX, cpu_list
 from streamflow.errors import UsageError
+from streamflow.runtime import blas
 from streamflow.runtime.clock import Timer, now_ns
 from streamflow.runtime.extras import extras, install_command
+from streamflow.runtime.hygiene import (
+    CAP_IPC_LOCK,
+    CAP_SYS_NICE,
+    is_capable,
+    lock_memory,
+    set_timer_slack,
+    timer_slack_ns,
+    unlock_memory,
+)
 from streamflow.runtime.priority import obtainable
 from streamflow.runtime.rundir import abandoned_runs, base_path, live_runs, longest_socket
 from streamflow.transport.zmq_socket import capabilities
 
-CAP_IPC_LOCK, CAP_SYS_NICE = 14, 23  # linux/capability.h
 SLEEPS, SLEEP_NS = 15, 2_000_000  # the median of so many sleeps says how late this machine wakes a process
 # A library that pip does not bring, for one that it does.
 SYSTEM_LIBRARIES = {"sounddevice": ("libportaudio.so.2", "apt install libportaudio2")}
@@ -71,8 +84,12 @@ def examine() -> Iterator[Finding]:
     yield fitness.clock(time.clock_getres(time.CLOCK_MONOTONIC) * 1e9, _clock_source())
     yield fitness.timer(_wake_late_us())
     yield fitness.process_handles(_has_pidfd(), os.access("/bin/sh", os.X_OK))
-    yield fitness.realtime_priority(_soft_limit(resource.RLIMIT_RTPRIO), _is_capable(CAP_SYS_NICE), obtainable())
-    yield fitness.locked_memory(_soft_limit(resource.RLIMIT_MEMLOCK), _is_capable(CAP_IPC_LOCK))
+    yield fitness.realtime_priority(_soft_limit(resource.RLIMIT_RTPRIO), is_capable(CAP_SYS_NICE), obtainable())
+    yield fitness.stage_priority(_highest_fifo(), _realtime_share())
+    yield fitness.affinity(_affinity())
+    yield fitness.locked_memory(_soft_limit(resource.RLIMIT_MEMLOCK), is_capable(CAP_IPC_LOCK), _memory_refusal())
+    yield fitness.compute_threads(_compute_libraries())
+    yield fitness.interpreter(_timer_slack_us(), can_freeze=hasattr(gc, "freeze"))
     yield fitness.shared_memory(_free("/dev/shm"))
     yield _temporary_folder()
     yield fitness.pressure([path.name for path in sorted(Path("/proc/pressure").glob("*")) if _is_readable(path)])
@@ -135,14 +152,61 @@ def _soft_limit(which: int) -> int:
     return fitness.UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
-def _is_capable(capability: int) -> bool:
-    """Whether this process may, as proc(5) tells its effective capabilities."""
+def _affinity() -> str:
+    """Where a stage may be bound to, as Linux lists it; tried with what it has."""
+    cpus = os.sched_getaffinity(0)
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        os.sched_setaffinity(0, cpus)
     except OSError:
-        return False
-    effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
-    return bool(int(effective, 16) >> capability & 1)
+        return ""
+    return cpu_list(cpus)
+
+
+def _highest_fifo() -> int:
+    """What a stage of this user would get; tried in a thread of its own, which ends at once. 0 is none."""
+
+    def attempt() -> None:
+        for priority in dict.fromkeys((PRIORITY_MAX, min(max(limit, 0), PRIORITY_MAX))):
+            with suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+                obtained.append(priority)
+                return
+
+    limit, obtained = _soft_limit(resource.RLIMIT_RTPRIO), [0]
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return obtained[-1]
+
+
+def _realtime_share() -> float | None:
+    """Of the time that the kernel lets all of real time have; negative is all, None is not known."""
+    folder = Path("/proc/sys/kernel")
+    try:
+        runtime_us, period_us = (int((folder / f"sched_rt_{name}_us").read_text()) for name in ("runtime", "period"))
+    except (OSError, ValueError):
+        return None
+    return runtime_us / period_us
+
+
+def _memory_refusal() -> str:
+    """In short, why this process may not lock all its memory; '' where it may."""
+    try:
+        return lock_memory().partition(",")[0]
+    finally:
+        unlock_memory()
+
+
+def _compute_libraries() -> list[str]:
+    """Those of NumPy that can be told their threads, with how many they have."""
+    importlib.import_module("numpy")
+    return [f"{library.name} {library.thread_count()}" for library in blas.loaded()]
+
+
+def _timer_slack_us() -> float | None:
+    """What it is, None where it cannot be set."""
+    found_ns = timer_slack_ns()
+    return found_ns / 1e3 if found_ns > 0 and set_timer_slack(found_ns) == found_ns else None
 
 
 def _free(folder: str | Path) -> int | None:

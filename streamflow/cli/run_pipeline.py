@@ -15,12 +15,16 @@ import trio
 
 from streamflow.cli.options import pipeline_argument, reference
 from streamflow.cli.progress import Progress
+from streamflow.core.spinning import SPIN_NS_MAX
+from streamflow.core.timebase import us
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
 from streamflow.runtime.interrupts import INTERRUPTED
 from streamflow.runtime.loader import Loaded, load
+from streamflow.runtime.memory_plan import require_room
 from streamflow.runtime.profile import load_profile
 from streamflow.runtime.report import table
 from streamflow.runtime.run_options import LinkKind, Outcome, RunOptions
+from streamflow.runtime.rundir import SHARED_MEMORY
 from streamflow.runtime.supervisor import Supervisor
 
 PRIORITIES = ("auto", "none")
@@ -54,6 +58,20 @@ CONTRACT_BROKEN = 3
     default="ipc",
     show_default=True,
     help="What carries data between processes.",
+)
+@click.option(
+    "--spin-us",
+    type=click.IntRange(0, SPIN_NS_MAX // us),
+    default=0,
+    show_default=True,
+    metavar="MICROSECONDS",
+    help="How long a stage waits awake for its next datum before it sleeps, where that pays; it costs a core.",
+)
+@click.option(
+    "--pool-mb",
+    type=click.IntRange(0),
+    metavar="MB",
+    help="Shared memory that a stage may take for large tensors; without any they travel in messages.",
 )
 @click.option(
     "--wait-for",
@@ -108,7 +126,7 @@ def command(
     pipeline: str, settings: tuple[str, ...], duration: float | None, speed: float, offline: bool, inline: bool,
     report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
     startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
-    restart_limit: str | None, keep: Path | None, priority: str,
+    restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
 ) -> int:  # fmt: skip
     """Run PIPELINE: a file such as pipelines/speech.py or a module such as pipelines.speech, either with :function."""
     loaded = load(reference(pipeline, settings), lossless=offline)
@@ -121,6 +139,8 @@ def command(
         raise UsageError("--inline", "together with stages to be started by hand", "one of the two")
     if report is not None and not report.resolve().parent.is_dir():
         raise UsageError(f"--report {report}", "its folder does not exist")
+    if not inline:
+        require_room(loaded.resolved, SHARED_MEMORY, pool_mb)
     stored = None if offline else load_profile(loaded.reference)
     options = RunOptions(
         offline=offline,
@@ -130,6 +150,8 @@ def command(
         startup_timeout_s=startup_timeout or (600.0 if by_hand else 60.0),
         drain_timeout_s=drain_timeout,
         link=LinkKind(link),
+        spin_us=spin_us,
+        pool_mb=pool_mb,
         by_hand=by_hand,
         enforces=not no_enforcement,
         restarts=not no_restart,

@@ -12,6 +12,10 @@ LOCKED_SIZE_WANTED = 64 << 20  # bytes: a Python process with NumPy and its buff
 SHARED_SIZE_WANTED = 256 << 20  # bytes: a few dozen 1080p frames; Docker gives 64 MiB unless told
 TEMPORARY_SIZE_WANTED = 16 << 20  # bytes: sockets and a description need next to nothing, but a full disk has none
 UNLIMITED = -1
+REAL_TIME_REMEDY = (
+    "echo '@realtime - rtprio 80' into /etc/security/limits.d/ and join that group, until ulimit -r says 80; "
+    "docker --ulimit rtprio=80 or --cap-add SYS_NICE"
+)
 SOCKET_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its terminator
 
 
@@ -70,16 +74,53 @@ def process_handles(has_pidfd: bool, has_shell: bool) -> Finding:
 def realtime_priority(limit: int, is_privileged: bool, obtained: str) -> Finding:
     """`obtained`: what a supervisor gets when it asks, which a container may refuse whatever the limit says."""
     right = "any (CAP_SYS_NICE)" if is_privileged else f"RLIMIT_RTPRIO {_limit(limit)}"
-    remedy = (
-        "misses are seen late where stages compute: echo '@realtime - rtprio 80' into /etc/security/limits.d/ and join "
-        "that group, until ulimit -r says 80; docker --ulimit rtprio=80 or --cap-add SYS_NICE"
-    )
+    remedy = f"misses are seen late where stages compute: {REAL_TIME_REMEDY}"
     return _verdict("real-time priority", f"{right}, supervisor: {obtained}", obtained.startswith("SCHED_"), remedy)
 
 
-def locked_memory(limit: int, is_privileged: bool) -> Finding:
+def stage_priority(highest: int, share: float | None) -> Finding:
+    """`highest`: of SCHED_FIFO that a stage of this user gets, 0 is none.
+
+    `share`: of the time that all of real time may take; negative is without a bound, None is not known.
+    """
+    if not highest:
+        return Finding("stage priority", "none", State.LACKING, REAL_TIME_REMEDY)
+    found = f"SCHED_FIFO up to {highest}"
+    if share is not None:
+        found += f", {share:.0%} of the time" if share >= 0 else ", without a bound"
+    remedy = "a stage that never waits would stop this machine: sysctl kernel.sched_rt_runtime_us=950000"
+    return _verdict("stage priority", found, share is None or share >= 0, remedy)
+
+
+def affinity(cpus: str) -> Finding:
+    """`cpus`: to which a stage may be bound, as Linux lists them; empty where it may not."""
+    remedy = "a sandbox may forbid sched_setaffinity; processors are widened by docker --cpuset-cpus"
+    return _verdict("affinity", f"cpus {cpus}" if cpus else "refused", bool(cpus), remedy)
+
+
+def compute_threads(libraries: Sequence[str]) -> Finding:
+    """`libraries`: those that NumPy has loaded and that can still be told their threads, with how many they have."""
+    remedy = (
+        "RealTime(threads=...) does not reach NumPy's own library: set OMP_NUM_THREADS or MKL_NUM_THREADS for the run"
+    )
+    return _verdict("compute threads", ", ".join(libraries) or "not known", bool(libraries), remedy)
+
+
+def interpreter(timer_slack_us: float | None, *, can_freeze: bool) -> Finding:
+    """`timer_slack_us`: what it has now, None where it cannot be set; `can_freeze`: the collector knows `gc.freeze`."""
+    slack = "timer slack fixed" if timer_slack_us is None else f"timer slack {timer_slack_us:g} µs"
+    collector = "collection in slack" if can_freeze else "no collection in slack"
+    is_well = timer_slack_us is not None and can_freeze
+    remedy = "a sandbox may forbid prctl; collection in slack needs CPython"
+    return _verdict("interpreter", f"{collector}, switch interval, {slack}", is_well, remedy)
+
+
+def locked_memory(limit: int, is_privileged: bool, refusal: str = "") -> Finding:
+    """`refusal`: why a process of this user could not lock what it has, for people; empty where it could."""
     found = "any (CAP_IPC_LOCK)" if is_privileged else f"RLIMIT_MEMLOCK {_size(limit)}"
-    is_well = is_privileged or limit == UNLIMITED or limit >= LOCKED_SIZE_WANTED
+    is_well = (is_privileged or limit == UNLIMITED or limit >= LOCKED_SIZE_WANTED) and not refusal
+    if refusal:
+        found += f", {refusal}"
     remedy = (
         "echo '@realtime - memlock unlimited' into /etc/security/limits.d/, join that group; docker --ulimit memlock=-1"
     )

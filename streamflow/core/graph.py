@@ -49,6 +49,8 @@ class StageDef:
     is_fork_safe: bool = True
     realtime: RealTime | None = None
     """What its process asks of the machine; None is nothing."""
+    spin_ns: int | None = None
+    """How long it waits awake before it sleeps; None: as the run says."""
 
     @property
     def is_joined(self) -> bool:

@@ -73,6 +73,15 @@ class Pool:
     def _path(self, number: int) -> Path:
         return self._folder / f"{self._stage}.{number}.pool"
 
+    def reserve(self, size: int, count: int) -> bool:
+        """Make so many slots for tensors of that size now, if there are not as many; whether there was room."""
+        size = class_of(size)
+        own = self._classes.setdefault(size, _Class())
+        missing = count - len(own.free) - len(own.busy)
+        if self._limit is not None:
+            missing = min(missing, (self._limit - self.size) // size)
+        return missing <= 0 or self._make(size, missing)
+
     def allocate(self, shape: Sequence[int], dtype: Any) -> Array | None:
         """A writeable array in a slot of its own; None where it is too small for one, or no slot is free."""
         dtype = np.dtype(dtype)
@@ -149,6 +158,9 @@ class Pool:
             count //= 2
         if not count:
             return False
+        return self._make(size, count)
+
+    def _make(self, size: int, count: int) -> bool:
         path = self._path(len(self._segments))
         try:
             self._add(Segment.create(path, count, size, self._reader_count))

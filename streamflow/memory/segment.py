@@ -27,7 +27,15 @@ WORD = 8
 TABLE = 64 // WORD  # the first word of the table
 PAGE = 4096
 HUGE_PAGE = 2 << 20
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; the mmap module does not name it
 _SLOT_COUNT, _SLOT_SIZE, _READER_COUNT, _DATA = 1, 2, 3, 4
+
+
+def _advise_huge(descriptor: int, size: int) -> None:
+    """Let the kernel take huge pages for it, where the machine's administrator lets it (shmem_enabled: advise)."""
+    with suppress(OSError), mmap.mmap(descriptor, size) as whole:
+        whole.madvise(mmap.MADV_HUGEPAGE)
+        whole.madvise(_POPULATE_WRITE)  # now: pages that are there already stay as they are
 
 
 def row_words(reader_count: int) -> int:
@@ -75,6 +83,9 @@ class Segment:
         try:
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
+                os.ftruncate(descriptor, size)
+                if slot_size >= HUGE_PAGE:
+                    _advise_huge(descriptor, size)
                 os.posix_fallocate(descriptor, 0, size)  # on tmpfs a page that is not there later would be a SIGBUS
                 with mmap.mmap(descriptor, PAGE) as first:
                     head = memoryview(first).cast("Q")

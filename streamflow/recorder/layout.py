@@ -61,6 +61,8 @@ SERVED_BEFORE: Final = FIRST_WORD + 24  # PROCESSED when the datum in service wa
 MARKED: Final = FIRST_WORD + 25  # serial of the newest record with a mask, stored before HEAD; 0: none yet
 POOL_BYTES: Final = FIRST_WORD + 26  # shared memory for large tensors
 POOL_EXHAUSTED: Final = FIRST_WORD + 27  # large tensors that were sent in frames because no slot was free
+SPUN_NS: Final = FIRST_WORD + 28  # waited awake for data
+SPIN_HITS: Final = FIRST_WORD + 29  # waits that ended so
 
 COUNTERS: Final = {
     "processed": PROCESSED,
@@ -87,6 +89,8 @@ COUNTERS: Final = {
     "pid": PID,
     "pool_bytes": POOL_BYTES,
     "pool_exhausted": POOL_EXHAUSTED,
+    "spun_ns": SPUN_NS,
+    "spin_hits": SPIN_HITS,
 }
 
 STARTING, RUNNING, DRAINING, CLOSED = range(4)

@@ -38,6 +38,7 @@ from streamflow.runtime.node import Node, Output
 from streamflow.runtime.placing import Placing
 from streamflow.runtime.replay import Replay
 from streamflow.runtime.serving import Serving
+from streamflow.runtime.spinner import Spinner
 from streamflow.transport.link import Backlog
 
 Handler = Callable[..., Any]
@@ -62,16 +63,18 @@ class Actor:
         clock: Clock,
         interference: Interference | None = None,
         shares_loop: bool = True,
+        spin_ns: int = 0,
     ) -> None:
         """Offline, recorded time is event time, and nothing waits for a clock.
 
-        `shares_loop`: other stages are in its process.
+        `shares_loop`: other stages are in its process. `spin_ns`: how long it waits awake before it sleeps.
         """
         definition = resolved.graph.stage(stage)
         self.stage = stage
         self.node = node
         self.offline = offline
         self.generation = logbook.recorder.get(layout.GENERATION)
+        self.threads = definition.realtime.thread_count if definition.realtime is not None else None
         self.logbook = logbook
         self.enforcer = enforcer
         self.inlets: dict[str, Inlet] = {}
@@ -80,7 +83,12 @@ class Actor:
         self.stop_wanted: Callable[[str], None] = lambda deadline: None
         self.now_ns = clock.now_ns
         self._serving = Serving(
-            enforcer, clock.now_ns, interference, is_joined=definition.is_joined, shares_loop=shares_loop
+            enforcer,
+            clock.now_ns,
+            interference,
+            is_joined=definition.is_joined,
+            shares_loop=shares_loop,
+            spinner=Spinner(spin_ns, clock.now_ns, logbook.recorder) if spin_ns else None,
         )
         self.bell = self._serving.bell
         self._recorder = logbook.recorder
@@ -388,7 +396,12 @@ class Actor:
             self._interference.sent(self.stage, port, message)
         outlets = self.outlets[port]
         if self.placing is not None:
-            message = self.placing.placed(message)
+            placed = self.placing.placed(message)
+            if placed is None:
+                since_ns, waits = self.now_ns(), not self._live and all(outlet.waits for outlet in outlets)
+                placed = await self.placing.placed_late(message, self._timer, self.now_ns, waits=waits)
+                self._blocked_ns += self.now_ns() - since_ns
+            message = placed
         if self._is_source:
             self.logbook.admitting(message, [outlet.mask for outlet in outlets])
         for outlet in outlets:

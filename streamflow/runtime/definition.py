@@ -10,6 +10,7 @@ from typing import Any
 
 from streamflow.core.graph import Graph, PortDef, Resolved, StageDef, resolve
 from streamflow.core.paths import faults as deadline_faults
+from streamflow.core.realtime import RealTime
 from streamflow.core.restart import group_faults
 from streamflow.core.supervision import Restart
 from streamflow.errors import Fault, InputError, PipelineError, StreamflowError
@@ -46,6 +47,8 @@ def stage_of(
     process: str | None,
     restart: Restart = Restart.TRANSIENT,
     hang_limit_ns: int | None = None,
+    realtime: RealTime | None = None,
+    spin_ns: int | None = None,
 ) -> tuple[StageDef, StreamflowError | None]:
     """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
     fault: StreamflowError | None = None
@@ -75,6 +78,8 @@ def stage_of(
         restart=restart,
         hang_limit_ns=hang_limit_ns,
         is_fork_safe=node.fork_safe,
+        realtime=realtime,
+        spin_ns=spin_ns,
     )
     return stage, fault
 

@@ -26,3 +26,5 @@ class Outlet:
     sender: Sender
     trace: SentOn
     mask: int
+    waits: bool = True
+    """Whether it blocks, so that its sender waits where there is no room."""

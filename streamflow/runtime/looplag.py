@@ -7,7 +7,7 @@ the time in service is not counted; garbage collections are timed by the collect
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from streamflow.core.timebase import ms
 from streamflow.recorder import layout
@@ -31,10 +31,12 @@ def stall_began_ns(alive_ns: int, due_ns: int, lag_ns: int) -> int:
 class LoopWatch:
     """Of one process; writes to the recorders of all its stages."""
 
-    def __init__(self, clock: Clock, logbooks: Sequence[Logbook]) -> None:
+    def __init__(self, clock: Clock, logbooks: Sequence[Logbook], collect: Callable[[int], None] | None = None) -> None:
+        """`collect`: called at every beat, with the instant, where garbage is collected in slack."""
         self._now_ns = clock.now_ns
         self._timer = clock.timer()
         self._logbooks = logbooks
+        self._collect = collect
         self._collecting_since_ns = 0
         self._collections: list[tuple[int, int]] = []
 
@@ -65,6 +67,8 @@ class LoopWatch:
                     )
             self._collections.clear()
             alive_ns = now_ns
+            if self._collect is not None:
+                self._collect(now_ns)
 
     def _busy_ns(self) -> int:
         return sum(logbook.recorder.get(layout.BUSY_NS) for logbook in self._logbooks)

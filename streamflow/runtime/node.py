@@ -70,6 +70,8 @@ class Context(Protocol):
     offline: bool
     generation: int
     """Lives of the stage before this one, in this run: 0, or more where it failed and was started again."""
+    threads: int | None
+    """In how many threads the stage is to compute, where it was given cpus or threads; else None."""
 
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...

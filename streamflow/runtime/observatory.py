@@ -60,6 +60,8 @@ class Observatory:
         self._dropped_found: Counter[str] = Counter()
         self._offered_found: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
+        self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._told_refused: set[str] = set()
         self._hung: dict[str, str] = {}
         self._left: set[str] = set()
         self._started_ns = 0
@@ -99,6 +101,16 @@ class Observatory:
     def next_generation(self, edge: str) -> int:
         self._edge_generations[edge] += 1
         return self._edge_generations[edge]
+
+    def has_taken_effect(self, stages: Sequence[str], effects: Sequence[Mapping[str, Any]]) -> None:
+        """What became of all that these stages ask of the machine; what did not is told once, not in every life."""
+        self._effects |= dict.fromkeys(stages, effects)
+        self._log.write("realtime", stages=list(stages), effects=list(effects))
+        who = f"stage{'s' if len(stages) > 1 else ''} {', '.join(stages)}"
+        for sentence in [f"{who}: {effect['sentence']}" for effect in effects if not effect["took_effect"]]:
+            if sentence not in self._told_refused:
+                self._told_refused.add(sentence)
+                self._log.write("refused", stages=list(stages), sentence=sentence)
 
     def has_closed(self, stage: str) -> bool:
         """Whether the stage's streams have ended, and it has closed."""
@@ -250,6 +262,7 @@ class Observatory:
                 generations,
                 self._restarts,
                 down,
+                self._effects,
                 now_ns,
             ),
             "rates": self.watch.rates(),

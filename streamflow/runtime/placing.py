@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from streamflow.core.message import Message, with_tensors
+from streamflow.core.timebase import s, us
 from streamflow.memory.pool import Pool
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
+from streamflow.runtime.clock import ClockTimer
 from streamflow.wire.arrays import Array
 from streamflow.wire.data import INLINE_SIZE_LIMIT
+
+WAIT_NS = 1 * s  # for slots to come back, before large tensors travel in messages
+LOOK_NS = 500 * us  # nobody tells when one does
 
 
 class Placing:
@@ -29,11 +34,8 @@ class Placing:
         self._tell()
         return np.empty(tuple(shape), dtype) if array is None else array
 
-    def placed(self, message: Message) -> Message:
-        """The message with its large tensors in slots; as it was where none is large.
-
-        A tensor for which no slot is free travels in a frame of its own, is copied twice, and is counted.
-        """
+    def placed(self, message: Message) -> Message | None:
+        """The message with its large tensors in slots; as it was where none is large. None: none is free."""
         tensors = message.tensors
         if all(array.nbytes <= INLINE_SIZE_LIMIT for array in tensors.values()):
             return message
@@ -41,10 +43,27 @@ class Placing:
         for name, array in tensors.items():
             own = self._pool.placed(array) if array.nbytes > INLINE_SIZE_LIMIT else array
             if own is None:
-                self._recorder.add(layout.POOL_EXHAUSTED)
-            found[name] = array if own is None else own
+                return None
+            found[name] = own
         self._tell()
         return with_tensors(message, found)
+
+    async def placed_late(
+        self, message: Message, timer: ClockTimer, now_ns: Callable[[], int], *, waits: bool
+    ) -> Message:
+        """For a message for which no slot is free: once some have come back, or as it is, and counted.
+
+        As it is, a tensor travels in a frame of its own and is copied twice. With `waits` that is put off, as on a
+        full edge that blocks; but where readers keep what they got, no slot may ever come back.
+        """
+        ends_ns = now_ns() + WAIT_NS if waits else 0
+        while now_ns() < ends_ns:
+            await timer.sleep_until(now_ns() + LOOK_NS)
+            placed = self.placed(message)
+            if placed is not None:
+                return placed
+        self._recorder.add(layout.POOL_EXHAUSTED)
+        return message
 
     def _tell(self) -> None:
         if self._pool.size != self._size:

@@ -45,6 +45,7 @@ def table(report: Mapping[str, Any]) -> str:
     lines += _paths(report["paths"])
     lines += _culprits(report["paths"])
     lines += _promises(report)
+    lines += _effects(stages)
     nothing_matched = [
         f"{name}: nothing matched, no two data were of one event time ({_each(stage['unmatched'])})"
         for name, stage in stages.items()
@@ -107,6 +108,16 @@ def _promises(report: Mapping[str, Any]) -> list[str]:
         if rate["gaps"]:
             lines.append(f"deadline {name}: silent {rate['gaps']:,} times, {rate['longest_ms']:.0f} ms at most")
     return ["", *lines] if lines else []
+
+
+def _effects(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What stages had of the machine because they asked for it."""
+    rows = [
+        [name, effect["knob"], effect["asked"], effect["got"], "yes" if effect["took_effect"] else "no"]
+        for name, stage in stages.items()
+        for effect in stage["realtime"]
+    ]
+    return _aligned(["real time", "what", "asked", "got", "as asked"], rows)
 
 
 def _total(count: int | Mapping[str, int]) -> int:

@@ -28,7 +28,9 @@ class RunOptions:
 
     `enforces`: stages give up what cannot be on time. `restart_limit`: (intensity, period in s) in place of every
     group's own. `keep`: a folder that gets the recorders at the end. `is_warm`: processes start as copies of one
-    that has imported everything. `raises_priority`: the supervisor wakes before its stages, where it may.
+    that has imported everything. `raises_priority`: the supervisor wakes before its stages, where it may. `spin_us`:
+    how long stages wait awake before they sleep. `pool_mb`: of shared memory that a stage may take
+    for large tensors.
     """
 
     offline: bool = False
@@ -46,6 +48,8 @@ class RunOptions:
     keep: Path | None = None
     is_warm: bool = True
     raises_priority: bool = True
+    spin_us: int = 0
+    pool_mb: int | None = None
     profile: Mapping[str, Estimate] = field(default_factory=dict)
     """What stages and edges usually take, by name, as measured before."""
 
@@ -87,6 +91,8 @@ def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, re
         "by_hand": list(options.by_hand),
         "restarts": restarts,
         "enforces": options.enforces,
+        "spin_us": options.spin_us,
+        "pool_mb": options.pool_mb,
         "search_path": [path for path in sys.path if path],
         "working_folder": str(Path.cwd()),
         "supervisor": os.getpid(),

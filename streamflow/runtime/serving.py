@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import trio
 
@@ -12,6 +12,7 @@ from streamflow.core.timebase import ms
 from streamflow.runtime.ends import Inlet
 from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.interference import Interference
+from streamflow.runtime.spinner import Spinner
 from streamflow.transport.link import Bell, Receiver
 
 TURN_NS = 1 * ms  # how long a stage works on what has arrived before links and others in its process have a turn
@@ -32,14 +33,16 @@ class Serving:
         *,
         is_joined: bool,
         shares_loop: bool,
+        spinner: Spinner | None = None,
     ) -> None:
-        """`is_joined`: every input is needed, so none is chosen before another."""
+        """`is_joined`: every input is needed, so none is chosen before another. `spinner`: it waits awake at first."""
         self.bell = Bell()
         self._enforcer = enforcer
         self._now_ns = now_ns
         self._interference = interference
         self._is_joined = is_joined
         self._shares_loop = shares_loop
+        self._spinner = None if shares_loop else spinner
 
     async def serve(self, inlets: Mapping[str, Inlet], handle: Handle, ended: Ended) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
@@ -66,8 +69,9 @@ class Serving:
                 elif receiver.is_exhausted:
                     del open_ports[port]
                     ended(port)
-            if not took_any and open_ports:
+            if not took_any and open_ports and not self._spins(open_ports.values()):
                 await self.bell.wait()
+                self._woken()
             elif self._now_ns() >= turn_ends_ns:
                 await trio.lowlevel.checkpoint()
             else:
@@ -89,9 +93,22 @@ class Serving:
                 await trio.lowlevel.checkpoint()
             elif receiver.is_exhausted:
                 return
+            elif self._spins([receiver]):
+                if now_ns() < turn_ends_ns:
+                    continue
+                await trio.lowlevel.checkpoint()
             else:
                 await receiver.wait()
+                self._woken()
             turn_ends_ns = self._turn_end_ns()
+
+    def _spins(self, receivers: Iterable[Receiver]) -> bool:
+        """Whether something has come while the stage waited awake."""
+        return self._spinner is not None and self._spinner.spin(receivers)
+
+    def _woken(self) -> None:
+        if self._spinner is not None:
+            self._spinner.woken()
 
     def _turn_end_ns(self) -> int:
         turn_ns = TURN_NS

@@ -44,6 +44,8 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
         enforces=description.get("enforces", True),
         memory=folder.recordings,
         is_direct=description.get("is_direct", False),
+        spin_us=description.get("spin_us", 0),
+        pool_mb=description.get("pool_mb"),
     )
     return load(reference, lossless=options.offline), options
 

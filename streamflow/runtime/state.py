@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamflow.core.accounting import EdgeCounts, StageCounts
@@ -125,9 +125,13 @@ def stage_states(
     generations: Mapping[str, int],
     restarts: Mapping[str, int],
     special: Mapping[str, str],
+    effects: Mapping[str, Sequence[Mapping[str, Any]]],
     now_ns: int,
 ) -> dict[str, Any]:
-    """By the name of the stage, in the graph's order; `special`: states that its recorder does not know of."""
+    """By the name of the stage, in the graph's order.
+
+    `special`: states that its recorder does not know of. `effects`: of what it asked of the machine.
+    """
     states: dict[str, Any] = {}
     for name in resolved.order:
         recording = recordings.get(name)
@@ -160,7 +164,10 @@ def stage_states(
             "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
             "pool_mb": round(counters["pool_bytes"] / 1e6, 3),
             "pool_exhausted": counters["pool_exhausted"],
+            "spun_ms": counters["spun_ns"] / ms,
+            "spin_hits": counters["spin_hits"],
             "stalled_ms": (counters["stall_ns"] + counters["gc_ns"]) / ms,
+            "realtime": list(effects.get(name, ())),
         }
     return states
 

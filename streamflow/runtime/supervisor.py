@@ -212,6 +212,9 @@ class Supervisor:
                 return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
+            case "realtime":
+                self._observatory.has_taken_effect(telegram["stages"], telegram["effects"])
+                return []
             case "closed":
                 return self._roll_call.closed(telegram["stage"])
             case "received":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.message import Message
+from streamflow.core.overflow import Overflow
 from streamflow.core.paths import Paths
 from streamflow.core.trace import Preference
 from streamflow.memory.borrowed import Borrowed
@@ -16,6 +17,7 @@ from streamflow.runtime.edge_traces import SentOn
 from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.life import Life
+from streamflow.runtime.memory_plan import MB, reservations
 from streamflow.runtime.placing import Placing
 from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Receiver, Sender
@@ -38,6 +40,7 @@ class Wiring:
         interference: Interference | None,
         *,
         is_direct: bool = False,
+        pool_mb: int | None = None,
     ) -> None:
         self.receivers: dict[str, Receiver] = {}
         self.senders: dict[str, Sender] = {}
@@ -48,6 +51,7 @@ class Wiring:
         self._memory = memory
         self._interference = interference
         self._is_direct = is_direct
+        self._pool_mb = pool_mb
         self._direct = DirectContext(context, memory) if memory and isinstance(context, ZmqContext) else None
         self._pools: dict[str, Pool] = {}
 
@@ -95,7 +99,8 @@ class Wiring:
                 if edge.name in life.gone:
                     sender.abandon()
             mask = self._paths.masks_by_edge(edge.name)
-            outlet = Outlet(edge.name, self.senders[edge.name], self.traces[edge.name], mask)
+            waits = edge.overflow is Overflow.BLOCK
+            outlet = Outlet(edge.name, self.senders[edge.name], self.traces[edge.name], mask, waits)
             if self._interference is not None:
                 outlet = self._interference.outlet(outlet, actor.logbook)
             actor.outlets[edge.output].append(outlet)
@@ -114,11 +119,15 @@ class Wiring:
         return None if memory is None else Borrowed(memory, edge.source, self._reader_of(edge))
 
     def _lender(self, edge: EdgeDef, actor: Actor) -> Lending | None:
-        if self._memory is None:
+        if self._memory is None or self._pool_mb == 0:
             return None
         pool = self._pools.get(edge.source)
         if pool is None:
-            pool = Pool(self._memory, edge.source, len(self._resolved.graph.edges_from(edge.source)))
+            limit = None if self._pool_mb is None else self._pool_mb * MB
+            pool = Pool(self._memory, edge.source, len(self._resolved.graph.edges_from(edge.source)), limit)
+            for one in reservations(self._resolved):
+                if one.stage == edge.source:
+                    pool.reserve(one.size, one.count)
             self._pools[edge.source] = pool
             actor.placing = Placing(pool, actor.logbook.recorder)
         return Lending(pool, self._reader_of(edge))

@@ -23,6 +23,7 @@ from streamflow.core.pacing import Pacing
 from streamflow.core.paths import Paths
 from streamflow.core.realtime import Effect
 from streamflow.core.supervision import Restart
+from streamflow.core.timebase import us
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
@@ -70,6 +71,8 @@ class WorkerOptions:
     enforces: bool = True
     memory: Path | None = None
     is_direct: bool = False
+    spin_us: int = 0
+    pool_mb: int | None = None
 
 
 class Worker:
@@ -101,7 +104,15 @@ class Worker:
         self._life = Life(0, {})
         self._actors: dict[str, Actor] = {}
         self._recorders: list[Recorder] = []
-        self._wiring = Wiring(resolved, self._paths, context, options.memory, interference, is_direct=options.is_direct)
+        self._wiring = Wiring(
+            resolved,
+            self._paths,
+            context,
+            options.memory,
+            interference,
+            is_direct=options.is_direct,
+            pool_mb=options.pool_mb,
+        )
         self._is_born = trio.Event()
         self._connected = trio.Event()
         self._started = trio.Event()
@@ -188,6 +199,7 @@ class Worker:
             clock=self._clock,
             interference=self._interference,
             shares_loop=len(self._stages) > 1,
+            spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
 
     # ----------------------------------------------------------------------------- while it runs

@@ -51,6 +51,7 @@ class _Context:
         self._emitted = 0
         self.sent: dict[str, list[Message]] = defaultdict(list)
         self.limit: int | None = None
+        self.threads: int | None = None
 
     def now_ns(self) -> int:
         return self._emitted * SAMPLE_PERIOD_NS

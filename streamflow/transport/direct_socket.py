@@ -148,11 +148,8 @@ class _DirectSocket:
             connection.close()
 
     def has_arrival(self) -> bool:
-        """Whether a message is there, or somebody wants to be heard; without a look at ZeroMQ, which costs more."""
-        for connection in self._connections.values():
-            if connection.reader.has_arrival:
-                return True
-        return self._is_woken
+        """Whether a message is there; without a look at ZeroMQ, which costs more."""
+        return any(connection.reader.has_arrival for connection in self._connections.values())
 
     def nudge(self) -> None:
         """Nothing is eaten: who waits is woken by its bell. What did not fit may fit now."""

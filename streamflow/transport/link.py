@@ -108,6 +108,9 @@ class Receiver(Protocol):
     def backlog(self) -> Backlog:
         """What waits to be taken; what has just arrived need not be among it."""
 
+    def has_arrival(self) -> bool:
+        """Whether `take` may find more than a moment ago: for one who waits awake, without a turn for anybody else."""
+
     @property
     def is_exhausted(self) -> bool:
         """The stream has ended and everything was taken."""

@@ -64,6 +64,9 @@ class LocalLink:
     def peek(self) -> Message | None:
         return self._mailbox.peek()
 
+    def has_arrival(self) -> bool:
+        return len(self._mailbox) > 0
+
     def backlog(self) -> Backlog:
         return Backlog(len(self._mailbox), self._mailbox.last())
 
@@ -149,6 +152,7 @@ class LocalReceiver:
         self.take = link.take
         self.peek = link.peek
         self.backlog = link.backlog
+        self.has_arrival = link.has_arrival
         self.run = link.run
         self.take_over = link.wait_open
         self.wait = link.wait_data

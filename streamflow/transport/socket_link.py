@@ -212,6 +212,9 @@ class SocketReceiver:
     def is_exhausted(self) -> bool:
         return self._session.is_exhausted
 
+    def has_arrival(self) -> bool:
+        return self._socket.has_arrival()
+
     def peek(self) -> Message | None:
         self._read_what_matters()
         return self._session.inbox.peek()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.core.realtime import cpu_list
 from streamflow.runtime.extras import extras, extras_of, remedy_for
+from streamflow.runtime.priority import obtainable
 from streamflow.runtime.rundir import base_folder
 
 
@@ -36,8 +38,9 @@ def findings(streamflow):
 def test_it_looks_at_everything_a_run_may_need(findings):
     found, code = findings()
     assert [item for item in found if not item.startswith("extra ")] == [
-        "Python", "cores", "clock", "timer", "processes", "real-time priority", "locked memory", "shared memory",
-        "temporary folder", "pressure (PSI)", "ZeroMQ", "CURVE", "GPU", "CuPy", "runs",
+        "Python", "cores", "clock", "timer", "processes", "real-time priority", "stage priority", "affinity",
+        "locked memory", "compute threads", "interpreter", "shared memory", "temporary folder", "pressure (PSI)",
+        "ZeroMQ", "CURVE", "GPU", "CuPy", "runs",
     ]  # fmt: skip
     assert {f"extra {name}" for name in extras()} <= set(found)
     assert code == (1 if any(one["state"] == "missing" for one in found.values()) else 0)
@@ -48,6 +51,18 @@ def test_what_runs_in_these_tests_is_not_missing(findings):
     assert found["Python"]["state"] == found["processes"]["state"] == found["ZeroMQ"]["state"] == "ok"
     assert found["timer"]["state"] != "missing"
     assert code == 0
+
+
+def test_what_a_stage_may_ask_of_the_machine_was_tried_and_is_left_as_it_was(findings):
+    before = Path("/proc/self/status").read_text()
+    found, _ = findings()
+    assert found["affinity"]["found"] == f"cpus {cpu_list(os.sched_getaffinity(0))}"
+    assert found["stage priority"]["found"].startswith("none" if obtainable() == "none" else "SCHED_FIFO up to ")
+    assert found["interpreter"]["state"] == "ok"
+    for field in ("VmLck", "Cpus_allowed"):
+        lines = [line for line in before.splitlines() if line.startswith(field)]
+        assert set(lines) <= set(Path("/proc/self/status").read_text().splitlines())
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_remedy_goes_with_all_that_is_not_well_and_nothing_else(findings):

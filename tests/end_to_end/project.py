@@ -174,6 +174,11 @@ class Command:
         return eventually(lambda: next(self.temporary.glob("*/[!.]*"), None))
 
 
+def _shared_memory() -> set[str]:
+    """Of ours: whoever else uses the machine has names of their own."""
+    return {name for name in os.listdir("/dev/shm") if name.lstrip(".").startswith("streamflow")}
+
+
 def files_below(folder: Path) -> list[Path]:
     """Everything in it, also while the janitor moves things about."""
     while True:
@@ -220,7 +225,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._commands: list[Command] = []
-        self._shared_memory = set(os.listdir("/dev/shm"))
+        self._shared_memory = _shared_memory()
         self.write("nodes/own.py", OWN_NODES)
 
     def write(self, name: str, text: str) -> Path:
@@ -298,6 +303,6 @@ class Project:
                 left["memory of the run"] = memory
             shutil.rmtree(command.temporary, ignore_errors=True)
         others = {path.parent.name for path in Path("/dev/shm").glob("*/.run")}  # of runs elsewhere
-        if memory := sorted(set(os.listdir("/dev/shm")) - self._shared_memory - others):
+        if memory := sorted(_shared_memory() - self._shared_memory - others):
             left["shared memory"] = memory
         assert not left, left

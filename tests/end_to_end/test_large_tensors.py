@@ -94,11 +94,22 @@ def _seen(project: Project, name: str) -> list[int]:
     return [int(line) for line in (project.folder / name).read_text().splitlines()]
 
 
-def _start(project: Project, *settings: str, link: str = "ipc") -> Command:
+def _start(project: Project, *settings: str, link: str = "ipc", pool_mb: int = 100) -> Command:
     path = project.write("frames.py", FRAMES)
     options = [word for setting in (f"out={project.folder}", *settings) for word in ("--set", setting)]
     return project.start(
-        "run", path, "--quiet", "--report", "report.json", "--restart-limit", "50/10", "--link", link, *options
+        "run",
+        path,
+        "--quiet",
+        "--report",
+        "report.json",
+        "--restart-limit",
+        "50/10",
+        "--link",
+        link,
+        "--pool-mb",
+        pool_mb,
+        *options,
     )
 
 
@@ -163,3 +174,23 @@ def _wait_for_lines(path: Path, count: int) -> None:
 
 def _pool_size(command: Command) -> int:
     return sum(path.stat().st_size for path in (command.folder / "recordings").glob("*.pool"))
+
+
+def test_who_finds_no_slot_waits_and_at_last_sends_the_tensor_itself(project: Project) -> None:
+    """The sinks keep three frames each, which with what else is in use is more than the limit has room for."""
+    command = _start(project, "count=12", pool_mb=2)
+    assert command.wait().code == 0
+    for name in ("upper", "double", "whole"):
+        assert _seen(project, name) == list(range(12))
+    report = _report(project)
+    assert report["conserved"] is True
+    assert report["stages"]["camera"]["pool_exhausted"] > 0
+    assert report["stages"]["camera"]["pool_mb"] <= 2
+
+
+def test_without_shared_memory_tensors_travel_in_messages(project: Project) -> None:
+    command = _start(project, "count=12", pool_mb=0)
+    assert command.wait().code == 0
+    for name in ("upper", "double", "whole"):
+        assert _seen(project, name) == list(range(12))
+    assert all(stage["pool_mb"] == 0 for stage in _report(project)["stages"].values())

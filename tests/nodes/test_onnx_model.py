@@ -7,12 +7,13 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from nodes.infer import OnnxModel
-from streamflow import InputError, Message, Node, Out, Pipeline, PipelineError
+from streamflow import InputError, Message, Node, Out, Pipeline, PipelineError, RealTime
 from streamflow.testing import drive
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -164,6 +165,23 @@ def test_a_model_that_onnx_runtime_cannot_load_is_refused_with_its_reason(tmp_pa
     whole = (MODELS / "rows.onnx").read_bytes()
     (tmp_path / "m.onnx").write_bytes(whole.replace(b"Reshape", b"Resharp"))
     assert "ONNX Runtime cannot load it (" in fault(OnnxModel(tmp_path / "m.onnx"))
+
+
+def test_it_computes_in_as_many_threads_as_its_stage_was_given_unless_it_says_otherwise():
+    def intra_op_threads(realtime=None, **settings):
+        node = OnnxModel(MODELS / "rows.onnx", **settings)
+        node.inspect()
+        node.context = SimpleNamespace(
+            threads=None if realtime is None else realtime.thread_count, rate_hz=lambda port: None
+        )
+        node.open()
+        options = node._session.get_session_options()
+        node.close()
+        return options.intra_op_num_threads, options.get_session_config_entry("session.intra_op.allow_spinning")
+
+    assert intra_op_threads() == (1, "0")
+    assert intra_op_threads(RealTime(cpus={0, 1})) == (2, "0")
+    assert intra_op_threads(RealTime(cpus={0, 1}), threads=1) == (1, "0")
 
 
 def test_no_threads_at_all_are_refused():

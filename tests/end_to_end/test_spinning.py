@@ -1,0 +1,42 @@
+"""Stages that wait awake before they sleep: where that pays, and told in the report."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.end_to_end.project import Project
+
+LINE = """
+def build(rate_hz: float, count: int) -> Pipeline:
+    p = Pipeline("line")
+    source = p.add("source", Numbers(count, rate_hz))
+    middle = p.add("middle", Pass())
+    p.connect(source, middle, capacity=64)
+    p.connect(middle, p.add("sink", Keep("kept")), capacity=64)
+    return p
+"""
+
+
+@pytest.mark.parametrize("link", ["ipc", "direct"])
+def test_a_stage_that_is_served_often_waits_awake_and_the_report_says_how_long(project: Project, link: str) -> None:
+    settings = ("--set", "rate_hz=5000", "--set", "count=5000")
+    report = project.report(project.pipeline(LINE), "--link", link, "--spin-us", "1000", *settings)
+    assert report["conserved"] is True
+    middle = report["stages"]["middle"]
+    assert middle["processed"] == 5000
+    assert middle["spin_hits"] > 0
+    assert middle["spun_ms"] > 0
+    assert report["stages"]["source"]["spun_ms"] == 0, "it waits for nobody"
+
+
+def test_a_stage_that_is_served_seldom_sleeps_at_once(project: Project) -> None:
+    settings = ("--set", "rate_hz=20", "--set", "count=30")
+    report = project.report(project.pipeline(LINE), "--spin-us", "100", *settings)
+    assert report["stages"]["middle"]["spun_ms"] == 0
+    assert report["stages"]["middle"]["spin_hits"] == 0
+
+
+def test_without_being_asked_nobody_spins(project: Project) -> None:
+    settings = ("--set", "rate_hz=5000", "--set", "count=2000")
+    report = project.report(project.pipeline(LINE), *settings)
+    assert report["stages"]["middle"]["spun_ms"] == 0

@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TOPICS := core deadlines
+TOPICS := core deadlines speed
 
-.PHONY: demo test lint lock claims $(TOPICS:%=claims-%) clean
+.PHONY: demo test lint lock claims $(TOPICS:%=claims-%) bench-peers clean
 
 demo: $(VENV)/ready
 	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
@@ -23,6 +23,10 @@ claims: $(TOPICS:%=claims-%)
 
 $(TOPICS:%=claims-%): claims-%: $(VENV)/ready
 	$(BIN)/python -m tools.claims.$* $(ARGS)
+
+# The peers' own environments are made below .peers/ the first time: about 1.3 GB, and some minutes of a good connection.
+bench-peers: $(VENV)/ready
+	$(BIN)/python -m tools.bench.peers $(ARGS)
 
 # The lock holds every extra and the development tools, with hashes, for Python 3.11 and newer.
 $(VENV)/ready: requirements.lock pyproject.toml

@@ -141,11 +141,13 @@ class Actor:
         if seq is not None:
             now_ns = 0 if self.offline else self.now_ns()
             event_time_ns = now_ns if output.event_time_ns is None else output.event_time_ns
-            base = Message({}, self.stage, seq, event_time_ns, sent_ns=now_ns)
-            base = replace(base, deadline_ns=self.enforcer.source_deadline_ns(event_time_ns))
+            deadline_ns = self.enforcer.source_deadline_ns(event_time_ns)
+            base = Message({}, self.stage, seq, event_time_ns, output.attributes, deadline_ns, 0, now_ns)
             self.logbook.begin(base, NOWHERE, now_ns)
+            # What it says more than its value is said by `base`, unless it has a name of its own.
+            is_plain = output.port is None and output.stream is None and output.seq is None
             try:
-                await self._send_all(output, base, "run")
+                await self._send_all(output.value if is_plain else output, base, "run")
                 self._recorder.add(layout.EMITTED)
             finally:  # also where it is drained while it waits for room
                 self.logbook.emitted(base)

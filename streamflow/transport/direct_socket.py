@@ -81,6 +81,7 @@ class Connection:
         forth, back = (names.forth, names.forth_bell), (names.back, names.back_bell)
         (out, out_bell), (incoming, own_bell) = (forth, back) if is_dealer else (back, forth)
         self.bell = self._other_bell = -1
+        self._unheard = 0  # messages that were read before their rings were heard, while the reader was awake
         self.reader = RingReader(incoming)
         try:
             self.writer = RingWriter(out)
@@ -103,10 +104,24 @@ class Connection:
         with suppress(BlockingIOError):  # full of rings that were not heard yet: it will wake
             os.write(self._other_bell, b"\1")
 
+    def receive(self) -> list[Frame] | None:
+        """The next message, or None where none is there as a whole."""
+        frames = self.reader.read()
+        if frames is not None:
+            self._unheard += 1
+        return frames
+
+    @property
+    def has_unheard(self) -> bool:
+        """Whether the bell would wake its reader for what has been read already."""
+        return self._unheard > 0
+
     def hear(self) -> None:
-        """Take the rings, before what they were for is read."""
-        with suppress(BlockingIOError):
-            os.read(self.bell, 4096)
+        """Take the rings; what they were for is looked for after that."""
+        try:
+            self._unheard = max(self._unheard - len(os.read(self.bell, 4096)), 0)
+        except BlockingIOError:
+            self._unheard = 0  # not rung yet: it wakes for nothing, once
 
     def close(self) -> None:
         self.reader.close()
@@ -162,6 +177,9 @@ class _DirectSocket:
             trio.lowlevel.notify_closing(self._epoll.fileno())
 
     async def wait_arrival(self) -> None:
+        for connection in self._connections.values():
+            if connection.has_unheard:
+                connection.hear()
         if self._is_woken or self._may_be_knocked or self.has_arrival():
             await trio.lowlevel.checkpoint()
         else:
@@ -173,10 +191,8 @@ class _DirectSocket:
             finally:
                 self._is_waiting = False
         self._is_woken = False
-        if self._is_closed:
-            return
-        for descriptor, _ in self._epoll.poll(0):
-            self._heard(descriptor)
+        if not self._is_closed and not self.has_arrival():
+            self._find_out()
 
     async def _sleep(self) -> None:
         if any(connection.writer.has_waiting for connection in self._connections.values()):
@@ -186,12 +202,14 @@ class _DirectSocket:
         else:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
 
-    def _heard(self, descriptor: int) -> None:
+    def _find_out(self) -> None:
+        """Woken, and nothing is there: by a ring for what has been read already, or by ZeroMQ."""
+        heard = {descriptor for descriptor, _ in self._epoll.poll(0)}
         for connection in self._connections.values():
-            if connection.bell == descriptor:
+            if connection.bell in heard:
                 connection.hear()
-                return
-        self._may_be_knocked = True
+                heard.remove(connection.bell)
+        self._may_be_knocked = self._may_be_knocked or bool(heard)
 
     def _knock(self) -> list[Frame] | None:
         """What has come over ZeroMQ: looked for where its descriptor says so, and now and then."""
@@ -244,7 +262,7 @@ class DirectDealer(_DirectSocket):
         self._may_be_knocked = True
 
     def receive(self) -> list[Frame] | None:
-        frames = self._connections[self._PEER].reader.read()
+        frames = self._connections[self._PEER].receive()
         if frames is not None:
             return frames
         return self._knock() if self._may_be_knocked else None
@@ -274,7 +292,7 @@ class DirectRouter(_DirectSocket):
         if self._since_knock < KNOCKS_EVERY:
             self._since_knock += 1
             for peer, connection in self._connections.items():
-                frames = connection.reader.read()
+                frames = connection.receive()
                 if frames is not None:
                     return [peer, *frames]
             if not self._may_be_knocked:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.bench.raw_chain import measure_raw
+from tools.bench.chain import measure_raw
 from tools.claims import core
 from tools.claims.framework import AbsentError, Claim, Options, Row, ShortfallError, main, recording
 from tools.claims.recordings import inclination_rms_deg, matched_count, same_boxes

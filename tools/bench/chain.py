@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
-from tools.bench.raw_chain import Latencies, measure_raw
+from tools.bench.speed.programme import Noted, Ns, Phase, Programme
+from tools.bench.speed.raw import run_raw
 from tools.claims.command import a_run
 from tools.claims.framework import environment
 
@@ -24,12 +27,14 @@ ROUND_COUNT = 3
 MODES: Sequence[Sequence[str]] = ((), ("--inline",))
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
+HOP_COUNT = 3
+
 Quantiles = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One way to run the chain. `latency_us`: from the instant a block was due to the end of the sink's work."""
+    """One way to run the chain. `latency_us`: from the instant a block was due until the sink has it."""
 
     way: str
     sent_count: int
@@ -59,17 +64,31 @@ class _Turn:
     sent_count: int
     delivered_count: int
     broken_sums: list[str]
-    latencies_ns: Latencies
+    latencies_ns: Ns
 
 
 def _streamflow(mode: Sequence[str], rate_hz: float, size: int, count: int) -> _Turn:
-    settings = {"latencies": "{}/latencies.npy", "rate_hz": rate_hz, "size": size, "count": count}
-    with a_run("tools.bench.chain_pipeline", mode, settings) as run:
+    programme = Programme((Phase(size, rate_hz, count),))
+    settings = {"folder": "{}", "programme": programme, "hops": HOP_COUNT}
+    with a_run("tools.bench.speed.pipeline", mode, settings) as run:
         report = run.succeed()
-        latencies_ns: Latencies = np.load(run.folder / "latencies.npy")
-    delivered_count = min(len(latencies_ns), *(edge["delivered"] for edge in report["edges"].values()))
+        from_due_ns = _latencies_ns(run.folder)[:, 0]
+    delivered_count = min(len(from_due_ns), *(edge["delivered"] for edge in report["edges"].values()))
     broken_sums = [] if report["conserved"] is True else report["conserved"]
-    return _Turn(report["paths"]["source->sink"]["produced"], delivered_count, broken_sums, latencies_ns)
+    return _Turn(report["paths"]["source->sink0"]["produced"], delivered_count, broken_sums, from_due_ns)
+
+
+def measure_raw(*, rate_hz: float, size: int, count: int) -> Ns:
+    """int64[delivered, 2] ns at the sink of four bare processes: since a block was due, and since it was sent."""
+    with tempfile.TemporaryDirectory(prefix="raw-") as folder:
+        run_raw(Path(folder), Programme((Phase(size, rate_hz, count),)), HOP_COUNT)
+        return _latencies_ns(Path(folder))
+
+
+def _latencies_ns(folder: Path) -> Ns:
+    from_sending_ns = Noted.load(folder, "sink0").took_ns
+    late_ns = Noted.load(folder, "source").late_ns[: len(from_sending_ns)]
+    return np.stack([from_sending_ns + late_ns, from_sending_ns], axis=1)
 
 
 def _figures(way: str, turns: Sequence[_Turn]) -> Figures:
@@ -82,7 +101,7 @@ def _figures(way: str, turns: Sequence[_Turn]) -> Figures:
     )
 
 
-def _quantiles(latencies_ns: Latencies) -> Quantiles:
+def _quantiles(latencies_ns: Ns) -> Quantiles:
     return {name: float(np.quantile(latencies_ns, share)) / 1e3 for name, share in QUANTILES.items()}
 
 

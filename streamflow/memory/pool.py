@@ -19,14 +19,16 @@ import numpy as np
 from streamflow.errors import PoolError
 from streamflow.memory.segment import HUGE_PAGE, PAGE, Segment
 from streamflow.wire.arrays import Array
-from streamflow.wire.data import INLINE_SIZE_LIMIT, Place
+from streamflow.wire.data import INLINE_SIZE_LIMIT
 
 FIRST_COUNT = 4  # slots of the first segment of a class; each further one has twice as many
 SHARE_OF_FREE = 4  # a segment is made only if that many times its size are free: others need room too
 
 
 @dataclass(slots=True, eq=False)
-class _Slot:
+class Slot:
+    """One of a pool's, as its owner's process knows it."""
+
     segment: Segment
     segment_number: int
     number: int
@@ -42,8 +44,8 @@ class _Slot:
 
 @dataclass(slots=True)
 class _Class:
-    free: list[_Slot] = field(default_factory=list)
-    busy: list[_Slot] = field(default_factory=list)
+    free: list[Slot] = field(default_factory=list)
+    busy: list[Slot] = field(default_factory=list)
     segment_count: int = 0
 
     def take_back(self) -> None:
@@ -57,15 +59,15 @@ class _Class:
 class Pool:
     """Of one stage, over all its lives."""
 
-    def __init__(self, folder: Path, stage: str, reader_count: int, limit: int | None = None) -> None:
-        """`reader_count`: how many edges leave the stage. `limit`: bytes of slots, beyond which there are no more."""
+    def __init__(self, folder: Path, stage: str, edge_count: int, limit: int | None = None) -> None:
+        """`edge_count`: of those downstream of the stage. `limit`: bytes of slots, beyond which there are no more."""
         self._folder = folder
         self._stage = stage
-        self._reader_count = reader_count
+        self._edge_count = edge_count
         self._limit = limit
         self._classes: dict[int, _Class] = {}
         self._segments: list[Segment] = []
-        self._by_address: dict[int, _Slot] = {}
+        self._by_address: dict[int, Slot] = {}
         self.size = 0
         while (path := self._path(len(self._segments))).exists():
             self._add(Segment(path, is_owner=True))
@@ -97,51 +99,17 @@ class Pool:
         slot.root = weakref.ref(array)
         return array
 
-    def placed(self, array: Array) -> Array | None:
-        """The array as one in a slot, read-only from now on: itself if it is in one, else a copy.
-
-        None where no slot is free.
-        """
-        slot = self._slot_of(array) if array.flags.c_contiguous else None
-        if slot is not None:
-            root = None if slot.root is None else slot.root()
-            for one in (array, root):
-                if one is not None and one.flags.writeable:
-                    one.flags.writeable = False
-            return array
-        copy = self.allocate(array.shape, array.dtype)
-        if copy is not None:
-            np.copyto(copy, array)
-            copy.flags.writeable = False
-        return copy
-
-    def lend(self, array: Array, reader: int) -> Place | None:
-        """Where that reader finds the array, which is lent to it from now on; None where it is in no slot."""
-        slot = self._slot_of(array)
-        if slot is None or not array.flags.c_contiguous:
-            return None
-        offset = _address(array) - slot.address
-        slot.segment.lend(slot.number, reader)
-        return Place(slot.segment_number, slot.number, slot.generation, offset)
-
-    def forget_reader(self, reader: int) -> None:
-        """The process at the other end of that edge is dead."""
-        for one in self._classes.values():
-            for slot in one.busy:
-                slot.segment.forget_reader(slot.number, reader)
+    def where(self, array: Array) -> Slot | None:
+        """The slot that a contiguous array is in; None where it is in none of these."""
+        root = root_of(array)
+        slot = self._by_address.get(address_of(root))
+        return slot if slot is not None and slot.root is not None and slot.root() is root else None
 
     def close(self) -> None:
         for segment in self._segments:
             segment.close()
 
-    def _slot_of(self, array: Array) -> _Slot | None:
-        root = array
-        while isinstance(root.base, np.ndarray):
-            root = root.base
-        slot = self._by_address.get(_address(root))
-        return slot if slot is not None and slot.root is not None and slot.root() is root else None
-
-    def _free_slot(self, size: int) -> _Slot | None:
+    def _free_slot(self, size: int) -> Slot | None:
         own = self._classes.setdefault(size, _Class())
         own.take_back()
         if not own.free and self._grow(size, own):
@@ -163,7 +131,7 @@ class Pool:
     def _make(self, size: int, count: int) -> bool:
         path = self._path(len(self._segments))
         try:
-            self._add(Segment.create(path, count, size, self._reader_count))
+            self._add(Segment.create(path, count, size, self._edge_count))
         except PoolError:
             return False
         return True
@@ -178,28 +146,12 @@ class Pool:
         base = np.frombuffer(segment.slots, np.uint8).ctypes.data
         for number in range(segment.slot_count):
             address = base + number * segment.slot_size
-            slot = _Slot(segment, len(self._segments), number, address, segment.generation(number))
+            slot = Slot(segment, len(self._segments), number, address, segment.generation(number))
             self._by_address[address] = slot
             own.busy.append(slot)  # the next look finds out which are free
         own.segment_count += 1
         self._segments.append(segment)
         self.size += segment.slot_count * segment.slot_size
-
-
-class Lending:
-    """A pool as one edge uses it."""
-
-    def __init__(self, pool: Pool, reader: int) -> None:
-        self._pool = pool
-        self._reader = reader
-
-    def lend(self, array: Array) -> Place | None:
-        """Where the receiver finds it; None: nowhere, so it is to be sent."""
-        return self._pool.lend(array, self._reader)
-
-    def forget(self) -> None:
-        """The receiver's process is dead."""
-        self._pool.forget_reader(self._reader)
 
 
 def class_of(size: int) -> int:
@@ -210,6 +162,14 @@ def class_of(size: int) -> int:
     return -(-rounded // page) * page
 
 
-def _address(array: Array) -> int:
+def root_of(array: Array) -> Array:
+    """The array that it is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def address_of(array: Array) -> int:
+    """Of its first byte, in this process."""
     address: int = array.__array_interface__["data"][0]
     return address

@@ -3,14 +3,15 @@
     0    u64  magic
     8    u64  slots
     16   u64  size of a slot, bytes
-    24   u64  readers: edges that leave the stage
+    24   u64  edges by which its content may travel: those downstream of the stage
     32   u64  where the first slot begins
-    64        for each slot: its generation; then for each reader two words, how often the slot was lent, and returned
+    64        for each slot: its generation; then for each edge two words, how often it was lent there, and returned
     ..        the slots
 
-There are no atomic operations in Python, so every word has one writer: the owner writes generations and loans, each
-reader what it has returned, and a slot is free when these are equal for all. Nobody tells anybody of a return, and
-what a dead process had is what the table says. A store of eight aligned bytes is never seen half done.
+There are no atomic operations in Python, so every word has one writer: the owner writes generations, whoever sends on
+an edge its loans, whoever receives there its returns, and a slot is free when these are equal for all. Who passes on
+what it was lent lends it on the next edge before it gives it back. Nobody tells anybody of a return, and what a dead
+process had is what the table says. A store of eight aligned bytes is never seen half done.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from pathlib import Path
 
 from streamflow.errors import PoolError
 
-MAGIC = 0x314C4F4F50465301  # "\\x01SFPOOL1"
+MAGIC = 0x324C4F4F50465301  # "\\x01SFPOOL2"
 WORD = 8
 TABLE = 64 // WORD  # the first word of the table
 PAGE = 4096
 HUGE_PAGE = 2 << 20
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; the mmap module does not name it
-_SLOT_COUNT, _SLOT_SIZE, _READER_COUNT, _DATA = 1, 2, 3, 4
+_SLOT_COUNT, _SLOT_SIZE, _EDGE_COUNT, _DATA = 1, 2, 3, 4
 
 
 def _advise_huge(descriptor: int, size: int) -> None:
@@ -38,9 +39,9 @@ def _advise_huge(descriptor: int, size: int) -> None:
         whole.madvise(_POPULATE_WRITE)  # now: pages that are there already stay as they are
 
 
-def row_words(reader_count: int) -> int:
+def row_words(edge_count: int) -> int:
     """Words of one slot's row."""
-    return 1 + 2 * reader_count
+    return 1 + 2 * edge_count
 
 
 class Segment:
@@ -59,24 +60,24 @@ class Segment:
                 raise PoolError(str(path), f"{size} bytes", "a segment")
             with mmap.mmap(descriptor, PAGE, prot=mmap.PROT_READ) as first:
                 head = memoryview(first).cast("Q")
-                magic, self.slot_count, self.slot_size, self.reader_count, data = head[:5].tolist()
+                magic, self.slot_count, self.slot_size, self.edge_count, data = head[:5].tolist()
                 head.release()
             if magic != MAGIC or data + self.slot_count * self.slot_size != size:
                 raise PoolError(str(path), "no segment, or one of another version", "a segment")
             self._table = mmap.mmap(descriptor, data)
             access = mmap.PROT_READ | mmap.PROT_WRITE if is_owner else mmap.PROT_READ
-            flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if is_owner else 0)
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE  # later no page has to be found, by readers neither
             self._data = mmap.mmap(descriptor, size - data, flags=flags, prot=access, offset=data)
         finally:
             os.close(descriptor)
         self.words = memoryview(self._table).cast("Q")
         self.slots = memoryview(self._data)
-        self._row = row_words(self.reader_count)
+        self._row = row_words(self.edge_count)
 
     @classmethod
-    def create(cls, path: Path, slot_count: int, slot_size: int, reader_count: int) -> Segment:
+    def create(cls, path: Path, slot_count: int, slot_size: int, edge_count: int) -> Segment:
         """A new one, all of it there: later no page has to be found. Raises PoolError where there is no room."""
-        table = WORD * (TABLE + slot_count * row_words(reader_count))
+        table = WORD * (TABLE + slot_count * row_words(edge_count))
         data = -(-table // PAGE) * PAGE
         size = data + slot_count * slot_size
         partial = path.with_name(path.name + ".partial")
@@ -90,7 +91,7 @@ class Segment:
                 with mmap.mmap(descriptor, PAGE) as first:
                     head = memoryview(first).cast("Q")
                     head[_SLOT_COUNT], head[_SLOT_SIZE] = slot_count, slot_size
-                    head[_READER_COUNT], head[_DATA] = reader_count, data
+                    head[_EDGE_COUNT], head[_DATA] = edge_count, data
                     head[0] = MAGIC
                     head.release()
             finally:
@@ -110,25 +111,25 @@ class Segment:
         self.words[place] = generation = self.words[place] + 1
         return generation
 
-    def lend(self, slot: int, reader: int) -> None:
-        self.words[TABLE + slot * self._row + 1 + 2 * reader] += 1
+    def lend(self, slot: int, edge: int) -> None:
+        self.words[TABLE + slot * self._row + 1 + 2 * edge] += 1
 
-    def give_back(self, slot: int, reader: int) -> None:
-        self.words[TABLE + slot * self._row + 2 + 2 * reader] += 1
+    def give_back(self, slot: int, edge: int) -> None:
+        self.words[TABLE + slot * self._row + 2 + 2 * edge] += 1
 
-    def forget_reader(self, slot: int, reader: int) -> None:
-        """By the owner: the reader's process is dead, so what it had is nobody's."""
-        place = TABLE + slot * self._row + 1 + 2 * reader
+    def forget(self, slot: int, edge: int) -> None:
+        """By the sender on the edge: the receiver's process is dead, so what it had is nobody's."""
+        place = TABLE + slot * self._row + 1 + 2 * edge
         self.words[place] = self.words[place + 1]
 
-    def settle(self, slot: int, reader: int, held_count: int) -> None:
-        """By the reader: of all that was lent it has these, and nothing is on its way."""
-        place = TABLE + slot * self._row + 1 + 2 * reader
+    def settle(self, slot: int, edge: int, held_count: int) -> None:
+        """By the receiver on the edge: of all that was lent it has these, and nothing is on its way."""
+        place = TABLE + slot * self._row + 1 + 2 * edge
         self.words[place + 1] = self.words[place] - held_count
 
     def is_lent(self, slot: int) -> bool:
         start = TABLE + slot * self._row + 1
-        words = self.words[start : start + 2 * self.reader_count]
+        words = self.words[start : start + 2 * self.edge_count]
         return words[::2] != words[1::2]
 
     def close(self) -> None:

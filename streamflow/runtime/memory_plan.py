@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from streamflow.core.graph import Resolved
+from streamflow.core.graph import Graph, Resolved
 from streamflow.core.ports import TensorType
 from streamflow.errors import UsageError
 from streamflow.memory.pool import class_of
+from streamflow.memory.shares import Owner
 from streamflow.wire.data import INLINE_SIZE_LIMIT
 
 MB = 1_000_000
@@ -53,6 +54,26 @@ def reservations(resolved: Resolved) -> Iterator[Reservation]:
                 size = _size_of(tensor)
                 if size is not None and size > INLINE_SIZE_LIMIT:
                     yield Reservation(stage.name, size, capacity + SPARE_SLOTS)
+
+
+def owners(graph: Graph) -> list[Owner]:
+    """Every stage, in the graph's order, with the edges between processes by which its tensors may travel."""
+    process_of = {stage.name: stage.process for stage in graph.stages}
+    found = []
+    for stage in graph.stages:
+        reached, waiting = {stage.name}, [stage.name]
+        while waiting:
+            for edge in graph.edges_from(waiting.pop()):
+                if edge.target not in reached:
+                    reached.add(edge.target)
+                    waiting.append(edge.target)
+        names = [
+            edge.name
+            for edge in graph.edges
+            if edge.source in reached and process_of[edge.source] != process_of[edge.target]
+        ]
+        found.append(Owner(stage.name, {name: column for column, name in enumerate(names)}))
+    return found
 
 
 def _size_of(tensor: TensorType) -> int | None:

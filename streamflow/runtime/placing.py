@@ -10,6 +10,7 @@ import numpy as np
 from streamflow.core.message import Message, with_tensors
 from streamflow.core.timebase import s, us
 from streamflow.memory.pool import Pool
+from streamflow.memory.shares import Shares
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import ClockTimer
@@ -23,7 +24,8 @@ LOOK_NS = 500 * us  # nobody tells when one does
 class Placing:
     """Of one stage whose data go to other processes; its recorder tells how much memory that takes."""
 
-    def __init__(self, pool: Pool, recorder: Recorder) -> None:
+    def __init__(self, shares: Shares, pool: Pool, recorder: Recorder) -> None:
+        self._shares = shares
         self._pool = pool
         self._recorder = recorder
         self._size = -1
@@ -41,7 +43,7 @@ class Placing:
             return message
         found = {}
         for name, array in tensors.items():
-            own = self._pool.placed(array) if array.nbytes > INLINE_SIZE_LIMIT else array
+            own = self._shares.placed(array, self._pool) if array.nbytes > INLINE_SIZE_LIMIT else array
             if own is None:
                 return None
             found[name] = own

@@ -10,14 +10,14 @@ from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
 from streamflow.core.paths import Paths
 from streamflow.core.trace import Preference
-from streamflow.memory.borrowed import Borrowed
-from streamflow.memory.pool import Lending, Pool
+from streamflow.memory.lending import Borrowing, Lending
+from streamflow.memory.shares import Shares
 from streamflow.runtime.actor import Actor
 from streamflow.runtime.edge_traces import SentOn
 from streamflow.runtime.ends import Inlet, Outlet
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.life import Life
-from streamflow.runtime.memory_plan import MB, reservations
+from streamflow.runtime.memory_plan import MB, owners, reservations
 from streamflow.runtime.placing import Placing
 from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Receiver, Sender
@@ -53,7 +53,8 @@ class Wiring:
         self._is_direct = is_direct
         self._pool_mb = pool_mb
         self._direct = DirectContext(context, memory) if memory and isinstance(context, ZmqContext) else None
-        self._pools: dict[str, Pool] = {}
+        limit = None if pool_mb is None else pool_mb * MB
+        self._shares = Shares(memory, owners(resolved.graph), limit) if memory is not None else None
 
     def bind(self, actors: Mapping[str, Actor], life: Life, pattern: str) -> dict[str, str]:
         """Make the receiving ends; where those are to be reached that others send to, by `pattern`."""
@@ -106,35 +107,28 @@ class Wiring:
             actor.outlets[edge.output].append(outlet)
 
     def close(self) -> None:
-        ends: list[Sender | Receiver] = [*self.senders.values(), *self.receivers.values()]
-        for one in [*ends, *self._pools.values()]:
+        for one in [*self.senders.values(), *self.receivers.values()]:
             one.close()
+        if self._shares is not None:
+            self._shares.close()
 
     def _sockets(self, edge: EdgeDef) -> SocketContext:
         is_direct = self._is_direct or edge.is_direct
         return self._direct if is_direct and self._direct is not None else self._context
 
-    def _borrower(self, edge: EdgeDef) -> Borrowed | None:
-        memory = self._memory
-        return None if memory is None else Borrowed(memory, edge.source, self._reader_of(edge))
+    def _borrower(self, edge: EdgeDef) -> Borrowing | None:
+        return None if self._shares is None else Borrowing(self._shares, edge.name)
 
     def _lender(self, edge: EdgeDef, actor: Actor) -> Lending | None:
-        if self._memory is None or self._pool_mb == 0:
+        if self._shares is None or self._pool_mb == 0:
             return None
-        pool = self._pools.get(edge.source)
-        if pool is None:
-            limit = None if self._pool_mb is None else self._pool_mb * MB
-            pool = Pool(self._memory, edge.source, len(self._resolved.graph.edges_from(edge.source)), limit)
+        if actor.placing is None:
+            pool = self._shares.pool(edge.source)
             for one in reservations(self._resolved):
                 if one.stage == edge.source:
                     pool.reserve(one.size, one.count)
-            self._pools[edge.source] = pool
-            actor.placing = Placing(pool, actor.logbook.recorder)
-        return Lending(pool, self._reader_of(edge))
-
-    def _reader_of(self, edge: EdgeDef) -> int:
-        """Its number among the edges that leave the stage."""
-        return [one.name for one in self._resolved.graph.edges_from(edge.source)].index(edge.name)
+            actor.placing = Placing(self._shares, pool, actor.logbook.recorder)
+        return Lending(self._shares, edge.name)
 
     def _trace(self, edge: EdgeDef, actor: Actor, life: Life) -> SentOn:
         trace = actor.logbook.sender_trace(edge)

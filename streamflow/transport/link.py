@@ -50,7 +50,7 @@ class Backlog(NamedTuple):
 
 
 class Lender(Protocol):
-    """Shared memory at the sending end; `memory.pool.Lending` is one."""
+    """Shared memory at the sending end; `memory.lending.Lending` is one."""
 
     def lend(self, array: Array) -> Place | None: ...
 
@@ -59,7 +59,7 @@ class Lender(Protocol):
 
 
 class Borrower(Protocol):
-    """Shared memory at the receiving end; `memory.borrowed.Borrowed` is one."""
+    """Shared memory at the receiving end; `memory.lending.Borrowing` is one."""
 
     def array(self, place: Place, form: Form) -> Array:
         """Raises WireError."""

@@ -282,6 +282,8 @@ class SocketReceiver:
         self._read_all()
         received_count = self._session.inbox.arrived_count
         self._forget_peer()
+        if self._borrower is not None:
+            self._borrower.settle()  # nobody comes who would greet
         self._session.abandon()
         self._bell.ring()
         self._socket.wake()

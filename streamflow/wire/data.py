@@ -42,7 +42,7 @@ INLINE_SIZE_LIMIT: Final = 16 * 1024  # bytes of tensors in the first frame
 _ALIGNMENT: Final = 16
 _FORM_LIMIT = 1024  # remembered; arrays whose shape changes with every datum could make more
 _HEAD = struct.Struct("<BBHIQqqqqqIIQ")
-_PLACE = struct.Struct("<QQQQ")
+_PLACE = struct.Struct("<QQQQQ")
 _pack_head, _unpack_head = _HEAD.pack, _HEAD.unpack_from
 _HEAD_SIZE: Final = _HEAD.size
 _INT64_LIMIT = 1 << 63
@@ -51,8 +51,9 @@ _ZEROS = bytes(_ALIGNMENT)
 
 
 class Place(NamedTuple):
-    """Where a tensor is in the shared memory of the stage that sends it; `offset` in bytes, within the slot."""
+    """Where a tensor is in shared memory: `owner` is the number of a stage, `offset` is in bytes, within the slot."""
 
+    owner: int
     segment: int
     slot: int
     generation: int

@@ -16,7 +16,7 @@ from streamflow.errors import WireError
 from streamflow.wire.data import DATA_KIND, HEADER_SIZE_LIMIT, Lend, decode_datum, encode_datum, is_datum
 from streamflow.wire.values import Frame, pack, unpack
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 NAME_SIZE_LIMIT = 256  # characters
 _INT64_LIMIT = 1 << 63
 

@@ -6,7 +6,7 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,31 +15,59 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streamflow.errors import PoolError, WireError
-from streamflow.memory.borrowed import Borrowed
+from streamflow.memory.lending import Borrowing
 from streamflow.memory.pool import FIRST_COUNT, Pool, class_of
 from streamflow.memory.segment import PAGE, Segment
+from streamflow.memory.shares import Owner, Shares
 from streamflow.wire.arrays import Array, Form
 from streamflow.wire.data import INLINE_SIZE_LIMIT, Place
 
 SHAPE = (INLINE_SIZE_LIMIT + 1,)
+EDGES = ("a", "b", "c")
+OWNERS = (Owner("camera", {"a": 0, "b": 1, "c": 2}), Owner("relay", {"c": 0}))
 
 
 def form_of(array: Array) -> Form:
     return Form(array.dtype, array.shape, array.nbytes)
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[Pool]:
-    pool = Pool(tmp_path, "camera", 2)
-    yield pool
-    pool.close()
+class Process:
+    """One of a run: a camera that sends on `a` and `b`, a relay that gets `a` and sends on `c`, or a sink of both."""
+
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
+        self.shares = Shares(folder, OWNERS, limit)
+        self.pool = self.shares.pool("camera")
+        self.ends = {edge: Borrowing(self.shares, edge) for edge in EDGES}
+
+    def lend(self, array: Array, edge: str) -> Place:
+        place = self.shares.lend(array, edge)
+        assert place is not None
+        return place
+
+    def die(self) -> None:
+        """Nothing is given back by the dead."""
+        self.shares._borrowed.clear()
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Borrowed]:
-    reader = Borrowed(tmp_path, "camera", 1)
+def camera(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path)
+    yield process
+    process.shares.close()
+
+
+@pytest.fixture
+def pool(camera: Process) -> Pool:
+    return camera.pool
+
+
+@pytest.fixture
+def reader(tmp_path: Path, camera: Process) -> Iterator[Borrowing]:
+    shares = Shares(tmp_path, OWNERS)
+    reader = Borrowing(shares, "b")
     yield reader
     reader.close()
+    shares.close()
 
 
 def made(pool: Pool, value: int = 7, shape: Any = SHAPE) -> Array:
@@ -57,9 +85,9 @@ def is_free(pool: Pool, where: int) -> bool:
     return where in {array.ctypes.data for array in taken}
 
 
-def test_what_is_written_in_a_slot_is_read_there(pool: Pool, reader: Borrowed) -> None:
+def test_what_is_written_in_a_slot_is_read_there(camera: Process, pool: Pool, reader: Borrowing) -> None:
     array = made(pool)
-    place = pool.lend(array, 1)
+    place = camera.shares.lend(array, "b")
     assert place is not None
     seen = reader.array(place, form_of(array))
     np.testing.assert_array_equal(seen, array)
@@ -71,43 +99,45 @@ def test_what_is_written_in_a_slot_is_read_there(pool: Pool, reader: Borrowed) -
         seen.flags.writeable = True
 
 
-def test_a_part_of_a_slot_is_lent_without_a_copy(pool: Pool, reader: Borrowed) -> None:
+def test_a_part_of_a_slot_is_lent_without_a_copy(camera: Process, pool: Pool, reader: Borrowing) -> None:
     array = made(pool, shape=(4, SHAPE[0]))
     array[2] = 3
     part = array[2:3]
-    place = pool.lend(part, 1)
+    place = camera.shares.lend(part, "b")
     assert place is not None
     assert place.offset == 2 * SHAPE[0]
     np.testing.assert_array_equal(reader.array(place, form_of(part)), part)
 
 
-def test_what_cannot_be_read_in_place_is_not_lent(pool: Pool) -> None:
-    assert pool.lend(np.zeros(SHAPE, "uint8"), 1) is None
-    assert pool.lend(made(pool, shape=(4, SHAPE[0]))[:, ::2], 1) is None
+def test_what_cannot_be_read_in_place_is_not_lent(camera: Process, pool: Pool) -> None:
+    assert camera.shares.lend(np.zeros(SHAPE, "uint8"), "b") is None
+    assert camera.shares.lend(made(pool, shape=(4, SHAPE[0]))[:, ::2], "b") is None
     assert pool.allocate((INLINE_SIZE_LIMIT,), "uint8") is None
     assert pool.allocate(SHAPE, "O") is None
 
 
-def test_what_is_placed_is_copied_once_and_then_stays(pool: Pool) -> None:
+def test_what_is_placed_is_copied_once_and_then_stays(camera: Process, pool: Pool) -> None:
     array = np.arange(SHAPE[0] * 2, dtype="float32").reshape(2, -1).T
-    placed = pool.placed(array)
+    placed = camera.shares.placed(array, pool)
     assert placed is not None
     np.testing.assert_array_equal(placed, array)
     assert not placed.flags.writeable
-    again = pool.placed(placed)
+    again = camera.shares.placed(placed, pool)
     assert again is not None
     assert np.shares_memory(again, placed)
     own = made(pool)
-    seen = pool.placed(own)
+    seen = camera.shares.placed(own, pool)
     assert seen is not None
     assert np.shares_memory(seen, own)
     assert not seen.flags.writeable
 
 
-def test_a_slot_is_used_again_when_nobody_looks_at_it_here_or_there(pool: Pool, reader: Borrowed) -> None:
+def test_a_slot_is_used_again_when_nobody_looks_at_it_here_or_there(
+    camera: Process, pool: Pool, reader: Borrowing
+) -> None:
     array = made(pool)
     where = array.ctypes.data
-    place = pool.lend(array, 1)
+    place = camera.shares.lend(array, "b")
     assert place is not None
     seen = reader.array(place, form_of(array))
     part = seen[10:20]
@@ -127,9 +157,9 @@ def test_the_slot_that_came_back_last_goes_first(pool: Pool) -> None:
     assert made(pool).ctypes.data == last
 
 
-def test_what_was_lent_twice_comes_back_twice(pool: Pool, reader: Borrowed) -> None:
+def test_what_was_lent_twice_comes_back_twice(camera: Process, pool: Pool, reader: Borrowing) -> None:
     array = made(pool)
-    places = [pool.lend(array, 1), pool.lend(array, 1)]
+    places = [camera.shares.lend(array, "b"), camera.shares.lend(array, "b")]
     where, form = array.ctypes.data, form_of(array)
     del array
     for place in places:
@@ -139,67 +169,112 @@ def test_what_was_lent_twice_comes_back_twice(pool: Pool, reader: Borrowed) -> N
     assert is_free(pool, where)
 
 
-def test_what_a_dead_reader_had_is_free(pool: Pool) -> None:
+def test_what_a_dead_reader_had_is_free(camera: Process, pool: Pool) -> None:
     array = made(pool)
-    assert pool.lend(array, 0) is not None
-    assert pool.lend(array, 1) is not None
+    assert camera.shares.lend(array, "a") is not None
+    assert camera.shares.lend(array, "b") is not None
     where = array.ctypes.data
     del array
-    pool.forget_reader(1)
+    camera.shares.forget("b")
     assert not is_free(pool, where)
-    pool.forget_reader(0)
+    camera.shares.forget("a")
     assert is_free(pool, where)
 
 
 def test_what_a_dead_owner_had_lent_stays_as_long_as_it_is_looked_at(tmp_path: Path) -> None:
-    dead = Pool(tmp_path, "camera", 1)
-    reader = Borrowed(tmp_path, "camera", 0)
-    array, lost = made(dead), made(dead, 8)
-    place = dead.lend(array, 0)
-    dead.lend(lost, 0)
-    assert place is not None
-    seen = reader.array(place, form_of(array))
-    reader.settle()  # everything that was sent has been read
-    successor = Pool(tmp_path, "camera", 1)
-    others = [made(successor, 5) for _ in range(FIRST_COUNT - 1)]
-    assert successor.size == dead.size
+    dead, reader = Process(tmp_path), Process(tmp_path)
+    array, lost = made(dead.pool), made(dead.pool, 8)
+    place = dead.lend(array, "a")
+    dead.lend(lost, "a")
+    seen = reader.ends["a"].array(place, form_of(array))
+    reader.ends["a"].settle()  # everything that was sent has been read
+    successor = Process(tmp_path)
+    others = [made(successor.pool, 5) for _ in range(FIRST_COUNT - 1)]
+    assert successor.pool.size == dead.pool.size
     assert (seen == 7).all()
     del seen
-    others.append(made(successor, 5))
-    assert successor.size == dead.size
+    others.append(made(successor.pool, 5))
+    assert successor.pool.size == dead.pool.size
     for one in (reader, successor, dead):
-        one.close()
+        one.shares.close()
 
 
-def test_a_slot_that_is_used_again_is_never_read_in_the_place_of_another(pool: Pool, reader: Borrowed) -> None:
+def test_what_was_lent_is_passed_on_without_a_copy(tmp_path: Path) -> None:
+    camera, relay, sink = Process(tmp_path), Process(tmp_path), Process(tmp_path)
+    array = made(camera.pool, 3)
+    array[0] = 9
+    where = array.ctypes.data
+    seen = relay.ends["a"].array(camera.lend(array, "a"), form_of(array))
+    part = seen[1:]
+    passed_on = relay.shares.placed(part, relay.shares.pool("relay"))
+    assert passed_on is part
+    place = relay.lend(part, "c")
+    assert place.owner == 0
+    last = sink.ends["c"].array(place, form_of(part))
+    del array, seen, part, passed_on
+    gc.collect()
+    assert (last == 3).all()
+    assert not is_free(camera.pool, where)
+    del last
+    assert is_free(camera.pool, where)
+    assert relay.shares.pool("relay").size == 0
+    for one in (camera, relay, sink):
+        one.shares.close()
+
+
+def test_on_an_edge_by_which_it_cannot_come_nothing_is_lent(tmp_path: Path, camera: Process, pool: Pool) -> None:
+    other = camera.shares.pool("relay")
+    array = made(other)
+    assert camera.shares.lend(array, "c") is not None
+    assert camera.shares.lend(array, "a") is None
+
+
+def test_a_slot_that_is_used_again_is_never_read_in_the_place_of_another(
+    camera: Process, pool: Pool, reader: Borrowing
+) -> None:
     array = made(pool)
-    place = pool.lend(array, 1)
+    place = camera.shares.lend(array, "b")
     assert place is not None
     form = form_of(array)
-    pool.forget_reader(1)
+    camera.shares.forget("b")
     del array
     made(pool, 9)
     with pytest.raises(WireError, match="used again"):
         reader.array(place, form)
 
 
-@pytest.mark.parametrize("change", [{"slot": 99}, {"slot": -1}, {"offset": -1}, {"offset": 1 << 40}, {"segment": 5}])
-def test_a_place_that_is_nowhere_is_a_wire_error(pool: Pool, reader: Borrowed, change: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"slot": 99}, {"slot": -1}, {"offset": -1}, {"offset": 1 << 40}, {"segment": 5}, {"owner": 1}, {"owner": 9}],
+)
+def test_a_place_that_is_nowhere_is_a_wire_error(
+    camera: Process, pool: Pool, reader: Borrowing, change: dict[str, int]
+) -> None:
     array = made(pool)
-    place = pool.lend(array, 1)
+    place = camera.shares.lend(array, "b")
     assert place is not None
     with pytest.raises(WireError):
         reader.array(place._replace(**change), form_of(array))
 
 
 def test_beyond_its_limit_there_are_no_more_slots(tmp_path: Path) -> None:
-    pool = Pool(tmp_path, "camera", 1, limit=3 * class_of(SHAPE[0]))
-    kept = [made(pool) for _ in range(3)]
-    assert pool.allocate(SHAPE, "uint8") is None
-    assert pool.placed(np.zeros(SHAPE, "uint8")) is None
+    process = Process(tmp_path, limit=3 * class_of(SHAPE[0]))
+    kept = [made(process.pool) for _ in range(3)]
+    assert process.pool.allocate(SHAPE, "uint8") is None
+    assert process.shares.placed(np.zeros(SHAPE, "uint8"), process.pool) is None
     kept.pop()
-    assert pool.allocate(SHAPE, "uint8") is not None
-    pool.close()
+    assert process.pool.allocate(SHAPE, "uint8") is not None
+    process.shares.close()
+
+
+def test_what_is_reserved_is_there_before_it_is_needed(pool: Pool) -> None:
+    assert pool.reserve(SHAPE[0], 7)
+    size = pool.size
+    assert size == 7 * class_of(SHAPE[0])
+    assert pool.reserve(SHAPE[0], 7)
+    kept = [made(pool) for _ in range(7)]
+    assert pool.size == size
+    assert len({array.ctypes.data for array in kept}) == 7
 
 
 def test_a_file_that_is_no_segment_is_refused(tmp_path: Path) -> None:
@@ -217,32 +292,33 @@ def test_a_slot_is_at_most_a_quarter_larger_than_what_is_in_it(size: int) -> Non
 
 
 class Sharing(RuleBasedStateMachine):
-    """An owner and two readers that lend, look, let go and die in any order and together.
+    """Camera, relay and sink that lend, pass on, look, let go and die in any order and together.
 
     What is looked at never changes, and a slot is missing only as long as somebody has it.
     """
 
     LIMIT = 6
+    SENDER: ClassVar = {"a": "camera", "b": "camera", "c": "relay"}
+    RECEIVER: ClassVar = {"a": "relay", "b": "sink", "c": "sink"}
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name)
-        self.pool = self._new_pool()
-        self.readers = [Borrowed(self._path, "s", number) for number in range(2)]
-        self.has_greeted = [False, False]
+        self.processes = {name: self._new() for name in ("camera", "relay", "sink")}
+        self.has_greeted = dict.fromkeys(EDGES, False)
         self.serial = 0
         self.own: dict[int, tuple[Array, int]] = {}
-        self.on_the_wire: list[list[tuple[Place, Form, int]]] = [[], []]
-        self.looked_at: dict[int, tuple[int, Array, int, Place]] = {}
+        self.on_the_wire: dict[str, list[tuple[Place, Form, int]]] = {edge: [] for edge in EDGES}
+        self.looked_at: dict[int, tuple[str, Array, int, Place]] = {}
 
-    def _new_pool(self) -> Pool:
-        return Pool(self._path, "s", 2, self.LIMIT * class_of(SHAPE[0]))
+    def _new(self) -> Process:
+        return Process(self._path, self.LIMIT * class_of(SHAPE[0]))
 
     def _in_use(self) -> set[tuple[int, int]]:
-        slots = [self.pool._slot_of(array) for array, _ in self.own.values()]
+        slots = [self.processes["camera"].pool.where(array) for array, _ in self.own.values()]
         own = {(slot.segment_number, slot.number) for slot in slots if slot is not None}
-        places = [place for edge in self.on_the_wire for place, _, _ in edge]
+        places = [place for edge in self.on_the_wire.values() for place, _, _ in edge]
         places += [place for _, _, _, place in self.looked_at.values()]
         return own | {(place.segment, place.slot) for place in places}
 
@@ -250,17 +326,17 @@ class Sharing(RuleBasedStateMachine):
     @rule()
     def allocate(self) -> None:
         self.serial += 1
-        array = self.pool.allocate(SHAPE, "uint8")
+        array = self.processes["camera"].pool.allocate(SHAPE, "uint8")
         if array is not None:
             array[...] = self.serial % 251
             self.own[self.serial] = array, self.serial % 251
 
     @invariant()
     def every_slot_is_in_use_or_free(self) -> None:
-        if not all(self.has_greeted):
+        if not all(self.has_greeted.values()):
             return
         free = []
-        while (array := self.pool.allocate(SHAPE, "uint8")) is not None:
+        while (array := self.processes["camera"].pool.allocate(SHAPE, "uint8")) is not None:
             free.append(array)
         assert len(free) + len(self._in_use()) == self.LIMIT
 
@@ -269,61 +345,67 @@ class Sharing(RuleBasedStateMachine):
     def let_go(self, draw: st.DataObject) -> None:
         del self.own[draw.draw(st.sampled_from(sorted(self.own)))]
 
-    @precondition(lambda self: not all(self.has_greeted))
+    @precondition(lambda self: not all(self.has_greeted.values()))
     @rule()
     def greet(self) -> None:
         """The hellos of new lives have come."""
-        for number, has_greeted in enumerate(self.has_greeted):
+        for edge, has_greeted in self.has_greeted.items():
             if not has_greeted:
-                self.readers[number].settle()
-        self.has_greeted = [True, True]
+                self.processes[self.RECEIVER[edge]].ends[edge].settle()
+        self.has_greeted = dict.fromkeys(EDGES, True)
 
-    @precondition(lambda self: self.own and any(self.has_greeted))
-    @rule(draw=st.data(), preferred=st.integers(0, 1))
-    def lend(self, draw: st.DataObject, preferred: int) -> None:
-        number = preferred if self.has_greeted[preferred] else 1 - preferred
+    @precondition(lambda self: self.own and (self.has_greeted["a"] or self.has_greeted["b"]))
+    @rule(draw=st.data())
+    def lend(self, draw: st.DataObject) -> None:
+        edge = draw.draw(st.sampled_from([edge for edge in ("a", "b") if self.has_greeted[edge]]))
         array, value = self.own[draw.draw(st.sampled_from(sorted(self.own)))]
-        place = self.pool.lend(array, number)
-        assert place is not None
-        self.on_the_wire[number].append((place, form_of(array), value))
+        self.on_the_wire[edge].append((self.processes["camera"].lend(array, edge), form_of(array), value))
 
-    @precondition(lambda self: any(self.on_the_wire))
-    @rule(preferred=st.integers(0, 1))
-    def look(self, preferred: int) -> None:
-        self._look(preferred if self.on_the_wire[preferred] else 1 - preferred)
+    @precondition(lambda self: self.has_greeted["c"] and self._seen_by("relay"))
+    @rule(draw=st.data())
+    def pass_on(self, draw: st.DataObject) -> None:
+        _, array, value, _ = self.looked_at[draw.draw(st.sampled_from(self._seen_by("relay")))]
+        self.on_the_wire["c"].append((self.processes["relay"].lend(array, "c"), form_of(array), value))
 
-    def _look(self, number: int) -> None:
+    def _seen_by(self, process: str) -> list[int]:
+        return [key for key, (edge, *_) in self.looked_at.items() if self.RECEIVER[edge] == process]
+
+    @precondition(lambda self: any(self.on_the_wire.values()))
+    @rule(draw=st.data())
+    def look(self, draw: st.DataObject) -> None:
+        self._look(draw.draw(st.sampled_from([edge for edge in EDGES if self.on_the_wire[edge]])))
+
+    def _look(self, edge: str) -> None:
         self.serial += 1
-        place, form, value = self.on_the_wire[number].pop(0)
-        self.looked_at[self.serial] = number, self.readers[number].array(place, form), value, place
+        place, form, value = self.on_the_wire[edge].pop(0)
+        array = self.processes[self.RECEIVER[edge]].ends[edge].array(place, form)
+        self.looked_at[self.serial] = edge, array, value, place
 
     @precondition(lambda self: self.looked_at)
     @rule(draw=st.data())
     def look_away(self, draw: st.DataObject) -> None:
         del self.looked_at[draw.draw(st.sampled_from(sorted(self.looked_at)))]
 
-    @rule(owner=st.booleans(), readers=st.sets(st.integers(0, 1)))
-    def die(self, owner: bool, readers: set[int]) -> None:
-        """All at once: an owner that is dead too hears of no reader's death."""
-        for number in readers:
-            self._reader_is_gone(number)
-            if not owner:
-                self.pool.forget_reader(number)
-        if owner:
-            for number in range(2):
-                while self.on_the_wire[number]:  # read before another life of the owner is expected
-                    self._look(number)
+    @rule(dead=st.sets(st.sampled_from(["camera", "relay", "sink"]), min_size=1), arrives=st.integers(0, 3))
+    def die(self, dead: set[str], arrives: int) -> None:
+        """All at once: who is dead too hears of nobody's death. Of what the dead had sent, the first arrive."""
+        for edge in EDGES:
+            if self.RECEIVER[edge] not in dead and self.SENDER[edge] in dead:
+                for _ in range(min(arrives, len(self.on_the_wire[edge]))):
+                    self._look(edge)
+            if dead & {self.RECEIVER[edge], self.SENDER[edge]}:
+                self.on_the_wire[edge].clear()
+                self.has_greeted[edge] = False
+        for name in dead:
+            self.processes[name].die()
+        self.looked_at = {key: held for key, held in self.looked_at.items() if self.RECEIVER[held[0]] not in dead}
+        if "camera" in dead:
             self.own.clear()
-            self.has_greeted = [False, False]
-            self.pool = self._new_pool()
-
-    def _reader_is_gone(self, number: int) -> None:
-        self.on_the_wire[number].clear()
-        self.readers[number]._held.clear()  # nothing is given back by the dead
-        self.looked_at = {key: held for key, held in self.looked_at.items() if held[0] != number}
-        self.readers[number].close()
-        self.readers[number] = Borrowed(self._path, "s", number)
-        self.has_greeted[number] = False
+        for edge in EDGES:
+            if self.RECEIVER[edge] in dead and self.SENDER[edge] not in dead:
+                self.processes[self.SENDER[edge]].shares.forget(edge)
+        for name in dead:
+            self.processes[name] = self._new()
 
     @invariant()
     def what_is_looked_at_stays_as_it_is(self) -> None:
@@ -334,10 +416,10 @@ class Sharing(RuleBasedStateMachine):
         self.own.clear()
         self.looked_at.clear()
         gc.collect()
-        for reader in self.readers:
-            reader.close()
+        for process in self.processes.values():
+            process.shares.close()
         self._folder.cleanup()
 
 
 TestSharing = Sharing.TestCase
-TestSharing.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSharing.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

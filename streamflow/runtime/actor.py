@@ -63,11 +63,13 @@ class Actor:
         clock: Clock,
         interference: Interference | None = None,
         shares_loop: bool = True,
+        is_alone: bool = False,
         spin_ns: int = 0,
     ) -> None:
         """Offline, recorded time is event time, and nothing waits for a clock.
 
-        `shares_loop`: other stages are in its process. `spin_ns`: how long it waits awake before it sleeps.
+        `shares_loop`: other stages are in its process. `is_alone`: it has a real one to itself. `spin_ns`: how long it
+        waits awake then before it sleeps.
         """
         definition = resolved.graph.stage(stage)
         self.stage = stage
@@ -88,6 +90,7 @@ class Actor:
             interference,
             is_joined=definition.is_joined,
             shares_loop=shares_loop,
+            is_alone=is_alone,
             spinner=Spinner(spin_ns, clock.now_ns, logbook.recorder) if spin_ns else None,
         )
         self.bell = self._serving.bell
@@ -151,7 +154,7 @@ class Actor:
                 self._recorder.add(layout.EMITTED)
             finally:  # also where it is drained while it waits for room
                 self.logbook.emitted(base)
-        await trio.lowlevel.checkpoint()
+        await self._serving.between_data()
 
     # ------------------------------------------------------------------------------- the life cycle
 

@@ -33,16 +33,21 @@ class Serving:
         *,
         is_joined: bool,
         shares_loop: bool,
+        is_alone: bool = False,
         spinner: Spinner | None = None,
     ) -> None:
-        """`is_joined`: every input is needed, so none is chosen before another. `spinner`: it waits awake at first."""
+        """`is_joined`: every input is needed, so none is chosen before another. `is_alone`: it has a real process to
+        itself, so that only links wait for their turn. `spinner`: it waits awake at first.
+        """
         self.bell = Bell()
         self._enforcer = enforcer
         self._now_ns = now_ns
         self._interference = interference
         self._is_joined = is_joined
         self._shares_loop = shares_loop
-        self._spinner = None if shares_loop else spinner
+        self._is_alone = is_alone
+        self._spinner = spinner if is_alone else None
+        self._turned_ns = 0
 
     async def serve(self, inlets: Mapping[str, Inlet], handle: Handle, ended: Ended) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
@@ -109,6 +114,13 @@ class Serving:
     def _woken(self) -> None:
         if self._spinner is not None:
             self._spinner.woken()
+
+    async def between_data(self) -> None:
+        """For a source: others have a turn once a millisecond, however fast it emits."""
+        now_ns = self._now_ns()
+        if not self._is_alone or now_ns >= self._turned_ns + TURN_NS:
+            await trio.lowlevel.checkpoint()
+            self._turned_ns = self._now_ns()
 
     def _turn_end_ns(self) -> int:
         turn_ns = TURN_NS

@@ -107,7 +107,8 @@ class Wiring:
             actor.outlets[edge.output].append(outlet)
 
     def close(self) -> None:
-        for one in [*self.senders.values(), *self.receivers.values()]:
+        ends: list[Sender | Receiver] = [*self.senders.values(), *self.receivers.values()]
+        for one in ends:
             one.close()
         if self._shares is not None:
             self._shares.close()

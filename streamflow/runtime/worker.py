@@ -41,6 +41,7 @@ from streamflow.runtime.wiring import Wiring
 from streamflow.transport.link import Receiver, Sender
 from streamflow.transport.socket_link import SocketReceiver, SocketSender
 from streamflow.transport.sockets import SocketContext
+from streamflow.transport.zmq_socket import ZmqContext
 
 CLOSE_LIMIT_S = 3.0  # for a node's close(), which may wait for a device, and which no cancellation interrupts
 
@@ -199,6 +200,7 @@ class Worker:
             clock=self._clock,
             interference=self._interference,
             shares_loop=len(self._stages) > 1,
+            is_alone=len(self._stages) == 1 and isinstance(self._context, ZmqContext),
             spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
 

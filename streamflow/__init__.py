@@ -1,21 +1,53 @@
-"""Pipelines of independent actor nodes: sensor signals at different rates into inference results on time."""
+"""Pipelines of independent actor nodes: sensor signals at different rates into inference results on time.
 
-from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order
-from streamflow.core.message import Flag, Message
-from streamflow.core.overflow import Overflow
-from streamflow.core.realtime import RealTime
-from streamflow.core.supervision import Restart, RestartStrategy
-from streamflow.core.timebase import ms, ns, s, us
-from streamflow.errors import (
-    InputError,
-    MissingExtraError,
-    PipelineError,
-    StreamflowError,
-    UsageError,
-    WireError,
-)
-from streamflow.pipeline import Pipeline
-from streamflow.runtime.node import In, Node, Out, Output
+Each name is imported when it is first asked for, so that what needs few of them, such as `streamflow --help`, starts
+without the rest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order
+    from streamflow.core.message import Flag, Message
+    from streamflow.core.overflow import Overflow
+    from streamflow.core.realtime import RealTime
+    from streamflow.core.supervision import Restart, RestartStrategy
+    from streamflow.core.timebase import ms, ns, s, us
+    from streamflow.errors import (
+        InputError,
+        MissingExtraError,
+        PipelineError,
+        StreamflowError,
+        UsageError,
+        WireError,
+    )
+    from streamflow.pipeline import Pipeline
+    from streamflow.runtime.node import In, Node, Out, Output
+else:
+    _NAMES = {
+        "core.deadline": ("Criticality", "Escalation", "OnMiss", "Order"),
+        "core.message": ("Flag", "Message"),
+        "core.overflow": ("Overflow",),
+        "core.realtime": ("RealTime",),
+        "core.supervision": ("Restart", "RestartStrategy"),
+        "core.timebase": ("ms", "ns", "s", "us"),
+        "errors": ("InputError", "MissingExtraError", "PipelineError", "StreamflowError", "UsageError", "WireError"),
+        "pipeline": ("Pipeline",),
+        "runtime.node": ("In", "Node", "Out", "Output"),
+    }
+    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+    def __getattr__(name):
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_MODULE_OF})
+
 
 __all__ = [
     "Criticality",

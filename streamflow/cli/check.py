@@ -14,7 +14,7 @@ from streamflow.runtime.loader import Loaded, load
 from streamflow.runtime.profile import StoredProfile, load_profile
 
 
-@click.command(short_help="Find everything wrong with a pipeline.")
+@click.command
 @pipeline_argument
 @click.option(
     "--profile",

@@ -49,7 +49,7 @@ SLEEPS, SLEEP_NS = 15, 2_000_000  # the median of so many sleeps says how late t
 SYSTEM_LIBRARIES = {"sounddevice": ("libportaudio.so.2", "apt install libportaudio2")}
 
 
-@click.command(short_help="Say what this machine offers and lacks.")
+@click.command
 @click.option("--json", "as_json", is_flag=True, help="For scripts: item, found, state and remedy of each.")
 def command(as_json: bool) -> int:
     """Look at what this machine offers, and say how to get what is missing.

@@ -20,7 +20,7 @@ FORMATS: dict[str, Callable[[Resolved], str]] = {
 }
 
 
-@click.command(short_help="Draw a pipeline: text, Mermaid, DOT or SVG.")
+@click.command
 @pipeline_argument
 @click.option(
     "--format",

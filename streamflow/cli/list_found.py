@@ -16,7 +16,7 @@ from streamflow.runtime.catalogue import Found, find_classes, find_nodes, find_p
 from streamflow.runtime.description import describe_node, describe_pipeline
 
 
-@click.command(short_help="List the pipelines and nodes there are.")
+@click.command
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For scripts: name, file, summary, parameters, fault of each.")
 def command(name: str | None, as_json: bool) -> None:

@@ -7,33 +7,40 @@ Anyone adds a command by registering a click command in the entry-point group `s
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import importlib.metadata
 import sys
-import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from streamflow.cli.entry_points import EntryPoint, find_entry_points
 from streamflow.errors import StreamflowError, UsageError
 
-# Each is a module `streamflow.cli.<name>` with a click command `command`; imported only when it is called.
+
+class Own(NamedTuple):
+    """A command of ours: the module `streamflow.cli.<module>` with a click command `command`, and its line of help.
+
+    The line is here, so that the module is imported only when it is called: all of them take half a second.
+    """
+
+    module: str
+    line: str
+
+
 OWN_COMMANDS = {
-    "run": "run_pipeline",
-    "check": "check",
-    "graph": "graph",
-    "list": "list_found",
-    "node": "node",
-    "status": "status",
-    "top": "top",
-    "misses": "misses",
-    "trace": "trace",
-    "profile": "profile",
-    "doctor": "doctor",
-    "new": "new",
+    "run": Own("run_pipeline", "Run a pipeline, each stage its own process."),
+    "check": Own("check", "Find everything wrong with a pipeline."),
+    "graph": Own("graph", "Draw a pipeline: text, Mermaid, DOT or SVG."),
+    "list": Own("list_found", "List the pipelines and nodes there are."),
+    "node": Own("node", "Run one stage by hand, in a run that waits."),
+    "status": Own("status", "Say how a run is."),
+    "top": Own("top", "Watch how a run is."),
+    "misses": Own("misses", "Tell the last missed deadlines and whose fault they were."),
+    "trace": Own("trace", "Write what a run did last as a Perfetto trace."),
+    "profile": Own("profile", "Measure how long each stage takes, for check."),
+    "doctor": Own("doctor", "Say what this machine offers and lacks."),
+    "new": Own("new", "Make a project folder of one's own."),
 }
-ENTRY_POINT_GROUP = "streamflow.commands"
 
 
 DEBUG = "--debug"
@@ -47,7 +54,7 @@ class Commands(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name in OWN_COMMANDS:
-            command: click.Command = importlib.import_module(f"streamflow.cli.{OWN_COMMANDS[name]}").command
+            command: click.Command = importlib.import_module(f"streamflow.cli.{OWN_COMMANDS[name].module}").command
         elif name in (foreign := _foreign()):
             command = _loaded(foreign[name])
         else:
@@ -56,14 +63,25 @@ class Commands(click.Group):
             command.params.append(_debug_option())
         return command
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does it, without importing commands of ours."""
+        lines = {name: own.line for name, own in OWN_COMMANDS.items()}
+        foreign = {name: _loaded(entry) for name, entry in sorted(_foreign().items())}
+        limit = formatter.width - 6 - max(map(len, (*lines, *foreign)))
+        lines |= {name: one.get_short_help_str(limit) for name, one in foreign.items() if not one.hidden}
+        with formatter.section("Commands"):
+            formatter.write_dl(list(lines.items()))
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(context)
-        if args[0] not in known and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], known, 1)
+        name = args[0]
+        if name not in OWN_COMMANDS and not name.startswith("-") and name not in (known := self.list_commands(context)):
+            import difflib  # here alone: it takes as long to import as a tenth of --help may take
+
+            close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else "streamflow --help lists them"
-            raise UsageError(args[0], "no such command", hint=hint)
+            raise UsageError(name, "no such command", hint=hint)
         return super().resolve_command(context, args)
 
 
@@ -72,13 +90,12 @@ def _debug_option() -> click.Option:
     return click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 
-def _foreign() -> dict[str, importlib.metadata.EntryPoint]:
+def _foreign() -> dict[str, EntryPoint]:
     """Commands that other distributions registered; a name of ours stays ours."""
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return {entry.name: entry for entry in found if entry.name not in OWN_COMMANDS}
+    return {name: entry for name, entry in find_entry_points().items() if name not in OWN_COMMANDS}
 
 
-def _loaded(entry: importlib.metadata.EntryPoint) -> click.Command:
+def _loaded(entry: EntryPoint) -> click.Command:
     """The command of an entry point; one that cannot be loaded says so when it is called, and hinders no other."""
     try:
         command = entry.load()
@@ -105,7 +122,7 @@ def _loaded(entry: importlib.metadata.EntryPoint) -> click.Command:
     "pipeline, 3 a deadline was broken (run --strict), 130 interrupted, 141 nobody reads the output any "
     "more.",
 )
-@click.version_option(importlib.metadata.version("streamflow"), prog_name="streamflow")
+@click.version_option(package_name="streamflow", prog_name="streamflow")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Sensor signals at different rates into inference results on time."""
@@ -117,14 +134,16 @@ cli.params.append(_debug_option())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: always ends by SystemExit."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """The entry point: always ends by SystemExit. Without arguments it is the program, and the process is its own."""
+    is_program, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
     try:
-        code: Any = cli.main(arguments, prog_name="streamflow", standalone_mode=False)
+        code: Any = cli.main(arguments, prog_name="streamflow", standalone_mode=False, obj=is_program)
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = 130
     except Exception as error:
         if DEBUG in arguments:
+            import traceback
+
             traceback.print_exc()
         code = _tell(error)
     sys.exit(code if isinstance(code, int) else 0)

@@ -23,7 +23,7 @@ COUNT_LIMIT = 1_000_000  # more is the whole log, which is bounded
 CULPRITS = [culprit.value for culprit in Culprit]
 
 
-@click.command(short_help="Tell the last missed deadlines and whose fault they were.")
+@click.command
 @run_argument
 @click.option(
     "-n", "count", type=click.IntRange(1, COUNT_LIMIT), default=20, show_default=True, help="At most so many."

@@ -15,7 +15,7 @@ from streamflow.errors import UsageError
 SUFFIX = ".template"
 
 
-@click.command(short_help="Make a project folder of one's own.")
+@click.command
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 def command(folder: Path) -> None:
     """Make FOLDER with nodes/, pipelines/ and tests/ of one's own; it must not exist yet, or be empty.

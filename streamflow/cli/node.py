@@ -10,11 +10,11 @@ from streamflow.errors import BrokenLinkError, NodeError, StreamflowError, Usage
 from streamflow.runtime.launch import wait_ended
 from streamflow.runtime.loader import Loaded, load
 from streamflow.runtime.rundir import RunFolder, live_runs
-from streamflow.runtime.stage_process import load_for, work
+from streamflow.runtime.stage_process import load_for, options_of, work
 from streamflow.runtime.worker import WorkerOptions
 
 
-@click.command(short_help="Run one stage by hand, in a run that waits.")
+@click.command
 @pipeline_argument
 @click.argument("stage", metavar="STAGE")
 def command(pipeline: str, settings: tuple[str, ...], stage: str) -> None:
@@ -30,7 +30,7 @@ def command(pipeline: str, settings: tuple[str, ...], stage: str) -> None:
             raise UsageError(stage, f"no stage of {loaded.resolved.graph.name}", f"one of {', '.join(stages)}")
         hint = f"start one with streamflow run {pipeline} --wait-for {stage}"
         raise UsageError(f"stage {stage}", "no run waits for it", hint=hint)
-    loaded, options = load_for(folder)
+    loaded, options = load_for(folder), options_of(folder)
     process = loaded.resolved.graph.stage(stage).process
     click.echo(f"streamflow: {stage} joins {folder.path.name}", err=True)
     interrupts: list[BaseException] = []

@@ -1,24 +1,30 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share; imports little, since it comes before anything is begun."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from streamflow.errors import UsageError
-from streamflow.runtime.catalogue import find_pipelines, runnable_name
-from streamflow.runtime.loader import Reference
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from streamflow.runtime.loader import Reference
 
 Decorated = Callable[..., Any]
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For the shell: the pipelines that can be found; where none begins like this, files."""
+    from click.shell_completion import CompletionItem
+
+    from streamflow.runtime.catalogue import find_pipelines, runnable_name
+
     found = find_pipelines([str(Path.cwd()), *sys.path])
     names = [runnable_name(one.name, Path(one.file)) for one in found]
     matching = [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -39,6 +45,8 @@ def pipeline_argument(function: Decorated) -> Decorated:
 
 def reference(pipeline: str, settings: tuple[str, ...]) -> Reference:
     """The pipeline that was named. Raises UsageError for a setting that is none."""
+    from streamflow.runtime.loader import Reference
+
     values: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")

@@ -25,7 +25,7 @@ from streamflow.runtime.supervisor import Supervisor
 DURATION_S = 10.0  # a thousand data at 100 per second: enough for a 99th percentile
 
 
-@click.command(short_help="Measure how long each stage takes, for check.")
+@click.command
 @pipeline_argument
 @click.option(
     "--duration",

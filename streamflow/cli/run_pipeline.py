@@ -1,38 +1,22 @@
-"""`streamflow run`: every stage as its own process until the sources end, the duration is over, or Ctrl-C."""
+"""`streamflow run` and its options. What a run needs is imported when it is called."""
 
 from __future__ import annotations
 
-import gc
-import json
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
-from streamflow.cli.options import pipeline_argument, reference
-from streamflow.cli.progress import Progress
+from streamflow.cli.options import pipeline_argument
 from streamflow.core.spinning import SPIN_NS_MAX
 from streamflow.core.timebase import us
-from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
-from streamflow.runtime.interrupts import INTERRUPTED
-from streamflow.runtime.loader import Loaded, load
-from streamflow.runtime.memory_plan import require_room
-from streamflow.runtime.profile import load_profile
-from streamflow.runtime.report import table
-from streamflow.runtime.run_options import LinkKind, Outcome, RunOptions
-from streamflow.runtime.rundir import SHARED_MEMORY
-from streamflow.runtime.supervisor import Supervisor
 
+LINKS = ("ipc", "tcp", "direct")
 PRIORITIES = ("auto", "none")
 LAUNCHERS = ("local", "spawn", "manual")
-CONTRACT_BROKEN = 3
 
 
-@click.command(short_help="Run a pipeline, each stage its own process.")
+@click.command
 @pipeline_argument
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Drain and stop then.")
 @click.option(
@@ -54,7 +38,7 @@ CONTRACT_BROKEN = 3
 @click.option("--quiet", is_flag=True, help="No table at the end and no progress line.")
 @click.option(
     "--link",
-    type=click.Choice([kind.value for kind in LinkKind]),
+    type=click.Choice(LINKS),
     default="ipc",
     show_default=True,
     help="What carries data between processes.",
@@ -122,107 +106,9 @@ CONTRACT_BROKEN = 3
     metavar="SECONDS",
     help="After a stop is asked for, what is under way must be done by then.",
 )
-def command(
-    pipeline: str, settings: tuple[str, ...], duration: float | None, speed: float, offline: bool, inline: bool,
-    report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
-    startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
-    restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
-) -> int:  # fmt: skip
+@click.pass_obj
+def command(is_program: bool | None, /, pipeline: str, **asked: Any) -> int:
     """Run PIPELINE: a file such as pipelines/speech.py or a module such as pipelines.speech, either with :function."""
-    loaded = load(reference(pipeline, settings), lossless=offline)
-    stages = [stage.name for stage in loaded.resolved.graph.stages]
-    by_hand = stages if launcher == "manual" else list(wait_for)
-    for stage in by_hand:
-        if stage not in stages:
-            raise UsageError("--wait-for", f"no stage {stage}", f"one of {', '.join(stages)}")
-    if inline and by_hand:
-        raise UsageError("--inline", "together with stages to be started by hand", "one of the two")
-    if report is not None and not report.resolve().parent.is_dir():
-        raise UsageError(f"--report {report}", "its folder does not exist")
-    if not inline:
-        require_room(loaded.resolved, SHARED_MEMORY, pool_mb)
-    stored = None if offline else load_profile(loaded.reference)
-    options = RunOptions(
-        offline=offline,
-        inline=inline,
-        speed=speed,
-        duration_s=duration,
-        startup_timeout_s=startup_timeout or (600.0 if by_hand else 60.0),
-        drain_timeout_s=drain_timeout,
-        link=LinkKind(link),
-        spin_us=spin_us,
-        pool_mb=pool_mb,
-        by_hand=by_hand,
-        enforces=not no_enforcement,
-        restarts=not no_restart,
-        restart_limit=_limit(restart_limit),
-        keep=keep,
-        is_warm=launcher == "local",
-        raises_priority=priority == "auto",
-        profile={} if stored is None else stored.estimates,
-    )
-    is_shown = sys.stderr.isatty() and not quiet
-    command = _command(pipeline, settings)
-    progress = Progress(loaded.resolved.graph, is_shown=is_shown, tells=not quiet, command=command)
-    if stored is not None and not quiet:
-        for note in stored.notes:
-            click.echo(f"streamflow: {note}", err=True)
-    progress.starting(len(loaded.resolved.graph.processes()))
-    gc.freeze()  # what was imported and built: a full collection of it takes 30 ms, in which no miss is seen
-    try:
-        outcome = trio.run(Supervisor(loaded, options, progress).run)
-    finally:
-        gc.unfreeze()
-    progress.clear()
-    return _conclude(loaded, outcome, report, quiet, strict)
+    from streamflow.cli.running import run
 
-
-def _command(pipeline: str, settings: Sequence[str]) -> str:
-    return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
-
-
-def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, strict: bool) -> int:
-    failure, report = outcome.failure, outcome.report
-    is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
-    if not quiet and not is_silent and report["stages"]:
-        click.echo(table(report), err=True)
-    if failure is not None and not is_silent:
-        if failure.traceback_text:
-            click.echo(failure.traceback_text, err=True)
-        click.echo(f"streamflow: {failure.sentence}", err=True)
-    if path is not None:
-        _write(path, report)
-    if failure is not None:
-        return failure.exit_code
-    if report["conserved"] is not True and not outcome.was_killed:
-        for sentence in report["conserved"]:
-            click.echo(f"streamflow: {sentence}; a fault of streamflow's own", err=True)
-        return 1
-    if outcome.interrupted:
-        return INTERRUPTED
-    if strict and outcome.broken_contracts:
-        who = ", ".join(outcome.broken_contracts)
-        click.echo(f"streamflow: deadline {who}: broken, and --strict was given", err=True)
-        return CONTRACT_BROKEN
-    return 0
-
-
-def _write(path: Path, report: Mapping[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(report, indent=2) + "\n")
-    except OSError as error:
-        raise StreamflowError(f"--report {path}", f"cannot be written: {error.strerror}") from None
-
-
-def _limit(text: str | None) -> tuple[int, float] | None:
-    """`5/10` as 5 restarts in 10 s."""
-    if text is None:
-        return None
-    count, _, period = text.partition("/")
-    try:
-        limit = int(count), float(period)
-    except ValueError:
-        limit = -1, 0.0
-    if limit[0] < 0 or limit[1] <= 0:
-        raise UsageError(f"--restart-limit {text}", "no limit", "RESTARTS/SECONDS, as in 5/10")
-    return limit
+    return run(pipeline, is_program=bool(is_program), **asked)

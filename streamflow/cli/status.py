@@ -18,7 +18,7 @@ WORDS = ("state", "missed by", "working on")  # columns to the left
 CULPRIT_LIMIT = 3  # of each path; `misses` and --json tell all
 
 
-@click.command(short_help="Say how a run is.")
+@click.command
 @run_argument
 @click.option("--json", "as_json", is_flag=True, help="For scripts: the state as the run wrote it, age_s and is_live.")
 def command(run: str | None, as_json: bool) -> None:

@@ -19,7 +19,7 @@ HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 CLEAR_ALL, HIDE_CURSOR, SHOW_CURSOR = "\x1b[2J", "\x1b[?25l", "\x1b[?25h"
 
 
-@click.command(short_help="Watch how a run is.")
+@click.command
 @run_argument
 @click.option("--once", is_flag=True, help="Print the screen once, as where standard output is no terminal.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts: the same as `status --json`, once.")

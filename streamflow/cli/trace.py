@@ -16,7 +16,7 @@ from streamflow.runtime.rundir import RunFolder, find_run
 from streamflow.runtime.tracing import Trace, write_trace
 
 
-@click.command(short_help="Write what a run did last as a Perfetto trace.")
+@click.command
 @click.argument("run", metavar="[RUN]", nargs=-1)
 @click.argument("out", metavar="OUT.json", type=click.Path(dir_okay=False, path_type=Path))
 def command(run: tuple[str, ...], out: Path) -> None:

@@ -29,7 +29,8 @@ class LiveState(IntEnum):
     """The numbers are the recorder's format."""
 
     FREE = 0
-    """Done with; the generation, number and serial of its last datum still stand."""
+    """Done with; the generation, number and serial of its last datum still stand. Without generation and number: that
+    datum was about to be accepted, and was not."""
     HELD = 1
     """Accepted, and not sent yet. On an edge inside a process: handed over, and not taken yet."""
     OUT = 2
@@ -87,8 +88,8 @@ class InService:
     """The datum that a dead stage was working on: one piece on each path of `mask`, and one more for each split.
 
     `splits` are the masks of its SPLIT records so far, each written before the extra piece was sent. `settled` are
-    masks of pieces that this service sent and that ended by a record without ever having an entry (turned away by
-    the stage's own full mailbox). `taken` are the entries it was made from.
+    masks of pieces of this service that ended by a record without ever having an entry (rejected). `taken` are the
+    entries it was made from.
     """
 
     stage: str
@@ -144,8 +145,14 @@ def _is_lost(entry: Live, edge: EdgeState, taken: Set[EntryName]) -> bool:
 
 def _sent_count(edge: EdgeState, serial: int) -> int:
     """How many pieces this service got onto the edge, wherever they are by now."""
-    nths = [entry.nth for entry in edge.live if entry.serial == serial]
-    return max(len(nths), *(nth + 1 for nth in nths)) if nths else 0
+    entries = [entry for entry in edge.live if entry.serial == serial]
+    accepted_count = sum(not _is_to_come(entry) for entry in entries)
+    return max([accepted_count, *(entry.nth + (not _is_to_come(entry)) for entry in entries)])
+
+
+def _is_to_come(entry: Live) -> bool:
+    """Whether its stage died when all of it was written but that it is held: what it was before is overwritten."""
+    return entry.state is LiveState.FREE and entry.number < 0 and not entry.generation
 
 
 def _unsent(service: InService, sent: Iterable[int]) -> list[Loss]:

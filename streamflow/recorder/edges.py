@@ -49,6 +49,7 @@ _REASON_INDEX = {reason: index for index, reason in enumerate(REASONS)}
 _ORIGINS = [struct.Struct("@QQ" + "qq" * count) for count in range(SLOT_ORIGIN_COUNT + 1)]
 _pack_one = _ORIGINS[1].pack_into
 _SENT = LIVE_OUT - LIVE_HELD
+GIVING_UP_MARK = 1 << 23  # in the count of such: no link has so high a generation, so the place alone tells it
 
 
 class _Edge:
@@ -206,7 +207,7 @@ class OutputEdge(_Edge):
     def give_up(self, slot: int, count: int, head: int) -> None:
         """What follows is a record that it is dropped or lost, its count, which was `count`, and its release."""
         words = self._words
-        words[slot + SLOT_PLACE] = (count & GIVEN_UP_MASK) << NUMBER_BITS | head & NUMBER_MASK
+        words[slot + SLOT_PLACE] = (count & GIVEN_UP_MASK | GIVING_UP_MARK) << NUMBER_BITS | head & NUMBER_MASK
         words[slot] = words[slot] & ~0xFF | LIVE_GIVEN_UP
 
     def release(self, slot: int) -> None:
@@ -219,5 +220,6 @@ class OutputEdge(_Edge):
             self._words[slot] = FREE
             self._words[slot + SLOT_SERIAL] = 0  # handlings of the next life may bear the same serials
         self._free = list(reversed(self._slots))
+        self._turn = self._words[self._base + OFFERED]  # what the former life accepted and did not count is counted now
         self.hold(0)
         self.block(False)

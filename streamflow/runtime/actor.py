@@ -220,8 +220,7 @@ class Actor:
 
         def give_up() -> None:
             for port, message in join.given_up():
-                held.release(message)
-                self.logbook.dropped(message, "unmatched", self.inlets[port].edge)
+                self.logbook.dropped(message, "unmatched", self.inlets[port].edge, held.release)
 
         async def handle_joined(port: str, message: Message) -> None:
             message = self._conformity.received(port, message)
@@ -279,7 +278,7 @@ class Actor:
             if verdict.stops:
                 self.stop_wanted(enforcer.stops(message))
             if act is Act.SHED:
-                self.logbook.shed(message, sender, started_ns)
+                self.logbook.shed(message, sender, started_ns, merged(row) if row else ())
                 return
             message, row = _flagged(message, row, act, is_late=started_ns > message.deadline_ns)
         self._last = message

@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from streamflow.core.graph import EdgeDef, Graph
-from streamflow.core.losses import Died, EdgeState, InService, Live, LiveState, Loss, losses
+from streamflow.core.losses import Died, EdgeState, InService, Live, Loss, losses
 from streamflow.core.message import Origin
 from streamflow.core.paths import Paths
-from streamflow.core.verdict import WORK, Kind
+from streamflow.core.verdict import Kind
 from streamflow.recorder import reader
-from streamflow.recorder.layout import GIVEN_UP_MASK, NUMBER_BITS, SERVING
+from streamflow.recorder.edges import GIVING_UP_MARK
+from streamflow.recorder.layout import (
+    GIVEN_UP_MASK,
+    NUMBER_BITS,
+    SERVING,
+)
 from streamflow.recorder.reader import Recording
-from streamflow.recorder.records import Record
-from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK
+from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK, LOST_HERE, TOO_OLD
 from streamflow.runtime.logbook import FORMER, GIVING_UP, IN_HAND, JOINED, SHED_BITS, SHED_MASK
-
-_GENERATION_MASK = (1 << EDGE_SHIFT - NUMBER_BITS) - 1
-_ENDS = (Kind.SHED, Kind.DROPPED, Kind.LOST)  # by which what is in hand ends without having been in service
+from streamflow.runtime.traces import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
 
 
 @dataclass(slots=True)
@@ -32,8 +34,9 @@ class Remains:
     """Of one dead process: what it left on its edges, as it was when it died. `unheard`: receivers yet to answer;
     `generations`: of these edges, which ended.
 
-    `in_hand`: what its stages had taken and not begun. `uncounted`: those that had handled what they had not counted.
-    `dropped`, `lost` and `offered`: the same of edges.
+    `in_hand`: what its stages had taken and not begun. `uncounted`: those that had shed what they had not counted;
+    `given_up`: those that had given up a datum otherwise, and not counted it. `dropped`, `lost` and `offered`: the same
+    of edges. `untold`: of data that are on the accounts, or will be, the origins that had no record yet.
     """
 
     stages: tuple[str, ...]
@@ -43,6 +46,8 @@ class Remains:
     generations: dict[str, int] = field(default_factory=dict)
     in_hand: list[Loss] = field(default_factory=list)
     uncounted: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+    untold: list[Loss] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
@@ -64,18 +69,6 @@ class Settled:
     offered: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True)
-class _Hand:
-    """What a stage had taken, and was not done with. `taken_before`, `shed_before`, `head`: as counted before it."""
-
-    edge: EdgeDef
-    name: tuple[int, int]
-    origins: tuple[tuple[int, int], ...]
-    taken_before: int
-    shed_before: int
-    head: int
-
-
 class Casualties:
     """Over the recorders of a run; `generation_of` is the current life of an edge."""
 
@@ -90,7 +83,6 @@ class Casualties:
         self._paths = paths
         self._recordings = recordings
         self._generation_of = generation_of
-        self._names = [stage.name for stage in graph.stages]
 
     def removed(self, edge: EdgeDef) -> list[int]:
         """Numbers of the edge's current life that its dead receiver had taken or dropped."""
@@ -100,60 +92,52 @@ class Casualties:
         generation = self._generation_of(edge.name)
         return sorted(self._removed(edge, recording, generation))
 
-    def _removed(self, edge: EdgeDef, receiver: Recording, generation: int) -> set[int]:
+    def _traces(self, stage: str, recording: Recording) -> Traces:
+        return Traces(stage, recording, self._graph, self._paths)
+
+    def _removed(self, edge: EdgeDef, recording: Recording, generation: int) -> set[int]:
         """With what the receiver had in hand: that is its own, whatever it had written down of it."""
-        removed = receiver.removed(self._input_index(edge), generation)
+        receiver = self._traces(edge.target, recording)
+        removed = recording.removed(self._input_index(edge), generation)
         for one in self._dropping(edge, receiver):
-            if one.generation & _GENERATION_MASK == generation:
+            if one.generation & GENERATION_MASK == generation:
                 removed.add(one.number)
-        hand = self._hand(edge.target, receiver)
+        hand = receiver.hand()
         if hand is not None and hand.edge == edge and hand.name[0] == generation:
             removed.add(hand.name[1])
         return removed
 
-    def _dropping(self, edge: EdgeDef, receiver: Recording) -> list[reader.Live]:
+    def _dropping(self, edge: EdgeDef, receiver: Traces) -> list[reader.Live]:
         """What was being dropped from the receiver's mailbox, if its record was written."""
-        newest = receiver.newest()
+        newest = receiver.recording.newest()
         return [
             one
-            for one in self._table(receiver, GIVING_UP)
-            if one.generation >> EDGE_SHIFT - NUMBER_BITS == self._input_index(edge)
+            for one in receiver.table(GIVING_UP)
+            if one.number >= 0
+            and one.generation >> EDGE_SHIFT - NUMBER_BITS == self._input_index(edge)
             and newest is not None
             and newest.serial & HEAD_MASK != one.nth
         ]
 
-    def _told(self, recording: Recording, one: reader.Live) -> Record | None:
-        """The record by which what was being given up is on the accounts; None: not yet."""
-        after = (record for record in recording.find(*one.origins[0]) if record.serial > one.number + 1)
-        return next((record for record in after if record.kind in (Kind.DROPPED, Kind.LOST)), None)
-
-    def _read_steps(self, edge: EdgeDef, sender: Recording, remains: Remains) -> None:
-        """What the dead sender had done to the edge, and not counted yet: each is one step of two."""
-        counts = sender.outputs()[self._output_index(edge)]
-        for one in sender.live(self._output_index(edge)):
+    def _read_steps(self, edge: EdgeDef, sender: Traces, remains: Remains) -> None:
+        """What the dead sender had done to the edge, and not counted yet: each is one step of several."""
+        counts = sender.recording.outputs()[self._output_index(edge)]
+        for one in sender.recording.live(self._output_index(edge)):
             remains.offered[edge.name] += one.turn > counts.offered
-            told = self._told(sender, one) if one.is_given_up else None
-            if told is not None and told.kind == Kind.LOST:
-                remains.lost[edge.name] += counts.lost & GIVEN_UP_MASK == one.generation
-            elif told is not None:
-                count = counts.dropped.get(edge.overflow.value, 0)
-                remains.dropped[edge.name] += count & GIVEN_UP_MASK == one.generation
+            if not is_given_up(one):
+                continue
+            told, untold = sender.told_given_up(one)
+            if told is not None:
+                is_lost = told.kind == Kind.LOST
+                count = counts.lost if is_lost else counts.dropped.get(edge.overflow.value, 0)
+                is_counted = count & GIVEN_UP_MASK | GIVING_UP_MARK != one.generation
+                (remains.lost if is_lost else remains.dropped)[edge.name] += not is_counted
+                self._add_untold(remains, edge.source, untold, self._paths.masks_by_edge(edge.name))
 
-    def _hand(self, stage: str, recording: Recording) -> _Hand | None:
-        """What it had in hand, if it was counted as taken."""
-        for live in self._table(recording, IN_HAND):
-            into = self._graph.edges_into(stage)
-            index, generation = live.generation >> EDGE_SHIFT - NUMBER_BITS, live.generation & _GENERATION_MASK
-            if recording.inputs()[index].taken > live.serial:
-                shed, head = live.nth & SHED_MASK, live.nth >> SHED_BITS
-                return _Hand(into[index], (generation, live.number), live.origins, live.serial, shed, head)
-        return None
-
-    def _table(self, recording: Recording, table: str) -> list[reader.Live]:
-        for index, (name, _) in enumerate(recording.shape.out_edges):
-            if name == table:
-                return recording.live(index)
-        return []
+    @staticmethod
+    def _add_untold(remains: Remains, stage: str, untold: tuple[Origin, ...], mask: int) -> None:
+        if untold:
+            remains.untold.append(Loss(stage, untold, mask))
 
     def read(
         self, dead: Sequence[str], is_alive: Callable[[str], bool], unheard: Set[tuple[str, int]] = frozenset()
@@ -171,70 +155,108 @@ class Casualties:
                 continue  # its sender died before, and was settled then
             died = Died.INSIDE if edge.target in dead else Died.SENDER if is_alive(edge.target) else Died.BOTH
             remains.states[edge.name] = self._state(edge, died, recording)
-            self._read_steps(edge, recording, remains)
+            self._read_steps(edge, self._traces(edge.source, recording), remains)
             if died is Died.SENDER:
                 remains.unheard.add(edge.name)
                 remains.generations[edge.name] = self._generation_of(edge.name)
         for name in dead:
             recording = self._recordings.get(name)
             if recording is not None:
-                self._read_stage(name, recording, remains)
+                traces = self._traces(name, recording)
+                self._read_stage(name, traces, remains)
                 for edge in self._graph.edges_into(name):
                     count = recording.inputs()[self._input_index(edge)].dropped.get(edge.overflow.value, 0)
-                    for one in self._dropping(edge, recording):
+                    for one in self._dropping(edge, traces):
                         remains.dropped[edge.name] += count == one.serial
-                self._read_former(name, recording, remains, unheard)
+                        _, untold = traces.told(one.origins, traces.whole(one.nth), LET_GO)
+                        self._add_untold(remains, name, untold, self._paths.masks_by_edge(edge.name))
+                self._read_former(name, traces, remains, unheard)
         return remains
 
-    def _read_stage(self, stage: str, recording: Recording, remains: Remains) -> None:
+    def _read_stage(self, stage: str, traces: Traces, remains: Remains) -> None:
         """What the stage had in service, in hand, and held back."""
-        service = recording.in_service()
+        recording = traces.recording
         is_serving = recording.word(SERVING) != 0
-        hand = self._hand(stage, recording)
-        if is_serving and not recording.is_service_counted and service is None:
-            remains.uncounted.append(stage)  # its record was written, and no more
-        if service is not None:
-            remains.in_service += self._in_service(stage, recording, service, hand)
-        elif hand is not None and not is_serving:
-            newest = recording.newest()
-            is_told = newest is not None and newest.serial & HEAD_MASK != hand.head and newest.kind in _ENDS
-            if is_told and newest is not None and newest.kind == Kind.SHED:
-                if recording.counter("shed") & SHED_MASK == hand.shed_before:
+        hand = traces.hand()
+        giving_up = next((one for one in traces.table(GIVING_UP) if one.number < 0), None)
+        if is_serving:
+            is_counted = recording.is_service_counted
+            if giving_up is not None:
+                is_counted = recording.counter("lost") > giving_up.serial
+            if not is_counted:
+                remains.in_service += traces.in_service(hand, giving_up)
+        elif hand is not None:
+            told, untold = traces.told(hand.origins, traces.whole(hand.head), ENDS)
+            mask = self._paths.masks_by_edge(hand.edge.name)
+            if told is not None:
+                self._add_untold(remains, stage, untold, mask)
+                if told.kind == Kind.SHED and recording.counter("shed") & SHED_MASK == hand.shed_before:
                     remains.uncounted.append(stage)
-            elif not is_told and not self._is_held_back(recording, hand):
-                mask = self._paths.masks_by_edge(hand.edge.name)
-                remains.in_hand.append(Loss(stage, self._origins(hand.origins), mask))
-        held = [self._live(one, recording) for one in self._table(recording, JOINED) if not (is_serving and one.is_out)]
+            elif not traces.is_held_back(hand):
+                remains.in_hand.append(Loss(stage, untold, mask))
+        held = [one for one in traces.table(JOINED) if not (is_serving and one.is_out)]
+        if giving_up is not None and not is_serving:
+            self._read_given_up(stage, traces, remains, giving_up, held)
+        row = [one for one in held if one.is_out]
+        if row and self._is_row_shed(stage, traces, remains, row):
+            held = [one for one in held if not one.is_out]
         if held:
             mask = 0
             for edge in self._graph.edges_into(stage):
                 mask |= self._paths.masks_by_edge(edge.name)
-            remains.states[f"{stage} {JOINED}"] = EdgeState(f"{stage} {JOINED}", stage, Died.SENDER, held, mask=mask)
+            place = f"{stage} {JOINED}"
+            live = [traces.live(one) for one in held]
+            remains.states[place] = EdgeState(place, stage, Died.SENDER, live, mask=mask)
 
-    def _read_former(self, stage: str, recording: Recording, remains: Remains, unheard: Set[tuple[str, int]]) -> None:
+    def _read_given_up(
+        self, stage: str, traces: Traces, remains: Remains, one: reader.Live, held: list[reader.Live]
+    ) -> None:
+        """What was taken and was being given up: too old, or without a partner. `held`: without it, if that is told."""
+        recording = traces.recording
+        told, untold = traces.told(one.origins, traces.whole(one.nth), LET_GO)
+        if told is None:
+            return
+        index, place = one.generation >> EDGE_SHIFT - NUMBER_BITS, (one.generation & GENERATION_MASK) << NUMBER_BITS
+        if place == LOST_HERE:
+            return  # that was counted before its service was over
+        if place == TOO_OLD:  # and still in hand
+            count = recording.inputs()[index].dropped.get("too_old", 0)
+        else:
+            count = recording.counter("unmatched")
+            edge = self._graph.edges_into(stage)[index]
+            self._add_untold(remains, stage, untold, self._paths.masks_by_edge(edge.name))
+            same = (each for each in held if each.origins == one.origins and each.generation >> 16 == index)
+            if (its_own := next(same, None)) is not None:
+                held.remove(its_own)
+        if count == one.serial:
+            remains.given_up.append(stage)
+
+    def _is_row_shed(self, stage: str, traces: Traces, remains: Remains, row: Sequence[reader.Live]) -> bool:
+        """Whether a join has shed the row that it was about to work on; `row`: what of it is still held back."""
+        ids = dict.fromkeys(one_id for one in row for one_id in one.origins)
+        hand = traces.table(IN_HAND, with_free=True)
+        since = hand[0].nth if hand else 0  # of what was taken last, which completed the row; 0 was not even kept
+        told, untold = traces.told(ids, traces.whole(since >> SHED_BITS), {Kind.SHED})
+        if told is not None:
+            self._add_untold(remains, stage, untold, traces.through(ids))
+            if traces.recording.counter("shed") & SHED_MASK == since & SHED_MASK:
+                remains.uncounted.append(stage)
+        return told is not None
+
+    def _read_former(self, stage: str, traces: Traces, remains: Remains, unheard: Set[tuple[str, int]]) -> None:
         """What waited there from former lives of its senders; of those unheard the senders' recorders tell."""
-        hand = self._hand(stage, recording)
+        hand = traces.hand()
         for index, edge in enumerate(self._graph.edges_into(stage)):
             live = []
-            for one in self._table(recording, FORMER):
-                generation = one.generation & _GENERATION_MASK
+            for one in traces.table(FORMER):
+                generation = one.generation & GENERATION_MASK
                 is_in_hand = hand is not None and hand.edge == edge and hand.name == (generation, one.number)
                 is_ours = one.generation >> EDGE_SHIFT - NUMBER_BITS == index and (edge.name, generation) not in unheard
-                if is_ours and not is_in_hand and one.number not in recording.removed(index, generation):
-                    live.append(self._live(one, recording))
+                if is_ours and not is_in_hand and one.number not in traces.recording.removed(index, generation):
+                    live.append(traces.live(one))
             if live:
                 state = EdgeState(edge.name, edge.source, Died.SENDER, live, mask=self._paths.masks_by_edge(edge.name))
                 remains.states[f"{edge.name} {FORMER}"] = state
-
-    def _is_held_back(self, recording: Recording, hand: _Hand) -> bool:
-        """Whether a join has it already."""
-        into = self._graph.edges_into(hand.edge.target)
-        return any(
-            not one.is_out
-            and into[one.generation >> EDGE_SHIFT - NUMBER_BITS] == hand.edge
-            and (one.generation & _GENERATION_MASK, one.number) == hand.name
-            for one in self._table(recording, JOINED)
-        )
 
     def heard(self, remains: Remains, edge: str, received: int) -> None:
         """The living receiver of `edge` says how many data of that life it had received."""
@@ -264,17 +286,21 @@ class Casualties:
             stage, _, table = loss.place.partition(" ")
             if table == JOINED or loss in remains.in_hand:
                 lost[stage] = lost.get(stage, 0) + 1
-        for service in remains.in_service:
-            definition = self._graph.stage(service.stage)
-            if any(loss.place == service.stage for loss in found):
+        for stage in remains.given_up:
+            lost[stage] = lost.get(stage, 0) + 1
+        for stage in dict.fromkeys(service.stage for service in remains.in_service):
+            definition = self._graph.stage(stage)
+            if any(loss.place == stage for loss in found):
                 width = len(definition.inputs) if definition.is_joined else 1
-                lost[service.stage] = lost.get(service.stage, 0) + width
+                lost[stage] = lost.get(stage, 0) + width
             else:
-                handled[service.stage] = handled.get(service.stage, 0) + 1
-        return Settled([*remains.in_hand, *found], lost, handled, remains.dropped, remains.lost, remains.offered)
+                handled[stage] = handled.get(stage, 0) + 1
+        all_lost = [*remains.in_hand, *remains.untold, *found]
+        return Settled(all_lost, lost, handled, remains.dropped, remains.lost, remains.offered)
 
     def _state(self, edge: EdgeDef, died: Died, recording: Recording) -> EdgeState:
-        live = [self._live(one, recording) for one in recording.live(self._output_index(edge), with_free=True)]
+        sender = self._traces(edge.source, recording)
+        live = [sender.live(one) for one in recording.live(self._output_index(edge), with_free=True)]
         removed = self._removed_of(edge, live)
         return EdgeState(edge.name, edge.source, died, live, removed, {}, self._paths.masks_by_edge(edge.name))
 
@@ -285,58 +311,6 @@ class Casualties:
             return set()
         generations = {one.generation for one in live}
         return {(each, number) for each in generations for number in self._removed(edge, receiver, each)}
-
-    def _live(self, live: reader.Live, recording: Recording) -> Live:
-        if live.is_free:
-            state = LiveState.FREE
-        elif live.is_given_up:
-            state = LiveState.HELD if self._told(recording, live) is None else LiveState.FREE
-        else:  # the word that says so is the last to be written
-            state = LiveState.OUT if live.is_out or live.number >= 0 else LiveState.HELD
-        return Live(state, live.number, live.generation, self._origins(live.origins), live.serial, live.nth)
-
-    def _origins(self, ids: Iterable[tuple[int, int]]) -> tuple[Origin, ...]:
-        return tuple(Origin(self._names[stream], seq, 0) for stream, seq in ids if stream >= 0)
-
-    def _in_service(self, stage: str, recording: Recording, record: Record, hand: _Hand | None) -> list[InService]:
-        if record.stream < 0:
-            return []
-        turn = recording.word(SERVING)
-        told = recording.find(record.stream, record.seq)
-        over = max((one.serial for one in told if one.kind in WORK), default=0)  # of the same datum, handled before
-        since = [one for one in told if one.started_ns >= record.started_ns and one.serial > over]
-        splits = [one.mask for one in since if one.kind == Kind.SPLIT]
-        if self._graph.stage(stage).is_source:
-            origins: tuple[Origin, ...] = (Origin(self._names[record.stream], record.seq, record.event_time_ns),)
-            mask = 0
-            for one in told:
-                mask |= one.mask if one.kind == Kind.ADMITTED else 0
-            if not mask:
-                return []
-        else:
-            row = [ids for one in self._table(recording, JOINED) if one.is_out for ids in one.origins]
-            ids = row or (hand.origins if hand is not None else [(record.stream, record.seq)])
-            origins = self._origins(dict.fromkeys(ids))
-            through = {origin.stream: self._paths.through(stage, origin.stream) for origin in origins}
-            mask = 0
-            for one_mask in through.values():
-                mask |= one_mask
-            seen: set[tuple[int, int]] = set()
-            for one_id in ids:  # several pieces of one datum meet in a row
-                if one_id in seen:
-                    splits.append(through[self._names[one_id[0]]])
-                seen.add(one_id)
-        return [InService(stage, turn, origins, mask, splits, self._settled(stage, since))]
-
-    def _settled(self, stage: str, since: Sequence[Record]) -> list[int]:
-        """Pieces of this service that its own full edges turned away, so that they never had a place."""
-        turned_away = {
-            self._paths.masks_by_edge(edge.name)
-            for edge in self._graph.edges_from(stage)
-            if edge.overflow.value == "drop_newest"
-        }
-        ended = (Kind.DROPPED, Kind.REJECTED)
-        return [one.mask for one in since if one.kind in ended and any(one.mask & mask for mask in turned_away)]
 
     def _input_index(self, edge: EdgeDef) -> int:
         return [each.name for each in self._graph.edges_into(edge.target)].index(edge.name)

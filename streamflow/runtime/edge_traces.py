@@ -10,12 +10,15 @@ from streamflow.core.message import Message
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
+from streamflow.recorder.layout import NUMBER_BITS
 
 if TYPE_CHECKING:
     from streamflow.runtime.logbook import Logbook
 
 HEAD_MASK = 0xFF  # as much of the newest record's serial as is needed to see that another was written
 EDGE_SHIFT = 56  # a place in hand: number of the edge into the stage, generation, number
+TOO_OLD, UNMATCHED, LOST_HERE = (mark << NUMBER_BITS for mark in (1, 2, 3))
+"""Places without a number: of a datum that was taken already, and why it is given up."""
 
 
 class SentOn(SenderTrace[Message]):
@@ -50,14 +53,11 @@ class SentOn(SenderTrace[Message]):
 
     def dropped(self, item: Message, slot: int | None) -> None:
         if slot is None:
-            self._logbook.note(Kind.DROPPED, item, self._mask)
-            self._output.offered(item.sent_ns)
-            self._output.drop(self._reason)
-        else:
-            self._output.give_up(slot, self._output.dropped(self._reason), self._logbook.recorder.head)
-            self._logbook.note(Kind.DROPPED, item, self._mask)
-            self._output.drop(self._reason)
-            self._output.release(slot)
+            slot = self.accepted(item)  # turned away: for a moment it has a place, so that each step leaves a trace
+        self._output.give_up(slot, self._output.dropped(self._reason), self._logbook.recorder.head)
+        self._logbook.note(Kind.DROPPED, item, self._mask)
+        self._output.drop(self._reason)
+        self._output.release(slot)
 
     def lost(self, item: Message, slot: int | None) -> None:
         if slot is not None:

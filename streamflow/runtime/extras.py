@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Iterable
 
@@ -12,7 +11,9 @@ EVERYTHING = "all"
 
 def extras() -> dict[str, list[str]]:
     """Libraries by extra, as the installed distribution declares them; the extra `all` is left out."""
-    return extras_of(importlib.metadata.requires("streamflow") or [])
+    from importlib.metadata import requires  # brings a mail parser: a twentieth of a start, and hardly ever needed
+
+    return extras_of(requires("streamflow") or [])
 
 
 def extras_of(requirements: Iterable[str]) -> dict[str, list[str]]:

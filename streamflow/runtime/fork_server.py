@@ -10,17 +10,17 @@ server forks twice, the one between ends at once, and its child falls to the sup
 child waits until the server has told the supervisor its pid. So whoever the supervisor has heard of is its child, and
 whoever it has not heard of never starts; a server that dies in between leaves nobody.
 
+    supervisor  --{folder}, when the run has one-->  server
     supervisor  --{process, generation, options}-->  server  --fork-->  (between)  --fork-->  stage
     supervisor  <--------- {pid} -------------------  server  ---------- go ----------------->  stage
 
-The server is the program `python -m streamflow.runtime.fork_server FOLDER PARENT DESCRIPTOR ROOM`; ROOM is blank, and
-makes room for a stage's command line, which a copy writes over its own for those who look with `ps`.
+The first server of a run may be a copy of the supervisor itself (`early_server`). Else, and when one has died, it is
+the program `python -m streamflow.runtime.fork_server PARENT DESCRIPTOR`. The first packet names the run's folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import gc
 import json
@@ -31,9 +31,8 @@ import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import trio
 
 from streamflow.errors import StreamflowError
@@ -47,12 +46,14 @@ from streamflow.runtime.launch import (
     stage_command,
 )
 from streamflow.runtime.loader import Loaded
+from streamflow.runtime.process_title import show_as
 from streamflow.runtime.rundir import RunFolder
-from streamflow.runtime.stage_process import load_for, prepare_process, run_stage
+from streamflow.runtime.stage_process import load_for, options_of, prepare_process, run_stage
+
+if TYPE_CHECKING:
+    from streamflow.runtime.early_server import EarlyServer, ForkedChild
 
 PACKET_SIZE_LIMIT = 65_536  # bytes of a request; the options are a few words
-_ROOM = 256  # bytes for the name of a process and its options; what does not fit is not shown
-_PR_SET_NAME = 15
 _READY = b"ready"
 
 
@@ -64,9 +65,11 @@ def starts_warm(definition: Definition, stages: Sequence[str]) -> bool:
 class ForkServer:
     """The supervisor's hold on the server of its run. Where it cannot help, the caller starts cold."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, early: EarlyServer | None = None) -> None:
+        """`early`: one that was made already, and is taken over here."""
         self._folder = folder
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._early = early
+        self._server: subprocess.Popen[bytes] | ForkedChild | None = None
         self._channel: trio.socket.SocketType | None = None
         self._turn = trio.Lock()
         self._is_ready = False
@@ -77,24 +80,23 @@ class ForkServer:
         """Start it, from the supervisor's own thread; it loads meanwhile. This process becomes a subreaper."""
         self._was_subreaper = is_subreaper()
         become_subreaper()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            arguments = [str(self._folder.path), str(os.getpid()), str(theirs.fileno()), " " * _ROOM]
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", "streamflow.runtime.fork_server", *arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                process_group=0,
-            )
-        self._channel = trio.socket.from_stdlib_socket(ours)
+        early, self._early = self._early, None
+        if early is not None and early.process is not None:
+            early.take_over()
+            self._server, channel = early.process, early.channel
+        else:
+            self._server, channel = _begin_program()
+        with contextlib.suppress(OSError):  # it has ended: `ready` finds that out
+            channel.send(json.dumps({"folder": str(self._folder.path)}).encode())
+        self._channel = trio.socket.from_stdlib_socket(channel)
 
     @property
     def pid(self) -> int | None:
-        return self._popen.pid if self._popen is not None else None
+        return self._server.pid if self._server is not None else None
 
     @property
     def is_alive(self) -> bool:
-        return self._popen is not None and self._popen.poll() is None
+        return self._server is not None and self._server.poll() is None
 
     async def ready(self) -> bool:
         """Wait until it has loaded the pipeline; False when it has ended instead (it has said why itself)."""
@@ -138,12 +140,12 @@ class ForkServer:
         """
         if self._is_asked:
             return 0  # a child of whom we have not heard yet must not be taken for an orphan
-        own = [self._popen.pid] if self._popen is not None else []
+        own = [self._server.pid] if self._server is not None else []
         return reap_orphans({*known_pids, *own})
 
     def close(self) -> None:
         """End it; the stages it has forked are not its own and go on."""
-        if self._popen is not None:
+        if self._server is not None:
             self._end()
             become_subreaper(self._was_subreaper)
 
@@ -161,9 +163,9 @@ class ForkServer:
 
     def _end(self) -> None:
         """Kill it and whoever it has forked that nobody here will hear of."""
-        assert self._popen is not None
-        self._popen.kill()
-        self._popen.wait()
+        assert self._server is not None
+        self._server.kill()
+        self._server.wait()
         self._is_ready = False
         channel, self._channel = self._channel, None
         if channel is None:
@@ -180,6 +182,18 @@ class ForkServer:
         channel.close()
 
 
+def _begin_program() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "streamflow.runtime.fork_server", str(os.getpid()), str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            process_group=0,
+        )
+    return popen, ours
+
+
 # ------------------------------------------------------------------------------------------ the server itself
 
 
@@ -193,17 +207,31 @@ class _Order:
 
 
 def main() -> None:
-    """Load, then serve until the supervisor closes its end; a copy returns from `_serve` and becomes a stage."""
-    folder, parent = RunFolder(Path(sys.argv[1])), int(sys.argv[2])
-    channel = socket.socket(fileno=int(sys.argv[3]))
+    """The program: load, then serve."""
+    parent = int(sys.argv[1])
+    channel = socket.socket(fileno=int(sys.argv[2]))
     channel.set_inheritable(False)
     prepare_process(parent)
+    serve(channel, parent)
+
+
+def serve(channel: socket.socket, parent: int, loaded: Loaded | None = None) -> None:
+    """Fork at every request until the supervisor closes its end; in a copy it returns when that has been a stage.
+
+    `loaded`: what was loaded and preloaded already. Raises SystemExit where the run's pipeline cannot be loaded.
+    """
+    packet = channel.recv(PACKET_SIZE_LIMIT)
+    if not packet:
+        return
+    folder = RunFolder(Path(json.loads(packet)["folder"]))
     try:
-        loaded, options = load_for(folder)
+        if loaded is None:
+            loaded = load_for(folder)
+            preload(loaded)
+        options = options_of(folder)
     except StreamflowError as error:
         print(f"streamflow: {error}", file=sys.stderr)
         sys.exit(1)
-    _preload(loaded)
     gc.collect()
     gc.freeze()  # a collection in a copy would otherwise write to, and so copy, every page of the server's objects
     with channel:
@@ -213,8 +241,8 @@ def main() -> None:
     die_with_parent(parent)
     command = stage_command(folder.path, order.process, parent, order.generation, order.options)
     sys.argv = ["-m", *command[3:]]
-    _show_as(order.process, command)
-    np.random.seed()  # every copy has the same state of the old global generator; `random` reseeds itself
+    show_as(order.process, command)
+    _reseed()
     run_stage(
         folder,
         order.process,
@@ -223,7 +251,8 @@ def main() -> None:
     )
 
 
-def _preload(loaded: Loaded) -> None:
+def preload(loaded: Loaded) -> None:
+    """What the nodes want imported before a copy is made."""
     for node in loaded.definition.nodes.values():
         if node.fork_safe:
             try:
@@ -240,7 +269,7 @@ def _serve(channel: socket.socket) -> _Order | None:
         sys.stderr.flush()
         go, start = os.pipe()
         told, telling = os.pipe()
-        between = _fork()
+        between = fork()
         if between is None:
             channel.send(b'{"pid": 0}')
         elif between == 0:
@@ -262,7 +291,8 @@ def _serve(channel: socket.socket) -> _Order | None:
     return None
 
 
-def _fork() -> int | None:
+def fork() -> int | None:
+    """0 in the copy, its pid here, and None where there can be no more processes."""
     with warnings.catch_warnings():
         # Python 3.12 and later warn where there are threads; here they are a BLAS's, which knows about forks.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -274,7 +304,7 @@ def _fork() -> int | None:
 
 def _leave_a_copy(go: int, telling: int) -> None:
     """Runs in the process between, which ends here; returns in its copy, once the supervisor knows of that."""
-    copy = _fork()
+    copy = fork()
     if copy != 0:
         try:
             if copy is not None:
@@ -289,15 +319,14 @@ def _leave_a_copy(go: int, telling: int) -> None:
         os._exit(1)
 
 
-def _show_as(name: str, command: Sequence[str]) -> None:
-    """Have `ps` show this command line and this name; where the kernel does not let us, the server's stays."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5); 0 where they are not shown
-    if 0 < begin < end:
-        text = b"\0".join(part.encode() for part in command)[: end - begin - 1]
-        ctypes.memmove(begin, text.ljust(end - begin, b"\0"), end - begin)
+def _reseed() -> None:
+    """Every copy has the same state of NumPy's old global generator; `random` reseeds itself.
+
+    NumPy imports it when it is first used. Where the server has not, there is nothing to reseed, and to import it would
+    be a third of a restart.
+    """
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ reads sinks first and sources last never counts a datum as done while a piece of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from streamflow.core.credit import window_of
 from streamflow.core.graph import EdgeDef, Resolved
@@ -19,12 +19,12 @@ from streamflow.recorder import layout
 from streamflow.recorder.shape import Shape
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Clock
-from streamflow.runtime.edge_traces import HEAD_MASK, InputTrace, SentOn
+from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK, LOST_HERE, TOO_OLD, UNMATCHED, InputTrace, SentOn
 
 IN_HAND = "(hand)"  # the table of the datum that a stage has taken and is not done with
 FORMER = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
 SHED_MASK, SHED_BITS = 0xFF, 8  # how many were shed when it was taken, as far as needed
-GIVING_UP = "(drop)"  # the table of the datum that is being dropped from a mailbox here
+GIVING_UP = "(drop)"  # the table of the datum that is being dropped from a mailbox here, or was taken and is given up
 JOINED = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
 NOWHERE = -1  # no stream, no sender
 _RUN = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
@@ -305,11 +305,11 @@ class Logbook:
         self.recorder.idle()
         self.put_down()
 
-    def shed(self, message: Message, sender: int, started_ns: int) -> None:
-        """Given up before any work, on every path through here."""
+    def shed(self, message: Message, sender: int, started_ns: int, repeated: Sequence[Origin] = ()) -> None:
+        """Given up before any work, on every path through here; `repeated` as in `ended`."""
         self._covered = 0
         recorder = self.recorder
-        for origin in message.origins or (message,):
+        for origin in (*(message.origins or (message,)), *repeated):
             recorder.record(
                 Kind.SHED,
                 message.flags,
@@ -331,11 +331,30 @@ class Logbook:
         self.commit()
         self.put_down()
 
-    def dropped(self, message: Message, reason: str, edge: str) -> None:
-        """After it was taken: too old, or without a partner in a join."""
+    def dropped(
+        self, message: Message, reason: str, edge: str, let_go: Callable[[Message], None] | None = None
+    ) -> None:
+        """After it was taken: too old, and still in hand; or without a partner in a join, which then is to `let_go`."""
+        index = self._inputs[edge]
+        own = self.recorder.inputs[index]
+        is_old = reason == "too_old"
+        before = own.dropped(reason) if is_old else self.recorder.get(layout.UNMATCHED)
+        slot = self._give_up(message, before, index << EDGE_SHIFT | (TOO_OLD if is_old else UNMATCHED))
         self.note(Kind.DROPPED, message, self._paths.masks_by_edge(edge))
-        self.recorder.inputs[self._inputs[edge]].drop(reason)
-        self.recorder.add(layout.TOO_OLD if reason == "too_old" else layout.UNMATCHED)
+        own.drop(reason)
+        self.recorder.add(layout.TOO_OLD if is_old else layout.UNMATCHED)
+        if let_go is not None:
+            let_go(message)
+        self._given_up(slot)
+
+    def _give_up(self, message: Message, count: int, place: int) -> int:
+        """What follows is a record for each datum it is made from, and their count, which was `count`; the slot."""
+        assert self.giving_up is not None
+        return self.giving_up.accept(self.ids(message), count, self.recorder.head & HEAD_MASK, place)
+
+    def _given_up(self, slot: int) -> None:
+        assert self.giving_up is not None
+        self.giving_up.release(slot)
 
     def lost(self, message: Message, edge: str) -> None:
         """Taken by a stage that has failed."""
@@ -346,6 +365,7 @@ class Logbook:
 
     def lost_in_service(self, message: Message) -> None:
         """The stage failed while it worked on it: what had not been sent on is lost."""
+        slot = self._give_up(message, self.recorder.get(layout.LOST), LOST_HERE)
         for origin in message.origins or (message,):
             mask = self._through.get(origin.stream, 0) & ~(0 if self._keeps else self._covered)
             stream = self._streams.get(origin.stream, NOWHERE)
@@ -356,6 +376,7 @@ class Logbook:
             )  # fmt: skip
         self.recorder.add(layout.LOST)
         self.idle()
+        self._given_up(slot)
 
     def rejected(self, message: Message, edge: str) -> None:
         """A source, or a stage that was stopped while it waited, could not pass it on."""

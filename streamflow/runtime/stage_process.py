@@ -27,7 +27,7 @@ from streamflow.runtime.worker import Worker, WorkerOptions
 from streamflow.transport.zmq_socket import ZmqContext
 
 
-def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
+def load_for(folder: RunFolder) -> Loaded:
     """The pipeline of the run in `folder`, built here as there: in its working folder, with what it could import."""
     description = folder.description()
     os.chdir(description["working_folder"])
@@ -35,7 +35,13 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
         if path not in sys.path:
             sys.path.insert(0, path)
     reference = Reference(description["reference"], description["settings"])
-    options = WorkerOptions(
+    return load(reference, lossless=description["offline"])
+
+
+def options_of(folder: RunFolder) -> WorkerOptions:
+    """How the run in `folder` moves data."""
+    description = folder.description()
+    return WorkerOptions(
         description["offline"],
         description["speed"],
         description["endpoint"],
@@ -47,7 +53,6 @@ def load_for(folder: RunFolder) -> tuple[Loaded, WorkerOptions]:
         spin_us=description.get("spin_us", 0),
         pool_mb=description.get("pool_mb"),
     )
-    return load(reference, lossless=options.offline), options
 
 
 async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> StreamflowError | None:
@@ -92,7 +97,7 @@ def main() -> None:
     more = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     prepare_process(parent)
     try:
-        loaded, options = load_for(folder)
+        loaded, options = load_for(folder), options_of(folder)
     except StreamflowError as error:
         print(f"streamflow: {error}", file=sys.stderr)
         sys.exit(1)

@@ -20,6 +20,7 @@ import trio
 
 from streamflow.runtime.clock import Clock, MonotonicClock
 from streamflow.runtime.control import ControlClient
+from streamflow.runtime.early_server import EarlyServer
 from streamflow.runtime.fork_server import ForkServer, starts_warm
 from streamflow.runtime.launch import StageProcess
 from streamflow.runtime.loader import Loaded
@@ -69,8 +70,10 @@ class Venue(AbstractContextManager["Venue"], Protocol):
 class LocalVenue:
     """Processes of this host."""
 
-    def __init__(self, loaded: Loaded, *, keep: Path | None = None, is_warm: bool = True) -> None:
-        """`keep`: a folder that gets the recorders at the end."""
+    def __init__(
+        self, loaded: Loaded, *, keep: Path | None = None, is_warm: bool = True, early: EarlyServer | None = None
+    ) -> None:
+        """`keep`: a folder that gets the recorders at the end. `early`: a fork server that was begun already."""
         self.clock: Clock = MonotonicClock()
         self.is_warm = is_warm
         self.chance: Callable[[], float] = random.random
@@ -78,6 +81,7 @@ class LocalVenue:
         self._keep = keep
         self._stages = loaded.resolved.graph.processes()
         self._server: ForkServer | None = None
+        self._early = early
         self._priority = Priority()
         self._exit = ExitStack()
 
@@ -105,7 +109,8 @@ class LocalVenue:
             self._server.close()
             self._server = None
         if self._server is None:
-            self._server = ForkServer(self.folder)
+            early, self._early = self._early, None
+            self._server = ForkServer(self.folder, early)
             with self._priority.lowered():
                 self._server.start()
             self._exit.callback(self._server.close)

@@ -30,6 +30,7 @@ import numpy as np
 from streamflow import In, Node, Out, Pipeline
 
 LOADED_BY = os.getpid()
+np.random.random()  # the old global generator is there, in a state that every copy has
 
 
 class Source(Node):

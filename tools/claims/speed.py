@@ -15,6 +15,7 @@ from tools.bench.speed.cases import CASES, DIRECT, DIRECT_SPIN, DIRECT_TO_FOUR, 
 from tools.bench.speed.peers_file import PeerFigures, Peers, of_line, read_peers
 from tools.bench.speed.runner import Outcome, measure
 from tools.claims.framework import AbsentError, Claim, HostShare, Options, Row, main
+from tools.claims.growth import CLAIMS as GROWTH
 
 REPEAT_COUNT, REPEAT_COUNT_QUICK = 5, 2
 SECONDS, SECONDS_QUICK = 3.0, 0.5
@@ -223,6 +224,7 @@ CLAIMS = (
     Claim("mix", mix),
     Claim("cpu", processor),
     Claim("wake", floors),
+    *GROWTH,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""A stage may be killed between any two of its steps, and every sum still holds: a sample of the points there are.
+
+The campaign (`tools/campaigns/crash_points.py`) tries all of them, in more pipelines and beside other deaths.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from streamflow.core.verdict import Kind
+from streamflow.runtime import casualties
+from tools.campaigns.crash_points import Target, points_of, run
+
+SAMPLE_SIZE = 4  # of some hundred points of each
+TARGETS = [
+    Target("line", "source"),
+    Target("line", "middle"),
+    Target("quick", "sink"),
+    Target("drop_oldest", "middle", again=True),
+    Target("drop_newest", "source"),
+    Target("rejecting", "source"),
+    Target("too_old", "middle"),
+    Target("shed", "middle"),
+    Target("twice", "middle"),
+    Target("fan", "middle", after="left"),
+    Target("join", "both"),
+    Target("pair", "sink"),
+    Target("together_oldest", "middle"),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_every_sum_holds_wherever_a_stage_is_killed(target: Target) -> None:
+    """Spread over the whole run; each pipeline from another point on."""
+    points = points_of(target)
+    assert len(points) > 100
+    step = len(points) // SAMPLE_SIZE
+    for point in points[TARGETS.index(target) :: step]:
+        result = run(target, point.number)
+        assert result.tracing.killed == point
+        assert not result.broken, "\n".join([f"run it again: {target.command(point.number)}", *result.broken])
+
+
+def test_a_datum_that_was_handled_and_not_put_down_is_not_lost_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exploration was made for: it sees a kill between the two stores, where the record is not looked for."""
+    target = Target("line", "middle")
+    in_writer = [point.number for point in points_of(target) if "recorder/writer.py" in point.place]
+    with monkeypatch.context() as patched:
+        patched.setattr(casualties, "ENDS", {Kind.DROPPED, Kind.LOST, Kind.SHED})
+        broken = next((number for number in in_writer[:40] if run(target, number).broken), None)
+    assert broken is not None
+    assert not run(target, broken).broken

@@ -1,0 +1,253 @@
+"""The pipelines in which stages are killed between any two lines: each small, and each with steps that no other has.
+
+Data come in bursts, so that some are at work, some wait and some are under way at any time; services take time, so
+that mailboxes fill. A dozen data go through each: what matters is what one handling writes down, and in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamflow import In, Message, Node, OnMiss, Order, Out, Overflow, Pipeline, ms, s
+from streamflow.testing import Bursts, Ticks
+
+PERIOD_NS = 40 * ms
+BURST_SIZE, BURST_COUNT = 4, 3
+TICKS_HZ = 250  # of what is joined: by event time, which those of a burst share
+
+
+class Pass(Node):
+    """Sends on what it gets: of every `absorbs`th datum nothing."""
+
+    number = In("int64[]")
+    out = Out("int64[]")
+
+    def __init__(self, absorbs: int = 0) -> None:
+        self._absorbs = absorbs
+
+    def process(self, message: Message) -> Any:
+        return None if self._absorbs and message.seq % self._absorbs == 0 else message.array
+
+
+class Fails(Pass):
+    """Has a bug with one datum, after it has sent one result of it."""
+
+    def process(self, message: Message) -> Iterator[Any]:
+        yield message.array
+        if message.seq == BURST_SIZE:
+            raise RuntimeError("a bug")
+
+
+class Twice(Pass):
+    """Sends two, one after the other."""
+
+    def process(self, message: Message) -> Iterator[Any]:
+        yield message.array
+        yield message.array
+
+
+class Fork(Node):
+    """Two ports."""
+
+    number = In("int64[]")
+    left = Out("int64[]")
+    right = Out("int64[]")
+
+    def process(self, message: Message) -> Any:
+        return {"left": message.array, "right": message.array}
+
+
+class PassOrGuess(Pass):
+    """With a cheaper variant."""
+
+    def degrade(self, message: Message) -> Any:
+        return message.array
+
+
+class Join(Node):
+    """Takes what is of one event time together."""
+
+    left = In("int64[]")
+    right = In("int64[]")
+    out = Out("int64[]")
+
+    def process(self, *, left: Message, right: Message) -> Any:
+        return left.array + right.array
+
+
+class Merge(Node):
+    """Handles each input by itself."""
+
+    left = In("int64[]")
+    right = In("int64[]")
+    out = Out("int64[]")
+
+    def process_left(self, message: Message) -> Any:
+        return message.array
+
+    def process_right(self, message: Message) -> Any:
+        return message.array
+
+
+class Sink(Node):
+    number = In("int64[]")
+
+    def process(self, message: Message) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A pipeline, how long its stages take (ns), and what is known beforehand of any run of it.
+
+    `produced`: how many data there are on each path, whoever dies; None: a live source has as many as it has.
+    `is_single`: each datum arrives once at each sink or not at all, so that the sinks' records tell what arrived.
+    """
+
+    build: Callable[[], Pipeline]
+    service: Mapping[str, int] = field(default_factory=dict)
+    produced: int | None = BURST_SIZE * BURST_COUNT
+    is_single: bool = True
+
+
+def _source(*, live: bool = False) -> Node:
+    return Bursts(PERIOD_NS, BURST_SIZE, BURST_COUNT, live=live)
+
+
+def _line(
+    middle: Callable[[], Node] = Pass,
+    *,
+    live: bool = False,
+    process: str | None = None,
+    within_ns: int = 0,
+    on_miss: OnMiss = OnMiss.SHED,
+    **edge: Any,
+) -> Callable[[], Pipeline]:
+    """source -> middle -> sink, all edges alike."""
+
+    def build() -> Pipeline:
+        p = Pipeline("line")
+        first = p.add("source", _source(live=live))
+        second, last = p.add("middle", middle(), process=process), p.add("sink", Sink(), process=process)
+        p.connect(first, second, **edge)
+        p.connect(second, last, **edge)
+        if within_ns:
+            is_held, is_called = on_miss is OnMiss.HOLD, on_miss is OnMiss.CALL
+            p.deadline(
+                "whole",
+                first,
+                last,
+                within=within_ns,
+                on_miss=on_miss,
+                max_age=1 * s if is_held else None,
+                call=(lambda stage, message: message.array if stage == "middle" else None) if is_called else None,
+            )
+        return p
+
+    return build
+
+
+def _fan() -> Pipeline:
+    p = Pipeline("fan")
+    source, middle = p.add("source", _source()), p.add("middle", Pass())
+    left, right = p.add("left", Sink()), p.add("right", Sink())
+    p.connect(source, middle)
+    p.connect(middle, left, capacity=2)
+    p.connect(middle, right, overflow=Overflow.DROP_OLDEST, capacity=2)
+    return p
+
+
+def _fork() -> Pipeline:
+    p = Pipeline("fork")
+    source, middle = p.add("source", _source()), p.add("middle", Fork())
+    left, right = p.add("left", Sink()), p.add("right", Sink())
+    p.connect(source, middle, capacity=4)
+    p.connect(middle.left, left, capacity=2)
+    p.connect(middle.right, right, capacity=2)
+    return p
+
+
+def _diamond(
+    left_node: Callable[[], Node], both_node: Callable[[], Node], within_ns: int = 0
+) -> Callable[[], Pipeline]:
+    def build() -> Pipeline:
+        p = Pipeline("diamond")
+        source = p.add("source", Ticks(TICKS_HZ, BURST_SIZE * BURST_COUNT))
+        left, right = p.add("left", left_node()), p.add("right", Pass())
+        both, sink = p.add("both", both_node()), p.add("sink", Sink())
+        p.connect(source, left, capacity=4)
+        p.connect(source, right, capacity=4)
+        p.connect(left, both.left, capacity=4)
+        p.connect(right, both.right, capacity=4)
+        p.connect(both, sink, capacity=4)
+        if within_ns:
+            p.deadline("whole", source, sink, within=within_ns, on_miss=OnMiss.SHED)
+        return p
+
+    return build
+
+
+def _pair(
+    node: Callable[[], Node] = Pass, overflow: Overflow = Overflow.DROP_OLDEST, within_ns: int = 0, **edge: Any
+) -> Callable[[], Pipeline]:
+    """Every datum after the join is made from one of each source. `edge`: from there to the middle."""
+
+    def build() -> Pipeline:
+        p = Pipeline("pair")
+        east, west = (p.add(name, Ticks(TICKS_HZ, BURST_SIZE * BURST_COUNT)) for name in ("east", "west"))
+        both, middle, sink = p.add("both", Join()), p.add("middle", node()), p.add("sink", Sink())
+        p.connect(east, both.left, capacity=4)
+        p.connect(west, both.right, capacity=4)
+        p.connect(both, middle, overflow=overflow, **{"capacity": 2, **edge})
+        p.connect(middle, sink, capacity=2)
+        if within_ns:
+            p.deadline("from_east", east, sink, within=within_ns, on_miss=OnMiss.SHED)
+            p.deadline("from_west", west, sink, within=within_ns, on_miss=OnMiss.SHED)
+        return p
+
+    return build
+
+
+_SLOW: Mapping[str, int] = {"middle": 3 * ms, "sink": 5 * ms}
+_JOIN: Mapping[str, int] = {"left": 1 * ms, "right": 3 * ms, "both": 2 * ms}
+_PAIR: Mapping[str, int] = {"both": 1 * ms, "middle": 6 * ms, "sink": 2 * ms}
+
+SPECIMENS: Mapping[str, Specimen] = {
+    "line": Specimen(_line(capacity=4), _SLOW),
+    "quick": Specimen(_line(capacity=4)),
+    "tight": Specimen(_line(capacity=1), _SLOW),
+    "drop_oldest": Specimen(_line(overflow=Overflow.DROP_OLDEST, capacity=3), _SLOW),
+    "drop_newest": Specimen(_line(overflow=Overflow.DROP_NEWEST, capacity=3), _SLOW),
+    "latest": Specimen(_line(overflow=Overflow.LATEST, capacity=3), _SLOW),
+    "rejecting": Specimen(_line(live=True, capacity=2), _SLOW, produced=None),
+    "too_old": Specimen(_line(capacity=8, max_age=6 * ms), _SLOW),
+    "edf": Specimen(_line(capacity=4, order=Order.EDF, within_ns=30 * ms), _SLOW, is_single=False),
+    "shed": Specimen(_line(capacity=8, within_ns=14 * ms), _SLOW, is_single=False),
+    "degrade": Specimen(
+        _line(PassOrGuess, capacity=8, within_ns=14 * ms, on_miss=OnMiss.DEGRADE), _SLOW, is_single=False
+    ),
+    "hold": Specimen(_line(capacity=8, within_ns=14 * ms, on_miss=OnMiss.HOLD), _SLOW, is_single=False),
+    "call": Specimen(_line(capacity=8, within_ns=14 * ms, on_miss=OnMiss.CALL), _SLOW, is_single=False),
+    "absorb": Specimen(_line(lambda: Pass(absorbs=3), capacity=4), _SLOW),
+    "twice": Specimen(_line(Twice, capacity=2), _SLOW, is_single=False),
+    "twice_newest": Specimen(_line(Twice, overflow=Overflow.DROP_NEWEST, capacity=2), _SLOW, is_single=False),
+    "together": Specimen(_line(process="both", capacity=3), _SLOW),
+    "together_oldest": Specimen(_line(process="both", overflow=Overflow.DROP_OLDEST, capacity=2), _SLOW),
+    "fan": Specimen(_fan, {"left": 3 * ms, "right": 5 * ms}),
+    "fork": Specimen(_fork, {"left": 3 * ms, "right": 5 * ms}, is_single=False),
+    "join": Specimen(_diamond(Pass, Join), _JOIN, is_single=False),
+    "unmatched": Specimen(_diamond(lambda: Pass(absorbs=3), Join), _JOIN, is_single=False),
+    "merge": Specimen(_diamond(Pass, Merge), _JOIN, is_single=False),
+    "join_twice": Specimen(_diamond(Twice, Join), _JOIN, is_single=False),
+    "join_shed": Specimen(_diamond(Pass, Join, 12 * ms), {**_JOIN, "both": 6 * ms}, is_single=False),
+    "merge_shed": Specimen(_diamond(Pass, Merge, 12 * ms), _JOIN, is_single=False),
+    "pair": Specimen(_pair(), _PAIR, is_single=False),
+    "pair_twice": Specimen(_pair(Twice), _PAIR, is_single=False),
+    "pair_newest": Specimen(_pair(overflow=Overflow.DROP_NEWEST), _PAIR, is_single=False),
+    "pair_too_old": Specimen(_pair(overflow=Overflow.BLOCK, capacity=8, max_age=8 * ms), _PAIR, is_single=False),
+    "pair_shed": Specimen(_pair(overflow=Overflow.BLOCK, capacity=8, within_ns=14 * ms), _PAIR, is_single=False),
+    "pair_fails": Specimen(_pair(Fails), _PAIR, is_single=False),
+    "fails": Specimen(_line(Fails, capacity=4), _SLOW, is_single=False),
+}

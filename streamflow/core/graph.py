@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from streamflow.core.deadline import OnMiss, Order, PathDef, RateDef
 from streamflow.core.overflow import Overflow
@@ -83,6 +83,15 @@ def _end(stage: str, port: str) -> str:
     return f"{stage}.{port}" if port else stage
 
 
+@dataclass(slots=True)
+class _Index:
+    """Edges by the stage at their end."""
+
+    into: dict[str, list[EdgeDef]] = field(default_factory=dict)
+    leaving: dict[str, list[EdgeDef]] = field(default_factory=dict)
+    is_made: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     name: str
@@ -91,15 +100,27 @@ class Graph:
     deadlines: tuple[PathDef, ...] = ()
     rates: tuple[RateDef, ...] = ()
     groups: tuple[GroupDef, ...] = ()
+    _index: _Index = field(default_factory=_Index, init=False, repr=False, compare=False)
 
     def stage(self, name: str) -> StageDef:
+        """Raises StopIteration where there is none of that name."""
         return next(stage for stage in self.stages if stage.name == name)
 
     def edges_into(self, stage: str) -> list[EdgeDef]:
-        return [edge for edge in self.edges if edge.target == stage]
+        return list(self._indexed().into.get(stage, ()))
 
     def edges_from(self, stage: str) -> list[EdgeDef]:
-        return [edge for edge in self.edges if edge.source == stage]
+        return list(self._indexed().leaving.get(stage, ()))
+
+    def _indexed(self) -> _Index:
+        """Made with the first question: to ask for each of many stages would else look at every edge each time."""
+        index = self._index
+        if not index.is_made:
+            for edge in self.edges:
+                index.into.setdefault(edge.target, []).append(edge)
+                index.leaving.setdefault(edge.source, []).append(edge)
+            index.is_made = True
+        return index
 
     def processes(self) -> dict[str, list[str]]:
         """Stage names by process, both in the order of definition."""

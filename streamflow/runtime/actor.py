@@ -93,7 +93,7 @@ class Actor:
             is_alone=is_alone,
             spinner=Spinner(spin_ns, clock.now_ns, logbook.recorder) if spin_ns else None,
         )
-        self.bell = self._serving.bell
+        self.bell_of = self._serving.bell_of
         self._recorder = logbook.recorder
         self._replay = Replay(logbook.recorder, is_live=definition.live)
         self._interference = interference

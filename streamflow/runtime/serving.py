@@ -13,9 +13,10 @@ from streamflow.runtime.ends import Inlet
 from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.spinner import Spinner
-from streamflow.transport.link import Bell, Receiver
+from streamflow.transport.link import Bell, NamedBell, Receiver
 
 TURN_NS = 1 * ms  # how long a stage works on what has arrived before links and others in its process have a turn
+POLLED_MAX = 8  # inputs that are looked at before each datum; of more, those that have rung
 TURN_NS_MAX = 20 * ms  # a turn costs some 50 us: one whose work takes long has it after every fourth datum
 
 Handle = Callable[[str, Message], Awaitable[None]]
@@ -40,6 +41,7 @@ class Serving:
         itself, so that only links wait for their turn. `spinner`: it waits awake at first.
         """
         self.bell = Bell()
+        self._rung: dict[str, None] = {}
         self._enforcer = enforcer
         self._now_ns = now_ns
         self._interference = interference
@@ -58,29 +60,41 @@ class Serving:
         await self._serve_one(port, inlet.receiver, handle)
         ended(port)
 
+    def bell_of(self, port: str) -> Bell:
+        """For the link that ends there."""
+        return NamedBell(port, self.bell, self._rung)
+
     async def _serve_several(self, open_ports: dict[str, Receiver], handle: Handle, ended: Ended) -> None:
+        """A look at an input costs as much as a tenth of a datum: of many, only those are asked that may have one."""
         chooses = self._enforcer.is_active and not self._is_joined
+        has_many = len(open_ports) > POLLED_MAX
+        asked = dict(open_ports)
         turn_ends_ns = self._turn_end_ns()
         while open_ports:
             if self._interference is not None:
                 await self._interference.before_take()
             took_any = False
-            for port in self._next_ports(open_ports) if chooses else list(open_ports):
+            for port in self._next_ports(asked) if chooses else list(asked):
                 receiver = open_ports[port]
                 message = receiver.take()
                 if message is not None:
                     took_any = True
                     await handle(port, message)
                 elif receiver.is_exhausted:
-                    del open_ports[port]
+                    del open_ports[port], asked[port]
                     ended(port)
+                elif has_many:
+                    del asked[port]
             if not took_any and open_ports and not self._spins(open_ports.values()):
                 await self.bell.wait()
                 self._woken()
-            elif self._now_ns() >= turn_ends_ns:
-                await trio.lowlevel.checkpoint()
+            elif self._now_ns() >= turn_ends_ns or has_many:
+                await trio.lowlevel.checkpoint()  # so that what has come for others rings
             else:
                 continue
+            if has_many:
+                asked |= {port: open_ports[port] for port in self._rung if port in open_ports}
+                self._rung.clear()
             turn_ends_ns = self._turn_end_ns()
 
     async def _serve_one(self, port: str, receiver: Receiver, handle: Handle) -> None:

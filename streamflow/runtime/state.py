@@ -34,15 +34,11 @@ def edge_sums(
     `lost`, `dropped_found` and `offered_found`: what dead processes had not counted themselves, from their recorders.
     """
     sums = {}
+    read = [recordings[stage.name] for stage in graph.stages if stage.name in recordings]
+    received = {one.name: one for recording in read for one in recording.inputs()}
+    sent = {one.name: one for recording in read for one in recording.outputs()}
     for edge in graph.edges:
-        receiver = recordings.get(edge.target)
-        into = None
-        if receiver is not None:
-            into = next(one for one in receiver.inputs() if one.name == edge.name)
-        sender = recordings.get(edge.source)
-        out = None
-        if sender is not None:
-            out = next(one for one in sender.outputs() if one.name == edge.name)
+        into, out = received.get(edge.name), sent.get(edge.name)
         dropped = dict(into.dropped) if into is not None else {}
         too_old = dropped.pop("too_old", 0)
         dropped.pop("unmatched", 0)

@@ -68,14 +68,15 @@ class Wiring:
             terms = self._terms(edge, life)
             trace = actor.logbook.receiver_trace(edge)
             trace.set_generation(terms.generation)
+            bell = actor.bell_of(edge.input)
             if edge.source in actors:
                 sent = self._trace(edge, actors[edge.source], life)
-                link = LocalLink(terms, actor.bell, sent, trace)
+                link = LocalLink(terms, bell, sent, trace)
                 self.receivers[edge.name] = LocalReceiver(link)
                 self.senders[edge.name] = LocalSender(link)
             else:
                 endpoint = pattern.format(f"{number}g{terms.generation}")
-                receiver = SocketReceiver(self._sockets(edge), endpoint, terms, actor.bell, trace, self._borrower(edge))
+                receiver = SocketReceiver(self._sockets(edge), endpoint, terms, bell, trace, self._borrower(edge))
                 self.receivers[edge.name] = receiver
                 endpoints[edge.name] = receiver.endpoint
                 if edge.name in life.gone:

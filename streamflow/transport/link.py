@@ -146,6 +146,22 @@ class Bell:
         self._event = trio.Event()
 
 
+class NamedBell(Bell):
+    """Rings another, which wakes, and leaves its name."""
+
+    def __init__(self, name: str, bell: Bell, rung: dict[str, None]) -> None:
+        self._name = name
+        self._bell = bell
+        self._rung = rung
+
+    def ring(self) -> None:
+        self._rung[self._name] = None
+        self._bell.ring()
+
+    async def wait(self) -> None:
+        await self._bell.wait()
+
+
 def frozen(message: Message) -> Message:
     """The message with arrays that stay as they are, whatever the sender does to its own: writeable ones are copied."""
     tensors = {}

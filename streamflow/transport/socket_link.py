@@ -223,6 +223,7 @@ class SocketReceiver:
         """Without what came in the last few milliseconds: to look for it costs as much as to handle a datum."""
         if self._now_ns() - self._read_ns > LOOK_AGAIN_NS:
             self._read()
+            self._bell.ring()  # what was read wakes nobody any more
         inbox = self._session.inbox
         return Backlog(len(inbox), inbox.last())
 

@@ -73,6 +73,14 @@ class _Names:
             path.unlink(missing_ok=True)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what those have left who were killed before the other end had opened it."""
+    for path in folder.glob("*.ring"):
+        pid = path.name.partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
+
+
 class Connection:
     """Two rings and two bells, as one end has them."""
 
@@ -243,6 +251,7 @@ class DirectDealer(_DirectSocket):
     def connect(self, endpoint: str) -> None:
         """Raises LinkError, and is closed then."""
         self._zmq.connect(endpoint)
+        _sweep(self._folder)
         try:
             self._names.make()
             self._add(self._PEER, Connection(self._names, is_dealer=True))
@@ -310,6 +319,7 @@ class DirectRouter(_DirectSocket):
         except (OSError, PoolError, ValueError):
             return frames
         names.remove()
+        _sweep(self._folder)
         self._add(peer, connection)
         return [peer, greeting]
 

@@ -409,3 +409,18 @@ async def arrived_by_hand(receiver: SocketReceiver, count: int) -> None:
     while receiver.statistics().received_count < count:
         receiver.peek()
         await trio.lowlevel.checkpoint()
+
+
+def test_what_a_killed_sender_left_before_it_was_heard_is_removed_by_the_next(tmp_path: Path) -> None:
+    dead = "4194304"  # more than a process id can be
+    left = tmp_path / f"{dead}-0.forth.ring"
+    left.touch()
+    with ZmqContext() as context:
+        direct = DirectContext(context, tmp_path)
+        router, dealer = direct.router(), direct.dealer()
+        dealer.connect(router.bind(f"ipc://{tmp_path}/e"))
+        assert not left.exists()
+        assert len(list(tmp_path.glob("*.ring"))) == 4, "its own, which the other end has not opened yet"
+        dealer.close()
+        router.close()
+    assert not list(tmp_path.glob("*.ring"))

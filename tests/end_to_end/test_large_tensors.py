@@ -150,7 +150,8 @@ def test_whoever_is_killed_no_frame_is_torn_and_no_slot_is_lost(project: Project
                 os.kill(pid, signal.SIGKILL)
     _wait_for_lines(project.folder / "double", len(_seen(project, "double")) + 50)
     assert _pool_size(command) < 60_000_000
-    assert not list((command.folder / "recordings").glob("*.ring")), "they have names only until both ends have them"
+    rings = command.folder / "recordings"
+    eventually(lambda: not list(rings.glob("*.ring")))  # they have names only until both ends have them
     command.interrupt()
     assert command.wait().code == 130
     assert _report(project)["conserved"] is True

@@ -24,9 +24,9 @@ from streamflow.recorder.layout import (
     SERVING,
 )
 from streamflow.recorder.reader import Recording
+from streamflow.runtime.dead_stage import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
 from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK, LOST_HERE, TOO_OLD
 from streamflow.runtime.logbook import FORMER, GIVING_UP, IN_HAND, JOINED, SHED_BITS, SHED_MASK
-from streamflow.runtime.traces import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
 
 
 @dataclass(slots=True)

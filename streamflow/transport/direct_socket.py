@@ -6,7 +6,8 @@ the writer rings: it writes a byte to a pipe of the reader's that trio waits for
 reader is awake would need a memory fence, which Python does not have.
 
 Pipes with names stand where eventfds could: they need no third socket to hand descriptors over by, and cost the same.
-As soon as both ends have opened rings and pipes their names are removed, so nothing is left of them by a kill.
+As soon as both ends have opened rings and pipes their names are removed, so a kill leaves nothing of them. What one
+leaves that came before that, the next connection sweeps.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 from streamflow import In, Message, Node, OnMiss, Order, Out, Overflow, Pipeline, ms, s
 from streamflow.testing import Bursts, Ticks
+from tools.campaigns.random_pipelines import Join, Merge
 
 PERIOD_NS = 40 * ms
 BURST_SIZE, BURST_COUNT = 4, 3
@@ -63,31 +64,6 @@ class PassOrGuess(Pass):
     """With a cheaper variant."""
 
     def degrade(self, message: Message) -> Any:
-        return message.array
-
-
-class Join(Node):
-    """Takes what is of one event time together."""
-
-    left = In("int64[]")
-    right = In("int64[]")
-    out = Out("int64[]")
-
-    def process(self, *, left: Message, right: Message) -> Any:
-        return left.array + right.array
-
-
-class Merge(Node):
-    """Handles each input by itself."""
-
-    left = In("int64[]")
-    right = In("int64[]")
-    out = Out("int64[]")
-
-    def process_left(self, message: Message) -> Any:
-        return message.array
-
-    def process_right(self, message: Message) -> Any:
         return message.array
 
 

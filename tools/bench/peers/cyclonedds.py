@@ -34,15 +34,15 @@ SETTINGS = """
 """
 os.environ["CYCLONEDDS_URI"] = "".join(line.strip() for line in SETTINGS.splitlines())  # read when a domain is made
 
-from cyclonedds.core import ReadCondition, ViewState, InstanceState, SampleState, WaitSet  # type: ignore[import-not-found]  # noqa: E402, I001
-from cyclonedds.domain import DomainParticipant  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.idl import make_idl_struct  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.idl.types import array, uint8  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.pub import DataWriter  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.qos import Policy, Qos  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.sub import DataReader  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.topic import Topic  # type: ignore[import-not-found]  # noqa: E402
-from cyclonedds.util import duration  # type: ignore[import-not-found]  # noqa: E402
+from cyclonedds.core import ReadCondition, ViewState, InstanceState, SampleState, WaitSet  # noqa: E402, I001
+from cyclonedds.domain import DomainParticipant  # noqa: E402
+from cyclonedds.idl import make_idl_struct  # noqa: E402
+from cyclonedds.idl.types import array, uint8  # noqa: E402
+from cyclonedds.pub import DataWriter  # noqa: E402
+from cyclonedds.qos import Policy, Qos  # noqa: E402
+from cyclonedds.sub import DataReader  # noqa: E402
+from cyclonedds.topic import Topic  # noqa: E402
+from cyclonedds.util import duration  # noqa: E402
 
 POLL_S = 0.05
 DRAIN_COUNT = 64  # samples taken at a time

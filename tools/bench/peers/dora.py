@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-not-found]
-from dora import Node  # type: ignore[import-not-found]
+import pyarrow as pa
+from dora import Node
 
 from tools.bench.peers import hop
 

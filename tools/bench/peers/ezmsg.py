@@ -12,9 +12,9 @@ import logging
 from importlib.metadata import version
 from pathlib import Path
 
-from ezmsg.core.graphcontext import GraphContext  # type: ignore[import-not-found]
-from ezmsg.core.graphserver import GraphService  # type: ignore[import-not-found]
-from ezmsg.core.netprotocol import create_socket  # type: ignore[import-not-found]
+from ezmsg.core.graphcontext import GraphContext
+from ezmsg.core.graphserver import GraphService
+from ezmsg.core.netprotocol import create_socket
 
 from tools.bench.peers import hop
 

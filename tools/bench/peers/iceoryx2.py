@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import iceoryx2 as iox2  # type: ignore[import-not-found]
+import iceoryx2 as iox2
 import numpy as np
 
 from tools.bench.peers import hop

@@ -20,8 +20,8 @@ from tools.bench.peers import hop
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-import ray  # type: ignore[import-not-found]
-from ray.dag import InputNode  # type: ignore[import-not-found]
+import ray
+from ray.dag import InputNode
 
 STORE_SIZE = 1 << 28  # bytes of Ray's object store, where the channels are
 IN_FLIGHT_COUNT = 8

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zenoh  # type: ignore[import-not-found]
+import zenoh
 
 from tools.bench.peers import hop
 

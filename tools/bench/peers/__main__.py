@@ -1,8 +1,9 @@
-"""The same hop through the peers, each in its own environment and its documented way, with raw pyzmq in between.
+"""The same hop and the same chain through the peers, each in its own documented way, with raw pyzmq in between.
 
-Latency is one-way, from just before the sending to the moment the data can be read as a NumPy array. Each round takes
-every case of every peer in turn, and before it the same case over raw pyzmq. A peer that cannot be installed, does not
-run or takes too long is named with the reason, and the others go on. It prints figures and ratios and judges nothing.
+Latency is one-way, from just before the sending to the moment the data can be read as a NumPy array at the far end.
+Each round takes every case of every peer in turn, and before it the same case over raw pyzmq. A peer that cannot be
+installed, does not run or takes too long is named with the reason, and the others go on. It prints figures and ratios
+and judges nothing.
 """
 
 from __future__ import annotations
@@ -18,25 +19,41 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.peers import guard
+from tools.bench.peers.chain import Chain
 from tools.bench.peers.environments import AbsentError, python_of
 from tools.bench.peers.hop import Case
-from tools.bench.peers.known import FRAME_HZ, PEERS, RAW, ROUND_COUNT, SECONDS, SMALL_HZ, Peer, case_name, cases
-from tools.bench.peers.results import Figures, Outcome, Record, ResultError, parse, table
+from tools.bench.peers.known import (
+    FRAME_HZ,
+    MIX,
+    PEERS,
+    RAW,
+    ROUND_COUNT,
+    SECONDS,
+    SMALL_HZ,
+    Peer,
+    case_name,
+    cases,
+    mix,
+)
+from tools.bench.peers.results import Figures, Outcome, Record, ResultError, parse, parse_chain, table
 from tools.claims.framework import ROOT, environment
 
 FOLDER = ROOT / ".peers"
 FAILURES_LIMIT = 3  # cases of one peer that may fail before the rest of it is left out
 REASON_SIZE = 240
 
-Measure = Callable[[Peer, Path, Case], Outcome]
+Measure = Callable[[Peer, Path, Case | Chain], Mapping[str, Outcome]]
+"""Gives an outcome for each line of a chain; that of a hop is called ''."""
 Install = Callable[[str, Path], Path]
 
 
-def measure_case(peer: Peer, python: Path, case: Case) -> Outcome:
+def measure_case(peer: Peer, python: Path, case: Case | Chain) -> dict[str, Outcome]:
     """Run the peer's script in a folder of its own, below a guard; ResultError says why there is no outcome."""
+    is_chain = isinstance(case, Chain)
+    module = f"tools.bench.peers.{peer.name}{'_chain' if is_chain else ''}"
     before = guard.shared_names()
     with tempfile.TemporaryDirectory(prefix="sfp-", ignore_cleanup_errors=True) as folder:
-        command = [str(python), "-m", f"tools.bench.peers.{peer.name}", json.dumps(asdict(case)), folder]
+        command = [str(python), "-m", module, json.dumps(asdict(case)), folder]
         env = {**os.environ, "TMPDIR": folder, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         limit_s = case.seconds * 2 + peer.start_s
         try:
@@ -47,7 +64,7 @@ def measure_case(peer: Peer, python: Path, case: Case) -> Outcome:
         raise ResultError(f"it ran past its limit of {limit_s:.0f} s")
     if ended.code:
         raise ResultError(f"exit code {ended.code}: {_last_line(ended.errors)}")
-    return parse(ended.output)
+    return parse_chain(ended.output) if is_chain else {"": parse(ended.output)}
 
 
 def _last_line(text: str) -> str:
@@ -75,28 +92,40 @@ class Run:
         """Every case of every peer once, each after the same over raw pyzmq."""
         for number in range(len(cases(RAW.ways[0], **options))):
             for peer in self._peers:
-                if peer.name not in self._pythons or len(self._failed[peer.name]) >= FAILURES_LIMIT:
-                    continue
-                own = {way: cases(way, **options)[number] for way in (*RAW.ways, *peer.ways)}
-                raw = self._take(RAW, own[RAW.ways[0]], {})
-                for way in peer.ways:
-                    self._take(peer, own[way], raw)
+                if not self._is_given_up(peer):
+                    own = {way: cases(way, **options)[number] for way in (*RAW.ways, *peer.ways)}
+                    raw = self._take(RAW, own[RAW.ways[0]], {})
+                    for way in peer.ways:
+                        self._take(peer, own[way], raw)
             for way in RAW.ways[1:]:
                 self._take(RAW, cases(way, **options)[number], {})
 
-    def _take(self, peer: Peer, case: Case, raw: Figures) -> Figures:
+    def chain_round(self, seconds: float) -> None:
+        """The chain of every peer that has one, in each of its ways, after the same over raw pyzmq."""
+        for peer in self._peers:
+            if peer.chain_ways and not self._is_given_up(peer):
+                raw = self._take(RAW, mix(RAW.chain_ways[0], seconds=seconds), {})
+                for way in peer.chain_ways:
+                    self._take(peer, mix(way, seconds=seconds), raw)
+
+    def _is_given_up(self, peer: Peer) -> bool:
+        return peer.name not in self._pythons or len(self._failed[peer.name]) >= FAILURES_LIMIT
+
+    def _take(self, peer: Peer, case: Case | Chain, raw: Mapping[str, Figures]) -> dict[str, Figures]:
+        """Figures by line, as also `raw`: those of the yardstick in the same round."""
         name = case_name(peer, case)
         if name in self._failed[peer.name]:
             return {}
         try:
-            outcome = self._measure(peer, self._pythons[peer.name], case)
+            outcomes = self._measure(peer, self._pythons[peer.name], case)
         except ResultError as error:
             self._failed[peer.name][name] = str(error)
             return {}
-        record = self._records[peer.name].setdefault(name, Record(case.way))
-        record.outcomes.append(outcome)
-        record.raw.append(raw)
-        return outcome.figures
+        for line, outcome in outcomes.items():
+            record = self._records[peer.name].setdefault(case_name(peer, case, line), Record(case.way))
+            record.outcomes.append(outcome)
+            record.raw.append(raw.get(line, {}))
+        return {line: outcome.figures for line, outcome in outcomes.items()}
 
     def results(self) -> dict[str, dict[str, Any]]:
         """By peer, raw first: its version and cases, or why it is absent, and which cases failed and why."""
@@ -119,6 +148,7 @@ def run(
     options: Mapping[str, float],
     *,
     round_count: int = ROUND_COUNT,
+    is_mix_only: bool = False,
     install: Install = python_of,
     measure: Measure = measure_case,
 ) -> dict[str, dict[str, Any]]:
@@ -126,7 +156,9 @@ def run(
     whole = Run(peers, folder, install, measure)
     for number in range(round_count):
         print(f"round {number + 1} of {round_count}", file=sys.stderr)
-        whole.round(options)
+        if not is_mix_only:
+            whole.round(options)
+        whole.chain_round(options["seconds"])
     return whole.results()
 
 
@@ -143,8 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="may be given several times")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of one case in one round")
     parser.add_argument("--rounds", type=int, default=ROUND_COUNT)
-    parser.add_argument("--small-hz", type=float, default=SMALL_HZ, help="pace of messages up to 4 KiB")
+    parser.add_argument("--small-hz", type=float, default=SMALL_HZ, help="pace of hops up to 4 KiB")
     parser.add_argument("--frame-hz", type=float, default=FRAME_HZ, help="pace of larger ones")
+    parser.add_argument(f"--{MIX}-only", action="store_true", help="the chains of four processes, and no hop")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the environments are made")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     asked = parser.parse_args(arguments)
@@ -154,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     options = {"seconds": asked.seconds, "small_hz": asked.small_hz, "frame_hz": asked.frame_hz}
-    results = run(peers, asked.folder.resolve(), options, round_count=asked.rounds)
+    results = run(peers, asked.folder.resolve(), options, round_count=asked.rounds, is_mix_only=asked.mix_only)
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=2) + "\n")
     print(environment())

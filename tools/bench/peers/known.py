@@ -1,7 +1,9 @@
 """The peers and the cases: which there are, which ways each has, and what each may leave in shared memory.
 
 A peer's first way is its own documented one without copies where it has one; the cases bear that way's name plainly,
-and those of a further way end in it: `hop-4096` and `hop-4096-copied`.
+and those of a further way end in it: `hop-4096` and `hop-4096-copied`. A chain is that of the claim `mix`, and bears
+the name of each of its signals: `mix-small` and `mix-frames`. It is here for those that send from any process in a few
+lines; zenoh, cyclonedds, dora and ray have none.
 """
 
 from __future__ import annotations
@@ -9,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tools.bench.peers.chain import Chain
 from tools.bench.peers.hop import Case
+from tools.bench.speed.cases import CASES
 
-LOANED, COPIED = "loaned", "copied"
+LOANED, COPIED, FORWARDED = "loaned", "copied", "forwarded"
+MIX = "mix"
 SMALL_HZ = 1000.0
 FRAME_HZ = 30.0
 SECONDS = 2.0  # of one case in one round
@@ -23,20 +28,24 @@ THROUGHPUT_SIZE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`ways`: the first is its own; `leavings`: names, as patterns, that it may leave in shared memory when killed."""
+    """`ways`: the first is its own, as of `chain_ways`, in which it passes on frames; none: it has no chain.
+
+    `leavings`: names, as patterns, that it may leave in shared memory when killed.
+    """
 
     name: str
     ways: Sequence[str]
     leavings: Sequence[str] = ()
     start_s: float = 20.0  # what it may take to start and end beyond the case itself
+    chain_ways: Sequence[str] = ()
 
 
-RAW = Peer("raw", (COPIED, LOANED))
+RAW = Peer("raw", (COPIED, LOANED), chain_ways=(LOANED,))
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("iceoryx2", (LOANED, COPIED), ("sfp-*",)),
-        Peer("ezmsg", (COPIED,), ("psm_*",)),
+        Peer("iceoryx2", (LOANED, COPIED), ("sfp-*",), chain_ways=(LOANED, FORWARDED)),
+        Peer("ezmsg", (COPIED,), ("psm_*",), chain_ways=(COPIED,)),
         Peer("zenoh", (LOANED, COPIED), ("*.zenoh",)),
         Peer("cyclonedds", (COPIED,)),
         Peer("dora", (LOANED, COPIED), ("*.zenoh", "shmem_*"), start_s=40.0),
@@ -52,6 +61,14 @@ def cases(way: str, *, seconds: float, small_hz: float = SMALL_HZ, frame_hz: flo
     return [*paced, Case(f"throughput-{THROUGHPUT_SIZE}", THROUGHPUT_SIZE, 0.0, seconds, way)]
 
 
-def case_name(peer: Peer, case: Case) -> str:
-    """The case's name in the results."""
-    return case.name if case.way == peer.ways[0] else f"{case.name}-{case.way}"
+def mix(way: str, *, seconds: float) -> Chain:
+    """Four processes and both signals, as in the claim: its paces are fixed."""
+    case = CASES[MIX]
+    return Chain(MIX, str(case.programme(seconds)), case.lines, seconds, way)
+
+
+def case_name(peer: Peer, case: Case | Chain, line: str = "") -> str:
+    """The case's name in the results, or that of a line of it."""
+    ways = peer.chain_ways if isinstance(case, Chain) else peer.ways
+    name = f"{case.name}-{line}" if line else case.name
+    return name if case.way == ways[0] else f"{name}-{case.way}"

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 LATENCY_KEYS = (*QUANTILES, "cpu_us")
@@ -34,26 +35,55 @@ class Outcome:
 
 
 def parse(output: str) -> Outcome:
-    """The last line of what a script printed, a JSON object with both ends' halves."""
-    lines = output.strip().splitlines()
+    """The last line of what a script of a hop printed, a JSON object with both ends' halves."""
+    result = _last_line(output)
     try:
-        result: Any = json.loads(lines[-1]) if lines else None
         sent, received, version = result["sent"], result["received"], str(result["version"])
         count, sent_count = int(received["count"]), int(sent["count"])
         latencies_ns = np.array(received["latencies_ns"], np.int64)
         cpu_ns = sent["cpu_ns"] / max(sent_count, 1) + received["cpu_ns"] / max(count, 1)
         span_ns = int(received["span_ns"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"no result in the last line of its output: {(lines or [''])[-1][:120]!r}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_result(output) from error
     if not count:
         raise ResultError(f"of {sent_count} messages none arrived")
     if len(latencies_ns):
-        figures = {name: float(np.quantile(latencies_ns, share)) / 1e3 for name, share in QUANTILES.items()}
+        figures = _quantiles_us(latencies_ns)
     elif span_ns <= 0:
         raise ResultError(f"{count} message arrived where a rate needs two")
     else:
         figures = {"per_s": (count - 1) / span_ns * 1e9}
     return Outcome(version, {**figures, "cpu_us": cpu_ns / 1e3}, max(sent_count - count, 0))
+
+
+def parse_chain(output: str) -> dict[str, Outcome]:
+    """The last line of what a script of a chain printed: an outcome for each signal. One that loses any has failed."""
+    result = _last_line(output)
+    try:
+        cpu_us, version = float(result["cpu_us"]), str(result["version"])
+        lines = {line: np.array(each["latencies_ns"], np.int64) for line, each in result["lines"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_result(output) from error
+    if not lines or not all(map(len, lines.values())):
+        raise ResultError("a signal of which no message arrived")
+    return {line: Outcome(version, {**_quantiles_us(each), "cpu_us": cpu_us}, 0) for line, each in lines.items()}
+
+
+def _last_line(output: str) -> Any:
+    lines = output.strip().splitlines()
+    try:
+        return json.loads(lines[-1]) if lines else None
+    except json.JSONDecodeError as error:
+        raise _no_result(output) from error
+
+
+def _no_result(output: str) -> ResultError:
+    last = output.strip().splitlines()[-1:] or [""]
+    return ResultError(f"no result in the last line of its output: {last[0][:120]!r}")
+
+
+def _quantiles_us(latencies_ns: npt.NDArray[np.int64]) -> dict[str, float]:
+    return {name: float(np.quantile(latencies_ns, share)) / 1e3 for name, share in QUANTILES.items()}
 
 
 @dataclass(slots=True)

@@ -21,6 +21,8 @@ NAMES = {
     ("frame", "6.2 MB in place"): "hop-6220800",
     ("frame", "6.2 MB copied in"): "hop-6220800-copied",
     ("throughput", "4 KiB"): "throughput-4096",
+    ("mix", "small"): "mix-small",
+    ("mix", "frames"): "mix-frames",
 }
 
 

@@ -16,20 +16,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
 from streamflow.core import fitness
 from streamflow.core.fitness import Finding, State
 from streamflow.core.realtime import PRIORITY_MAX, cpu_list
 from streamflow.errors import UsageError
 from streamflow.runtime import blas
-from streamflow.runtime.clock import Timer, now_ns
+from streamflow.runtime.clock import Alarm, now_ns
 from streamflow.runtime.extras import extras, install_command
 from streamflow.runtime.hygiene import (
     CAP_IPC_LOCK,
@@ -121,22 +120,18 @@ def _clock_source() -> str:
 
 
 def _wake_late_us() -> float | None:
-    async def measure() -> float:
-        timer = Timer()
-        try:
-            late_ns = []
+    """Of a bare timerfd: the timer of runs is woken early for just that, and would hide it."""
+    late_ns = []
+    try:
+        with closing(Alarm()) as alarm:
             for _ in range(SLEEPS):
                 due_ns = now_ns() + SLEEP_NS
-                await timer.sleep_until(due_ns)
+                alarm.set(due_ns)
+                os.read(alarm.fd, 8)  # blocks until then
                 late_ns.append(now_ns() - due_ns)
-            return statistics.median(late_ns) / 1e3
-        finally:
-            timer.close()
-
-    try:
-        return trio.run(measure)
     except OSError:
         return None
+    return statistics.median(late_ns) / 1e3
 
 
 def _has_pidfd() -> bool:

@@ -115,7 +115,6 @@ class Outbox(Generic[T]):
     def has_room(self) -> bool:
         return self.overflow is not Overflow.BLOCK or self.depth < self.capacity
 
-    @property
     def sends_at_once(self) -> bool:
         """Whether the next datum would be sent at once, and nothing before it: `send` may take it."""
         return (
@@ -125,7 +124,6 @@ class Outbox(Generic[T]):
             and (self.overflow is not Overflow.LATEST or len(self._out) == self._revoked_count)
         )
 
-    @property
     def expects_credit(self) -> bool:
         """Whether so much is out that the other end may have returned some of it: `Inbox.credits_to_return`."""
         return self._credit_count * 2 <= self.window
@@ -133,13 +131,11 @@ class Outbox(Generic[T]):
     def send(self, item: T) -> int:
         """`offer`, and the one action that follows, where it `sends_at_once`; the number to transmit it by."""
         self.offered_count += 1
-        slot = self._trace.accepted(item)
         self._credit_count -= 1
         number = self._next_number
         self._next_number = number + 1
         self.transmitted_count += 1
-        self._out[number] = _Out(item, slot)
-        self._trace.transmitted(slot, number)
+        self._out[number] = _Out(item, self._trace.left(item, number))
         return number
 
     def offer(self, item: T) -> bool:
@@ -333,6 +329,23 @@ class Inbox(Generic[T]):
         self._trace.arrived(item, depth)
         return True
 
+    def passes(self) -> bool:
+        """Whether what comes next would be served at once: nothing waits here, of this life or of a former one."""
+        return not self._items
+
+    def pass_on(self, number: int, item: T) -> bool:
+        """`arrive` and `take` in one, where it `passes`; False as `arrive` says it."""
+        if number != self._next_number:
+            return False
+        self._next_number = number + 1
+        self.received_count += 1
+        self.taken_count += 1
+        if not self.depth_peak:
+            self.depth_peak = 1
+        self._trace.passed(item, number)
+        self._credits_due += 1
+        return True
+
     def revoke(self, number: int) -> None:
         """Drop everything of this life up to `number` that was not served yet."""
         for entry in [entry for entry in self._items if 0 <= entry[0] <= number]:
@@ -378,7 +391,6 @@ class Inbox(Generic[T]):
         if self._deadline_of is not None:
             self._numbers_due.add(number)
 
-    @property
     def owes_credits(self) -> bool:
         """Whether `grants_due` or `credits_to_return` would give any."""
         return self._credits_due * 2 >= self.window or self._granted_count != self.window - self._former_count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntFlag
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 Attribute = int | float | str | bool
 
@@ -29,8 +29,37 @@ class Flag(IntFlag):
     """Made by a cheaper variant, or by the handler of a miss."""
 
 
+class _Open:
+    """The memory of a message, not yet closed: see `made`."""
+
+    __slots__ = (
+        "attributes",
+        "deadline_ns",
+        "enqueued_ns",
+        "event_time_ns",
+        "flags",
+        "origins",
+        "sent_ns",
+        "seq",
+        "stream",
+        "tensors",
+    )
+
+    if TYPE_CHECKING:
+        tensors: Mapping[str, Any]
+        stream: str
+        seq: int
+        event_time_ns: int
+        attributes: Mapping[str, Attribute]
+        deadline_ns: int
+        flags: int
+        sent_ns: int
+        enqueued_ns: int
+        origins: tuple[Origin, ...]
+
+
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(_Open):
     """What a node is handed and what an edge carries.
 
     `stream` and `seq` name the datum at its source: the source stage, and the number (from 0) it gave it; a
@@ -69,7 +98,7 @@ class Message:
         enqueued_ns: int = 0,
         origins: tuple[Origin, ...] = (),
     ) -> None:
-        # As a frozen dataclass would do it, in a third of the time: every stage makes two of every datum.
+        # As a frozen dataclass would do it, in a third of the time; `made` takes half of that.
         _set_tensors(self, tensors)
         _set_stream(self, stream)
         _set_seq(self, seq)
@@ -84,9 +113,12 @@ class Message:
     @property
     def array(self) -> Any:
         """The only tensor. Raises ValueError where there are several: index by name then."""
-        if len(self.tensors) != 1:
-            raise ValueError(f"a message of {len(self.tensors)} tensors has no single array: {', '.join(self.tensors)}")
-        return next(iter(self.tensors.values()))
+        try:
+            (array,) = self.tensors.values()
+        except ValueError:
+            found = f"a message of {len(self.tensors)} tensors has no single array: {', '.join(self.tensors)}"
+            raise ValueError(found) from None
+        return array
 
     def __getitem__(self, name: str) -> Any:
         return self.tensors[name]
@@ -104,9 +136,40 @@ class Message:
         return self.deadline_ns - now_ns if self.deadline_ns else None
 
 
+def made(
+    tensors: Mapping[str, Any],
+    stream: str,
+    seq: int,
+    event_time_ns: int,
+    attributes: Mapping[str, Attribute],
+    deadline_ns: int,
+    flags: int,
+    sent_ns: int,
+    enqueued_ns: int,
+    origins: tuple[Origin, ...],
+) -> Message:
+    """A message, in half of the time that `Message` takes: every stage makes two of every datum.
+
+    It is filled while it is open, and closed by becoming a `Message`, which has the same memory.
+    """
+    message = _Open()
+    message.tensors = tensors
+    message.stream = stream
+    message.seq = seq
+    message.event_time_ns = event_time_ns
+    message.attributes = attributes
+    message.deadline_ns = deadline_ns
+    message.flags = flags
+    message.sent_ns = sent_ns
+    message.enqueued_ns = enqueued_ns
+    message.origins = origins
+    message.__class__ = Message
+    return message  # type: ignore[return-value]
+
+
 def with_tensors(message: Message, tensors: Mapping[str, Any]) -> Message:
-    """The same datum with other tensors; `dataclasses.replace` takes three times as long."""
-    return Message(
+    """The same datum with other tensors; `dataclasses.replace` takes many times as long."""
+    return made(
         tensors,
         message.stream,
         message.seq,

@@ -25,6 +25,12 @@ class SenderTrace(Generic[T]):
     def transmitted(self, slot: int, number: int) -> None:
         """It was sent as `number` of this life of the edge."""
 
+    def left(self, item: T, number: int) -> int:
+        """`accepted` and `transmitted` in one."""
+        slot = self.accepted(item)
+        self.transmitted(slot, number)
+        return slot
+
     def released(self, slot: int) -> None:
         """The receiver is done with it."""
 
@@ -48,6 +54,17 @@ class ReceiverTrace(Generic[T]):
 
     def taken(self, item: T, number: int, depth: int) -> None:
         """It is served next; `number` is -1 where it came in a former life of the edge."""
+
+    def passed(self, item: T, number: int) -> None:
+        """It came and is served next, with nothing before it: `arrived` and `taken` in one.
+
+        Until it is in service, or `settle` is called, the account may leave it to its sender.
+        """
+        self.arrived(item, 1)
+        self.taken(item, number, 0)
+
+    def settle(self) -> None:
+        """Nothing may be left to the sender any more."""
 
     def dropped(self, item: T, number: int, depth: int) -> None: ...
 

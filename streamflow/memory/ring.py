@@ -4,12 +4,18 @@
     8     u64  bytes of the stream's part, a power of two
     64    u64  written: bytes of the stream so far; its writer's own
     128   u64  read: bytes of it; its reader's own
+    192   u64  how often the reader has gone to sleep and woken: odd while it sleeps, or is about to; its reader's own
     4096       the stream, over and over
 
 In the stream each piece of a frame has a word before it, size and flags, and begins at a multiple of 8; one that
 would go beyond the end of the memory goes to its start instead. What does not fit waits at the writer, so a message
 may be larger than the memory. Python has no atomic operations: every word has one writer, who writes the content first
 and says so afterwards. x86 keeps that order; elsewhere `fence` does.
+
+A writer need not wake who is awake. It looks after it has written, and the reader looks once more after it has said
+that it sleeps, so that one of them sees the other; for that each needs its store to be out before its look, which no
+processor promises by itself. A lock's locked instruction does (`_settled`). Elsewhere than on x86 that has not been
+tried, and the writer always wakes.
 
 Alternative not taken: records of a fixed size, as other rings have: a datum may be 100 bytes or many tensors.
 """
@@ -29,7 +35,7 @@ from streamflow.wire.values import Frame
 
 MAGIC = 0x31474E4952465301  # "\x01SFRING1"
 HEAD_SIZE = 4096
-_MAGIC, _SIZE, _WRITTEN, _READ = 0, 1, 8, 16  # words
+_MAGIC, _SIZE, _WRITTEN, _READ, _NAPS = 0, 1, 8, 16, 24  # words
 _FRAME_ENDS, _MESSAGE_ENDS, _SKIPS = 1, 2, 4
 _WHOLE = _FRAME_ENDS | _MESSAGE_ENDS
 _FLAG_BITS = 8
@@ -51,9 +57,15 @@ def _locked_fence() -> Callable[[], object]:
     return fence
 
 
-fence: Callable[[], object] | None = (
-    None if platform.machine() in ("x86_64", "AMD64", "i686", "i386") else _locked_fence()
-)
+_IS_X86 = platform.machine() in ("x86_64", "AMD64", "i686", "i386")
+fence: Callable[[], object] | None = None if _IS_X86 else _locked_fence()
+_turnstile = threading.Lock()
+
+
+def _settled() -> None:
+    """What was stored before can be seen by all before anything is loaded after: on x86, a locked instruction."""
+    _turnstile.acquire()
+    _turnstile.release()
 
 
 def ring_size(content: int) -> int:
@@ -112,6 +124,7 @@ class RingWriter(_Mapped):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._written = self._words[_WRITTEN]
+        self._woken_nap = 0
         self._piece_limit = self._content // 4
         self._waiting: deque[tuple[memoryview, int]] = deque()
 
@@ -119,6 +132,17 @@ class RingWriter(_Mapped):
     def has_waiting(self) -> bool:
         """Whether something did not fit yet: to be tried again with `flush`."""
         return bool(self._waiting)
+
+    def must_wake(self) -> bool:
+        """Whether the reader sleeps, or may, and has not been woken since: to be asked after each message."""
+        if not _IS_X86:
+            return True
+        _settled()
+        nap = self._words[_NAPS]
+        if nap & 1 and nap != self._woken_nap:
+            self._woken_nap = nap
+            return True
+        return False
 
     def write(self, frames: Sequence[Frame]) -> None:
         """One message. What does not fit is kept as it is: its memory must not change."""
@@ -178,13 +202,25 @@ class RingReader(_Mapped):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._read = self._words[_READ]
+        self._naps = self._words[_NAPS] & ~1
         self._frames: list[Frame] = []
         self._partial = bytearray()
 
-    @property
     def has_arrival(self) -> bool:
         """Whether there is something to read."""
         return self._words[_WRITTEN] != self._read
+
+    def falls_asleep(self) -> bool:
+        """From now on the writer wakes this end; False where something has come, and it had better stay awake."""
+        self._naps += 1
+        self._words[_NAPS] = self._naps
+        _settled()
+        return self._words[_WRITTEN] == self._read
+
+    def wakes_up(self) -> None:
+        """It looks by itself again."""
+        self._naps = self._naps + 1 & ~1
+        self._words[_NAPS] = self._naps
 
     def read(self) -> list[Frame] | None:
         """The next message, copied out; None where none is there as a whole.
@@ -204,7 +240,7 @@ class RingReader(_Mapped):
             if start + 8 + size > self._content:
                 raise PoolError("ring", f"a piece of {size:,} bytes at {start:,}", f"one within {self._content:,}")
             start += HEAD_SIZE + 8
-            piece = bytes(self._bytes[start : start + size])
+            piece = self._map[start : start + size]
             if fence is not None:
                 fence()
             self._read = words[_READ] = self._read + 8 + (size + 7 & ~7)

@@ -47,7 +47,7 @@ from streamflow.recorder.layout import (
 
 _REASON_INDEX = {reason: index for index, reason in enumerate(REASONS)}
 _ORIGINS = [struct.Struct("@QQ" + "qq" * count) for count in range(SLOT_ORIGIN_COUNT + 1)]
-_pack_one = _ORIGINS[1].pack_into
+pack_one = _ORIGINS[1].pack_into
 _SENT = LIVE_OUT - LIVE_HELD
 GIVING_UP_MARK = 1 << 23  # in the count of such: no link has so high a generation, so the place alone tells it
 
@@ -169,9 +169,7 @@ class OutputEdge(_Edge):
         many there were. `place`: where it came from, for one that is not to be sent.
         """
         if not self._free:
-            raise RecorderError(
-                f"edge {self._name}", f"{len(self._slots)} data are live", "room for one more", "were any released?"
-            )
+            raise self._too_many()
         slot = self._free.pop()
         made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
         # Of an edge: as many as were offered with this one, so that whoever was killed before it counted it is known.
@@ -180,13 +178,43 @@ class OutputEdge(_Edge):
         self._turn = turn = ((turn if turn > offered else offered) + 1) & TURN_MASK
         if len(origins) == 1:
             ((stream, seq),) = origins
-            _pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, stream, seq)
+            pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, stream, seq)
             words[slot] = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
         else:
             flat = [number for origin in origins[:SLOT_ORIGIN_COUNT] for number in origin]
             _ORIGINS[len(flat) // 2].pack_into(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, *flat)
             self._words[slot] = turn << TURN_SHIFT | min(len(origins), 255) << 8 | LIVE_HELD
         return slot
+
+    def leave(self, stream: int, seq: int, serial: int, nth: int, name: int, at_ns: int) -> int:
+        """`accept`, `offered` and `sent` in one, for a datum of one origin: `name` is its generation and number."""
+        if not self._free:
+            raise self._too_many()
+        slot = self._free.pop()
+        words, base = self._words, self._base
+        offered = words[base + OFFERED]
+        turn = self._turn
+        self._turn = turn = ((turn if turn > offered else offered) + 1) & TURN_MASK
+        made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
+        pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, 0, made_by, stream, seq)
+        state = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
+        words[slot] = state
+        words[base + OFFERED] = offered + 1
+        words[base + LAST_OFFERED_NS] = at_ns
+        words[slot + SLOT_PLACE] = name + 1
+        words[slot] = state + _SENT
+        words[base + TRANSMITTED] += 1
+        return slot
+
+    @property
+    def first_slot(self) -> int:
+        """The word of its state."""
+        return self._slots[0]
+
+    def _too_many(self) -> RecorderError:
+        return RecorderError(
+            f"edge {self._name}", f"{len(self._slots)} data are live", "room for one more", "were any released?"
+        )
 
     def transmitted(self, slot: int, number: int, generation: int) -> None:
         """The datum in `slot` goes out as `number` of that generation of the link."""

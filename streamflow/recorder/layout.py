@@ -141,9 +141,16 @@ NTH_LIMIT = (1 << SERIAL_SHIFT) - 1
 TURN_SHIFT = 16
 TURN_MASK = (1 << 48) - 1
 
-# A place names a datum on an edge: generation << 40 | number + 1; 0 is none.
+# A place names a datum on an edge: generation << 40 | number + 1; 0 is none. In hand also the number of the edge.
 NUMBER_BITS = 40
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
+EDGE_SHIFT = 56
+
+IN_HAND = "(hand)"
+"""The table of the datum that a stage has taken and is not done with."""
+HEAD_MASK: Final = 0xFF  # as much of the newest record's serial as is needed to see that another was written
+SHED_MASK: Final = 0xFF  # how many were shed when it was taken, as far as needed
+SHED_BITS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,23 +14,39 @@ from pathlib import Path
 
 from streamflow.core.verdict import Kind
 from streamflow.errors import RecorderError
-from streamflow.recorder.edges import InputEdge, OutputEdge
+from streamflow.recorder.edges import InputEdge, OutputEdge, pack_one
 from streamflow.recorder.layout import (
     BUSY_NS,
+    DEPTH_PEAK,
+    EDGE_SHIFT,
     FINISHED,
+    FREE,
     GENERATION,
     HEAD,
+    HEAD_MASK,
     HEADER_SIZE,
+    HELD,
+    IN_HAND,
     IN_SERVICE,
     IN_SERVICE_OFFSET,
     IN_SERVICE_SIZE,
+    LAST_ARRIVAL_NS,
+    LIVE_HELD,
     MARKED,
     PID,
     PROCESSED,
+    RECEIVED,
     RECORD,
+    SERIAL_SHIFT,
     SERVED_BEFORE,
     SERVING,
     SHAPE_OFFSET,
+    SHED,
+    SHED_BITS,
+    SHED_MASK,
+    SLOT_PLACE,
+    TAKEN,
+    WORD,
     Layout,
     check_machine,
     decode,
@@ -55,6 +71,7 @@ class Recorder:
 
     __slots__ = (
         "_buffer",
+        "_hand",
         "_head",
         "_record_service",
         "_ring",
@@ -95,6 +112,8 @@ class Recorder:
         self.outputs = tuple(
             OutputEdge(buffer, words, at, *edge) for at, edge in zip(layout.outputs, shape.out_edges, strict=True)
         )
+        tables = dict(zip((name for name, _ in shape.out_edges), self.outputs, strict=True))
+        self._hand = tables[IN_HAND].first_slot if IN_HAND in tables else 0
 
     @classmethod
     def in_memory(cls, shape: Shape) -> Recorder:
@@ -198,6 +217,63 @@ class Recorder:
         words = self._words
         words[SERVED_BEFORE] = words[PROCESSED]
         words[SERVING] = turn
+
+    def enter(
+        self,
+        edge: int,
+        number: int,
+        stream: int,
+        seq: int,
+        event_time_ns: int,
+        sent_ns: int,
+        enqueued_ns: int,
+        started_ns: int,
+        deadline_ns: int,
+        sender: int,
+    ) -> None:
+        """The datum that came as `number` on that input edge, before any other, is worked on from now on.
+
+        Its arrival, its having been taken in hand and counted, `begin`, and that the mailbox is rid of it: the same
+        stores in the same order as one by one, in a fifth of the time. It stays in hand until `put_down`.
+        """
+        words = self._words
+        own = self.inputs[edge]
+        base, name = own._base, own._mark + number
+        words[base + RECEIVED] += 1
+        words[base + LAST_ARRIVAL_NS] = enqueued_ns
+        words[base + HELD] = 1
+        if not words[base + DEPTH_PEAK]:
+            words[base + DEPTH_PEAK] = 1
+        self.transport[edge].record(enqueued_ns - sent_ns)
+        taken, hand = words[base + TAKEN], self._hand
+        since = (self._head & HEAD_MASK) << SHED_BITS | words[SHED] & SHED_MASK
+        pack_one(
+            self._buffer,
+            (hand + SLOT_PLACE) * WORD,
+            edge << EDGE_SHIFT | name,
+            taken << SERIAL_SHIFT | since,
+            stream,
+            seq,
+        )
+        words[hand] = 1 << 8 | LIVE_HELD
+        words[base + TAKEN] = taken + 1
+        words[base + HELD] = 0
+        self._started_ns = started_ns
+        self._serving = serving = _pack_service(
+            stream, sender, seq, event_time_ns, sent_ns, enqueued_ns, started_ns, deadline_ns
+        )
+        self._turn = turn = self._turn + 1
+        self._buffer[_SLOTS[turn & 1]] = serving
+        words[SERVED_BEFORE] = words[PROCESSED]
+        words[SERVING] = turn
+        place = own._next_removed
+        words[place] = name
+        place += 1
+        own._next_removed = own._table if place == own._table_end else place
+
+    def put_down(self) -> None:
+        """What `enter` has taken in hand is done with."""
+        self._words[self._hand] = FREE
 
     def idle(self) -> None:
         """Nothing is in service. To be called after the record of what was, and after it was counted as processed."""

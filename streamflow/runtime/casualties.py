@@ -19,14 +19,19 @@ from streamflow.core.verdict import Kind
 from streamflow.recorder import reader
 from streamflow.recorder.edges import GIVING_UP_MARK
 from streamflow.recorder.layout import (
+    EDGE_SHIFT,
     GIVEN_UP_MASK,
+    HEAD_MASK,
+    IN_HAND,
     NUMBER_BITS,
     SERVING,
+    SHED_BITS,
+    SHED_MASK,
 )
 from streamflow.recorder.reader import Recording
 from streamflow.runtime.dead_stage import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
-from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK, LOST_HERE, TOO_OLD
-from streamflow.runtime.logbook import FORMER, GIVING_UP, IN_HAND, JOINED, SHED_BITS, SHED_MASK
+from streamflow.runtime.edge_traces import LOST_HERE, TOO_OLD
+from streamflow.runtime.logbook import FORMER, GIVING_UP, JOINED
 
 
 @dataclass(slots=True)

@@ -23,16 +23,42 @@ class Conformity:
         self._inputs = inputs
         self._outputs = outputs
         self._known_forms: set[Any] = set()
+        self._last_received: dict[str, tuple[str, Any, Any]] = {}  # of a port: name, dtype, shape of an only tensor
+        self._last_sent: dict[str, tuple[str, Any, Any]] = {}
 
     def received(self, port: str, message: Message) -> Message:
         """The message as the node expects it: of the port's type, its only tensor under the port's name for it."""
+        tensors = message.tensors
+        last = self._last_received.get(port)
+        if last is not None and len(tensors) == 1:
+            name, dtype, shape = last
+            array = tensors.get(name)
+            if array is not None and array.dtype is dtype and array.shape == shape:
+                return message
         expected = self._inputs[port]
         self._require(require_received, port, message, expected)
-        return as_expected(message, expected)
+        found = as_expected(message, expected)
+        if found is message:
+            self._remember(self._last_received, port, message)
+        return found
 
     def require_sent(self, port: str, message: Message) -> None:
         """Raise PortError where it is not of the port's type, or cannot be sent at all."""
+        tensors = message.tensors
+        last = self._last_sent.get(port)
+        if last is not None and len(tensors) == 1:
+            name, dtype, shape = last
+            array = tensors.get(name)
+            if array is not None and array.dtype is dtype and array.shape == shape:
+                return
         self._require(require_sent, port, message, self._outputs[port])
+        self._remember(self._last_sent, port, message)
+
+    def _remember(self, last: dict[str, tuple[str, Any, Any]], port: str, message: Message) -> None:
+        """The next is most likely of the same form, which then is seen at a tenth of the cost."""
+        if len(message.tensors) == 1:
+            ((name, array),) = message.tensors.items()
+            last[port] = name, array.dtype, array.shape
 
     def _require(
         self, rule: Callable[[str, Message, PortType], None], port: str, message: Message, expected: PortType

@@ -17,11 +17,21 @@ from streamflow.core.paths import Paths
 from streamflow.core.verdict import WORK, Kind
 from streamflow.recorder import reader
 from streamflow.recorder.edges import GIVING_UP_MARK
-from streamflow.recorder.layout import IN_SERVICE, IN_SERVICE_OFFSET, IN_SERVICE_SIZE, NUMBER_BITS, SERVING
+from streamflow.recorder.layout import (
+    EDGE_SHIFT,
+    HEAD_MASK,
+    IN_HAND,
+    IN_SERVICE,
+    IN_SERVICE_OFFSET,
+    IN_SERVICE_SIZE,
+    NUMBER_BITS,
+    SERVING,
+    SHED_BITS,
+    SHED_MASK,
+)
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
-from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK
-from streamflow.runtime.logbook import IN_HAND, JOINED, SHED_BITS, SHED_MASK
+from streamflow.runtime.logbook import JOINED
 
 GENERATION_MASK = (1 << EDGE_SHIFT - NUMBER_BITS) - 1
 LET_GO = frozenset({Kind.DROPPED, Kind.LOST})

@@ -10,13 +10,12 @@ from streamflow.core.message import Message
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
-from streamflow.recorder.layout import NUMBER_BITS
+from streamflow.recorder.layout import EDGE_SHIFT, HEAD_MASK, NUMBER_BITS
 
 if TYPE_CHECKING:
     from streamflow.runtime.logbook import Logbook
 
-HEAD_MASK = 0xFF  # as much of the newest record's serial as is needed to see that another was written
-EDGE_SHIFT = 56  # a place in hand: number of the edge into the stage, generation, number
+NO_STREAM = -1
 TOO_OLD, UNMATCHED, LOST_HERE = (mark << NUMBER_BITS for mark in (1, 2, 3))
 """Places without a number: of a datum that was taken already, and why it is given up."""
 
@@ -29,6 +28,7 @@ class SentOn(SenderTrace[Message]):
         self._edge = edge
         self._reason = edge.overflow.value
         self._recorder = logbook.recorder
+        self._streams = logbook.streams
         self._output = logbook.recorder.outputs[index]
         self._mask = logbook.edge_mask(edge.name)
         self._turn = 0
@@ -47,6 +47,20 @@ class SentOn(SenderTrace[Message]):
 
     def transmitted(self, slot: int, number: int) -> None:
         self._output.sent(slot, number, self.generation)
+
+    def left(self, item: Message, number: int) -> int:
+        if item.origins:
+            slot = self.accepted(item)
+            self._output.sent(slot, number, self.generation)
+            return slot
+        turn = self._recorder.turn
+        if turn != self._turn:
+            self._turn, self._nth = turn, 0
+        nth = self._nth
+        self._nth = nth + 1
+        stream = self._streams.get(item.stream, NO_STREAM)
+        name = (self.generation << NUMBER_BITS) + number
+        return self._output.leave(stream, item.seq, turn, nth, name, item.sent_ns)
 
     def released(self, slot: int) -> None:
         self._output.release(slot)
@@ -79,6 +93,7 @@ class InputTrace(ReceiverTrace[Message]):
 
     def __init__(self, logbook: Logbook, edge: EdgeDef, index: int) -> None:
         self._logbook = logbook
+        self.index = index
         self._reason = edge.overflow.value
         self._input = logbook.recorder.inputs[index]
         self._transport = logbook.recorder.transport[index]
@@ -108,6 +123,12 @@ class InputTrace(ReceiverTrace[Message]):
         self._logbook.take(item, self._input.get(layout.TAKEN), place)
         self._input.taken(depth)
         self._logbook.hold_back(self, place, slot)
+
+    def passed(self, item: Message, number: int) -> None:
+        self._logbook.pass_by(self, item, number)
+
+    def settle(self) -> None:
+        self._logbook.settle()
 
     def kept(self, item: Message, number: int) -> None:
         former = self._logbook.former

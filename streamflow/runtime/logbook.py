@@ -7,7 +7,7 @@ reads sinks first and sources last never counts a datum as done while a piece of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from streamflow.core.credit import window_of
 from streamflow.core.graph import EdgeDef, Resolved
@@ -16,17 +16,16 @@ from streamflow.core.message import Flag, Message, Origin
 from streamflow.core.paths import Paths
 from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
+from streamflow.recorder.layout import EDGE_SHIFT, HEAD_MASK, IN_HAND, SHED_BITS, SHED_MASK
 from streamflow.recorder.shape import Shape
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Clock
-from streamflow.runtime.edge_traces import EDGE_SHIFT, HEAD_MASK, LOST_HERE, TOO_OLD, UNMATCHED, InputTrace, SentOn
+from streamflow.runtime.edge_traces import LOST_HERE, NO_STREAM, TOO_OLD, UNMATCHED, InputTrace, SentOn
 
-IN_HAND = "(hand)"  # the table of the datum that a stage has taken and is not done with
 FORMER = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
-SHED_MASK, SHED_BITS = 0xFF, 8  # how many were shed when it was taken, as far as needed
 GIVING_UP = "(drop)"  # the table of the datum that is being dropped from a mailbox here, or was taken and is given up
 JOINED = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
-NOWHERE = -1  # no stream, no sender
+NOWHERE = NO_STREAM  # no stream, no sender
 _RUN = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
 _MISSED = int(Flag.MISSED)
 
@@ -75,13 +74,13 @@ class Logbook:
         self._stage = stage
         self._paths = paths
         self._now_ns = clock.now_ns
-        self._streams = {name: index for index, name in enumerate(recorder.shape.streams)}
+        self.streams = {name: index for index, name in enumerate(recorder.shape.streams)}
         self._of_stream = {
             source: sum(spec.bit for spec in paths.specs if spec.stream == index)
-            for source, index in self._streams.items()
+            for source, index in self.streams.items()
         }
-        self._through = {source: paths.through(stage, source) for source in self._streams}
-        self._ending = {source: paths.ending_at(stage, source) for source in self._streams}
+        self._through = {source: paths.through(stage, source) for source in self.streams}
+        self._ending = {source: paths.ending_at(stage, source) for source in self.streams}
         self._edges = {edge.name: edge for edge in (*graph.edges_into(stage), *graph.edges_from(stage))}
         self._inputs = {name: index for index, (name, _) in enumerate(recorder.shape.in_edges)}
         self._outputs = {name: index for index, (name, _) in enumerate(recorder.shape.out_edges)}
@@ -95,6 +94,8 @@ class Logbook:
         self.former = tables.get(FORMER)
         self.giving_up = tables.get(GIVING_UP)
         self._in_hand = -1
+        self._passing: tuple[InputTrace, Message, int] | None = None  # picked, and for the accounts still its sender's
+        self._has_entered = False  # what is in hand went straight into service
 
     # ------------------------------------------------------------------------------------ the edges
 
@@ -113,24 +114,24 @@ class Logbook:
     def ids(self, message: Message) -> list[tuple[int, int]]:
         """(stream, seq) of each datum it is made from."""
         if not message.origins:
-            return [(self._streams.get(message.stream, NOWHERE), message.seq)]
-        return [(self._streams.get(origin.stream, NOWHERE), origin.seq) for origin in message.origins]
+            return [(self.streams.get(message.stream, NOWHERE), message.seq)]
+        return [(self.streams.get(origin.stream, NOWHERE), origin.seq) for origin in message.origins]
 
     def note(self, kind: Kind, message: Message, paths: int, *, at_ns: int = 0) -> None:
         """A piece of each datum that `message` is made from ends, on those of `paths` that are its own."""
         at_ns = at_ns or self._now_ns()
-        for origin in message.all_origins():
-            mask = paths & self._of_stream.get(origin.stream, 0)
+        for origin in message.origins or (message,):
+            stream = origin.stream
             self.recorder.note(
                 kind,
                 message.flags,
-                self._streams.get(origin.stream, NOWHERE),
+                self.streams.get(stream, NOWHERE),
                 origin.seq,
                 origin.event_time_ns,
                 at_ns,
                 message.deadline_ns,
                 NOWHERE,
-                mask,
+                paths & self._of_stream.get(stream, 0),
             )
 
     # --------------------------------------------------------------------------------- the handling
@@ -139,9 +140,11 @@ class Logbook:
         """The stage works on `message` from now on; what was taken for it has left the mailbox."""
         self._covered = 0
         self._keeps = False
+        if self._passing is not None and self._enters(message, sender, started_ns):
+            return
         origin = message.origins[0] if message.origins else message
         self.recorder.begin(
-            self._streams.get(origin.stream, NOWHERE),
+            self.streams.get(origin.stream, NOWHERE),
             origin.seq,
             origin.event_time_ns,
             message.sent_ns,
@@ -151,6 +154,42 @@ class Logbook:
             sender,
         )
         self.commit()
+
+    def pass_by(self, trace: InputTrace, message: Message, number: int) -> None:
+        """It was picked: nothing is written before it is in service, for until then it is lost with this process."""
+        self.settle()
+        self._passing = trace, message, number
+
+    def settle(self) -> None:
+        """What was picked is in hand: something else than `begin` will be said of it."""
+        if self._passing is not None:
+            trace, message, number = self._passing
+            self._passing = None
+            trace.arrived(message, 1)
+            trace.taken(message, number, 0)
+
+    def _enters(self, message: Message, sender: int, started_ns: int) -> bool:
+        """Whether what was picked has gone straight into service."""
+        if message.origins:
+            self.settle()
+            return False
+        assert self._passing is not None
+        trace, _, number = self._passing
+        self._passing = None
+        self._has_entered = True
+        self.recorder.enter(
+            trace.index,
+            number,
+            self.streams.get(message.stream, NOWHERE),
+            message.seq,
+            message.event_time_ns,
+            message.sent_ns,
+            message.enqueued_ns,
+            started_ns,
+            message.deadline_ns,
+            sender,
+        )
+        return True
 
     def commit(self) -> None:
         """What was taken last has its record, or is in service: it is no longer the mailbox's."""
@@ -180,7 +219,10 @@ class Logbook:
 
     def put_down(self) -> None:
         """What was in hand is done with, or held back by a join, and counted."""
-        if self._hand is not None and self._in_hand >= 0:
+        if self._has_entered:
+            self._has_entered = False
+            self.recorder.put_down()
+        elif self._hand is not None and self._in_hand >= 0:
             self._hand.release(self._in_hand)
             self._in_hand = -1
 
@@ -198,15 +240,12 @@ class Logbook:
             self.note(Kind.SPLIT, message, again)
         self._covered |= edge_mask
 
-    def admitting(self, message: Message, edge_masks: Iterable[int]) -> None:
-        """A source sends a datum on these edges: a piece begins on each path that it had not yet sent it on.
+    def admitting(self, message: Message, edge_masks: int) -> None:
+        """A source sends a datum on edges: a piece begins on each path of theirs that it had not yet sent it on.
 
         On all of them at once: were it killed between two edges, the datum would be lost on the second.
         """
-        new = 0
-        for mask in edge_masks:
-            new |= mask
-        new &= ~self._covered
+        new = edge_masks & ~self._covered
         if new:
             self.note(Kind.ADMITTED, message, new)
 
@@ -245,7 +284,7 @@ class Logbook:
         if self._keeps and goes_on:  # the piece that was kept ends here; whether it was on time, the others say
             self._keeps, covered, flags = False, 0, flags & ~_MISSED
         for origin in message.origins or (message,):
-            stream = self._streams.get(origin.stream, NOWHERE)
+            stream = self.streams.get(origin.stream, NOWHERE)
             mask = self._through.get(origin.stream, 0) & ~covered
             recorder.record(
                 kind,
@@ -270,7 +309,7 @@ class Logbook:
                         histogram.record(ended_ns - origin.event_time_ns)
         for origin in repeated:
             merged = self._through.get(origin.stream, 0)
-            stream = self._streams.get(origin.stream, NOWHERE)
+            stream = self.streams.get(origin.stream, NOWHERE)
             recorder.note(Kind.RUN, 0, stream, origin.seq, origin.event_time_ns, ended_ns, 0, sender, merged)
         counter = _KIND_COUNTERS.get(kind)
         if counter is not None:
@@ -313,7 +352,7 @@ class Logbook:
             recorder.record(
                 Kind.SHED,
                 message.flags,
-                self._streams.get(origin.stream, NOWHERE),
+                self.streams.get(origin.stream, NOWHERE),
                 origin.seq,
                 origin.event_time_ns,
                 message.sent_ns,
@@ -368,7 +407,7 @@ class Logbook:
         slot = self._give_up(message, self.recorder.get(layout.LOST), LOST_HERE)
         for origin in message.origins or (message,):
             mask = self._through.get(origin.stream, 0) & ~(0 if self._keeps else self._covered)
-            stream = self._streams.get(origin.stream, NOWHERE)
+            stream = self.streams.get(origin.stream, NOWHERE)
             at_ns = self._now_ns()
             self.recorder.note(
                 Kind.LOST, message.flags, stream, origin.seq, origin.event_time_ns, at_ns, message.deadline_ns,

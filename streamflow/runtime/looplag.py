@@ -34,7 +34,7 @@ class LoopWatch:
     def __init__(self, clock: Clock, logbooks: Sequence[Logbook], collect: Callable[[int], None] | None = None) -> None:
         """`collect`: called at every beat, with the instant, where garbage is collected in slack."""
         self._now_ns = clock.now_ns
-        self._timer = clock.timer()
+        self._timer = clock.rough_timer()  # what it looks for is milliseconds
         self._logbooks = logbooks
         self._collect = collect
         self._collecting_since_ns = 0

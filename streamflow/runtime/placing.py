@@ -39,7 +39,10 @@ class Placing:
     def placed(self, message: Message) -> Message | None:
         """The message with its large tensors in slots; as it was where none is large. None: none is free."""
         tensors = message.tensors
-        if all(array.nbytes <= INLINE_SIZE_LIMIT for array in tensors.values()):
+        for array in tensors.values():
+            if array.nbytes > INLINE_SIZE_LIMIT:
+                break
+        else:
             return message
         found = {}
         for name, array in tensors.items():

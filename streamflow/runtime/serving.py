@@ -14,12 +14,14 @@ from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.spinner import Spinner
 from streamflow.transport.link import Bell, NamedBell, Receiver
+from streamflow.transport.napping import Napping
 
 TURN_NS = 1 * ms  # how long a stage works on what has arrived before links and others in its process have a turn
 POLLED_MAX = 8  # inputs that are looked at before each datum; of more, those that have rung
 TURN_NS_MAX = 20 * ms  # a turn costs some 50 us: one whose work takes long has it after every fourth datum
 
-Handle = Callable[[str, Message], Awaitable[None]]
+Handle = Callable[[str, Message], Awaitable[None] | None]
+"""Given the input's name and a datum; returns what is left to wait for."""
 Ended = Callable[[str], None]
 
 
@@ -49,7 +51,18 @@ class Serving:
         self._shares_loop = shares_loop
         self._is_alone = is_alone
         self._spinner = spinner if is_alone else None
+        self.napping: Napping | None = None
+        """How the stage waits, where not in trio."""
         self._turned_ns = 0
+
+    async def begin(self) -> None:
+        """In its loop, before anything else."""
+        if self._is_alone:
+            self.napping = await Napping.here()
+
+    def close(self) -> None:
+        if self.napping is not None:
+            self.napping.close()
 
     async def serve(self, inlets: Mapping[str, Inlet], handle: Handle, ended: Ended) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
@@ -79,7 +92,9 @@ class Serving:
                 message = receiver.take()
                 if message is not None:
                     took_any = True
-                    await handle(port, message)
+                    rest = handle(port, message)
+                    if rest is not None:
+                        await rest
                 elif receiver.is_exhausted:
                     del open_ports[port], asked[port]
                     ended(port)
@@ -99,17 +114,20 @@ class Serving:
 
     async def _serve_one(self, port: str, receiver: Receiver, handle: Handle) -> None:
         await receiver.take_over()
-        take, now_ns = receiver.take, self._now_ns
-        turn_ends_ns = self._turn_end_ns()
+        take, now_ns = receiver.take if self._is_joined else receiver.pick, self._now_ns
+        turn_ends_ns, napping = self._turn_end_ns(), self.napping
         while True:
             if self._interference is not None:
                 await self._interference.before_take()
             message = take()
             if message is not None:
-                await handle(port, message)
+                rest = handle(port, message)
+                if rest is not None:
+                    await rest
                 if now_ns() < turn_ends_ns:
                     continue
-                await trio.lowlevel.checkpoint()
+                if napping is None or napping.others_wait():
+                    await trio.lowlevel.checkpoint()
             elif receiver.is_exhausted:
                 return
             elif self._spins([receiver]):
@@ -117,7 +135,7 @@ class Serving:
                     continue
                 await trio.lowlevel.checkpoint()
             else:
-                await receiver.wait()
+                await receiver.wait(napping)
                 self._woken()
             turn_ends_ns = self._turn_end_ns()
 
@@ -133,7 +151,8 @@ class Serving:
         """For a source: others have a turn once a millisecond, however fast it emits."""
         now_ns = self._now_ns()
         if not self._is_alone or now_ns >= self._turned_ns + TURN_NS:
-            await trio.lowlevel.checkpoint()
+            if self.napping is None or self.napping.others_wait():
+                await trio.lowlevel.checkpoint()
             self._turned_ns = self._now_ns()
 
     def _turn_end_ns(self) -> int:

@@ -21,18 +21,14 @@ class Unending(Actor):
     async def run(self) -> None:
         """Until it was told to stop; raises NodeError where it has ended by itself."""
         await self._run_source()
-        while self._holds_data and not self._is_told_to_stop:
+        while self.sending.holds_data and not self._is_told_to_stop:
             await self.sleep_until(self.now_ns() + LOOK_NS)
         if not self._is_told_to_stop:
             await self.sleep_until(self.now_ns() + ON_THE_WAY_NS)
         if not self._is_told_to_stop:
             raise NodeError(self.stage, "its stream has ended, and it is declared permanent")
-        self.end_outputs()
+        self.sending.end()
 
     @property
     def _is_told_to_stop(self) -> bool:
         return self._draining.cancel_called
-
-    @property
-    def _holds_data(self) -> bool:
-        return any(outlet.sender.statistics().held_count for outlet in self._all_outlets())

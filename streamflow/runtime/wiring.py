@@ -105,7 +105,7 @@ class Wiring:
             outlet = Outlet(edge.name, self.senders[edge.name], self.traces[edge.name], mask, waits)
             if self._interference is not None:
                 outlet = self._interference.outlet(outlet, actor.logbook)
-            actor.outlets[edge.output].append(outlet)
+            actor.sending.outlets[edge.output].append(outlet)
 
     def close(self) -> None:
         ends: list[Sender | Receiver] = [*self.senders.values(), *self.receivers.values()]
@@ -124,12 +124,12 @@ class Wiring:
     def _lender(self, edge: EdgeDef, actor: Actor) -> Lending | None:
         if self._shares is None or self._pool_mb == 0:
             return None
-        if actor.placing is None:
+        if actor.sending.placing is None:
             pool = self._shares.pool(edge.source)
             for one in reservations(self._resolved):
                 if one.stage == edge.source:
                     pool.reserve(one.size, one.count)
-            actor.placing = Placing(self._shares, pool, actor.logbook.recorder)
+            actor.sending.placing = Placing(self._shares, pool, actor.logbook.recorder)
         return Lending(self._shares, edge.name)
 
     def _trace(self, edge: EdgeDef, actor: Actor, life: Life) -> SentOn:

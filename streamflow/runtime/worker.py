@@ -319,7 +319,7 @@ class Worker:
                 self._tell_failure(name, error, is_contained=is_contained)
                 if not is_contained:
                     return
-                actor.end_outputs()
+                actor.sending.end()
                 await actor.discard_inputs()
             for sender in self._senders_of(name):
                 await sender.wait_closed()
@@ -340,7 +340,7 @@ class Worker:
         now_ns = self._clock.now_ns()
         recorder.set(layout.READY_NS, now_ns)
         recorder.set(layout.PHASE, layout.RUNNING)
-        actor.stop_wanted = lambda deadline: self._channel.tell(
+        actor.handling.stop_wanted = lambda deadline: self._channel.tell(
             {"is": "stop", "stage": actor.stage, "deadline": deadline}
         )
         if self._life.generation:
@@ -380,4 +380,4 @@ class Worker:
             self._scope.cancel()  # and is started again, or the run gives up
 
     def _senders_of(self, stage: str) -> list[Sender]:
-        return [outlet.sender for outlets in self._actors[stage].outlets.values() for outlet in outlets]
+        return [outlet.sender for outlets in self._actors[stage].sending.outlets.values() for outlet in outlets]

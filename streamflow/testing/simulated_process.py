@@ -18,6 +18,7 @@ from streamflow.runtime.clock import ClockTimer, TrioClock
 from streamflow.runtime.control import ControlClient, Telegram
 from streamflow.runtime.worker import Channel, Worker
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork, MemoryRouter
+from streamflow.transport.napping import Napping
 from streamflow.transport.sockets import DealerSocket, RouterSocket, SocketContext
 from streamflow.wire.values import Frame
 
@@ -79,13 +80,15 @@ class LoopClock:
     def timer(self) -> ClockTimer:
         return _LoopTimer(self._clock, self._loop)
 
+    rough_timer = timer
+
 
 class _LoopTimer:
     def __init__(self, clock: TrioClock, loop: Loop) -> None:
         self._clock = clock
         self._loop = loop
 
-    async def sleep_until(self, instant_ns: int) -> None:
+    async def sleep_until(self, instant_ns: int, napping: Napping | None = None) -> None:
         await self._clock.sleep_until(instant_ns)
         await self._loop.turn()
 
@@ -120,7 +123,7 @@ class _LoopSocket:
     def receive(self) -> list[Frame] | None:
         return self._socket.receive()
 
-    async def wait_arrival(self) -> None:
+    async def wait_arrival(self, napping: Napping | None = None) -> None:
         await self._socket.wait_arrival()
         await self._loop.turn()
 

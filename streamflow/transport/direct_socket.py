@@ -1,9 +1,8 @@
 """Sockets between processes of one host whose messages go through shared memory: one wake a message, not three.
 
 ZeroMQ wakes its own thread at either end before it wakes the reader. Here a dealer greets over ZeroMQ and names two
-rings with its first message; from then on both ends use those, and ZeroMQ is for others who knock. After each message
-the writer rings: it writes a byte to a pipe of the reader's that trio waits for. It always rings: to see that the
-reader is awake would need a memory fence, which Python does not have.
+rings with its first message; from then on both ends use those, and ZeroMQ is for others who knock. Where the reader
+sleeps, the writer rings after a message: it writes a byte to a pipe of the reader's that trio waits for.
 
 Pipes with names stand where eventfds could: they need no third socket to hand descriptors over by, and cost the same.
 As soon as both ends have opened rings and pipes their names are removed, so a kill leaves nothing of them. What one
@@ -23,6 +22,7 @@ import trio
 
 from streamflow.errors import ClosedLinkError, LinkError, PoolError
 from streamflow.memory.ring import RingReader, RingWriter, make_ring
+from streamflow.transport.napping import Napping
 from streamflow.transport.zmq_socket import ZmqContext, ZmqSocket
 from streamflow.wire.values import Frame
 
@@ -90,7 +90,6 @@ class Connection:
         forth, back = (names.forth, names.forth_bell), (names.back, names.back_bell)
         (out, out_bell), (incoming, own_bell) = (forth, back) if is_dealer else (back, forth)
         self.bell = self._other_bell = -1
-        self._unheard = 0  # messages that were read before their rings were heard, while the reader was awake
         self.reader = RingReader(incoming)
         try:
             self.writer = RingWriter(out)
@@ -102,35 +101,24 @@ class Connection:
 
     def send(self, frames: Sequence[Frame]) -> None:
         self.writer.write(frames)
-        self._ring()
+        if self.writer.must_wake():
+            self._ring()
 
     def flush(self) -> None:
         """Try again what did not fit."""
-        if self.writer.has_waiting and self.writer.flush():
+        if self.writer.has_waiting and self.writer.flush() and self.writer.must_wake():
             self._ring()
 
     def _ring(self) -> None:
         with suppress(BlockingIOError):  # full of rings that were not heard yet: it will wake
             os.write(self._other_bell, b"\1")
 
-    def receive(self) -> list[Frame] | None:
-        """The next message, or None where none is there as a whole."""
-        frames = self.reader.read()
-        if frames is not None:
-            self._unheard += 1
-        return frames
-
-    @property
-    def has_unheard(self) -> bool:
-        """Whether the bell would wake its reader for what has been read already."""
-        return self._unheard > 0
-
-    def hear(self) -> None:
-        """Take the rings; what they were for is looked for after that."""
+    def hears(self) -> bool:
+        """Whether it was rung; what for is looked for after that."""
         try:
-            self._unheard = max(self._unheard - len(os.read(self.bell, 4096)), 0)
+            return bool(os.read(self.bell, 4096))
         except BlockingIOError:
-            self._unheard = 0  # not rung yet: it wakes for nothing, once
+            return False
 
     def close(self) -> None:
         self.reader.close()
@@ -154,6 +142,7 @@ class _DirectSocket:
         self._folder = folder
         self._connections: dict[Frame, Connection] = {}
         self._epoll = select.epoll()
+        self._descriptor = self._epoll.fileno()
         self._epoll.register(zmq.fileno(), select.EPOLLIN)
         self._may_be_knocked = True  # ZeroMQ's descriptor tells of an arrival once; any use of the socket may eat that
         self._since_knock = 0
@@ -164,6 +153,8 @@ class _DirectSocket:
     def _add(self, peer: Frame, connection: Connection) -> None:
         self._connections[peer] = connection
         self._epoll.register(connection.bell, select.EPOLLIN)
+        if self._is_waiting:
+            self.wake()  # and fall asleep again with this one too, which else would not be rung
 
     def _remove(self, peer: Frame) -> None:
         connection = self._connections.pop(peer, None)
@@ -173,7 +164,7 @@ class _DirectSocket:
 
     def has_arrival(self) -> bool:
         """Whether a message is there; without a look at ZeroMQ, which costs more."""
-        return any(connection.reader.has_arrival for connection in self._connections.values())
+        return any(connection.reader.has_arrival() for connection in self._connections.values())
 
     def nudge(self) -> None:
         """Nothing is eaten: who waits is woken by its bell. What did not fit may fit now."""
@@ -185,40 +176,52 @@ class _DirectSocket:
         if self._is_waiting:
             trio.lowlevel.notify_closing(self._epoll.fileno())
 
-    async def wait_arrival(self) -> None:
-        for connection in self._connections.values():
-            if connection.has_unheard:
-                connection.hear()
+    async def wait_arrival(self, napping: Napping | None = None) -> None:
         if self._is_woken or self._may_be_knocked or self.has_arrival():
             await trio.lowlevel.checkpoint()
         else:
             self._is_waiting = True
             try:
-                await self._sleep()
+                await self._fall_asleep(napping)
             except trio.ClosedResourceError:
                 pass  # somebody says so
             finally:
                 self._is_waiting = False
+                for connection in self._connections.values():
+                    connection.reader.wakes_up()
         self._is_woken = False
-        if not self._is_closed and not self.has_arrival():
-            self._find_out()
 
-    async def _sleep(self) -> None:
+    def _has_been_woken(self) -> bool:
+        return self._is_woken
+
+    async def _fall_asleep(self, napping: Napping | None) -> None:
+        """Unless something comes before all writers know that they must ring."""
+        is_quiet = True
+        for connection in self._connections.values():
+            is_quiet = connection.reader.falls_asleep() and is_quiet
+        if is_quiet:
+            await self._sleep(napping)
+            self._hear()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def _sleep(self, napping: Napping | None) -> None:
         if any(connection.writer.has_waiting for connection in self._connections.values()):
             with trio.move_on_after(TRY_AGAIN_S):
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
             self.nudge()
+        elif napping is not None:
+            await napping.wait_readable(self._descriptor, self._has_been_woken)
         else:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
 
-    def _find_out(self) -> None:
-        """Woken, and nothing is there: by a ring for what has been read already, or by ZeroMQ."""
-        heard = {descriptor for descriptor, _ in self._epoll.poll(0)}
+    def _hear(self) -> None:
+        """Take the rings. Where there were none, ZeroMQ may have something."""
+        has_rung = False
         for connection in self._connections.values():
-            if connection.bell in heard:
-                connection.hear()
-                heard.remove(connection.bell)
-        self._may_be_knocked = self._may_be_knocked or bool(heard)
+            has_rung = connection.hears() or has_rung
+        if not has_rung:
+            self._may_be_knocked = True
 
     def _knock(self) -> list[Frame] | None:
         """What has come over ZeroMQ: looked for where its descriptor says so, and now and then."""
@@ -272,7 +275,7 @@ class DirectDealer(_DirectSocket):
         self._may_be_knocked = True
 
     def receive(self) -> list[Frame] | None:
-        frames = self._connections[self._PEER].receive()
+        frames = self._connections[self._PEER].reader.read()
         if frames is not None:
             return frames
         return self._knock() if self._may_be_knocked else None
@@ -302,7 +305,7 @@ class DirectRouter(_DirectSocket):
         if self._since_knock < KNOCKS_EVERY:
             self._since_knock += 1
             for peer, connection in self._connections.items():
-                frames = connection.receive()
+                frames = connection.reader.read()
                 if frames is not None:
                     return [peer, *frames]
             if not self._may_be_knocked:

@@ -15,6 +15,7 @@ import numpy as np
 import trio
 
 from streamflow.core.message import Message
+from streamflow.transport.napping import Napping
 from streamflow.wire.arrays import Array, Form
 from streamflow.wire.data import Place
 
@@ -102,6 +103,15 @@ class Receiver(Protocol):
     def take(self) -> Message | None:
         """The datum that is served next by the edge's policy, or None when nothing is here."""
 
+    def pick(self) -> Message | None:
+        """As `take`; but the sender may learn of it when `picked` is called, and the account when it is in service.
+
+        For an actor with one input, which says both before it calls user code: a third less to do for each datum.
+        """
+
+    def picked(self) -> None:
+        """What was picked last is in service, or given up."""
+
     def peek(self) -> Message | None:
         """What `take` would return, left where it is."""
 
@@ -124,8 +134,11 @@ class Receiver(Protocol):
         For an actor with one input: a datum then wakes the actor, not first a task that wakes it.
         """
 
-    async def wait(self) -> None:
-        """Return when there may be something to take; only after `take_over`."""
+    async def wait(self, napping: Napping | None = None) -> None:
+        """Return when there may be something to take; only after `take_over`.
+
+        `napping`: no checkpoint while nobody else has anything to do.
+        """
 
     def statistics(self) -> ReceiverStatistics: ...
 

@@ -12,6 +12,7 @@ from streamflow.core.message import Message
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import ClosedLinkError
 from streamflow.transport.link import Backlog, Bell, ReceiverStatistics, SenderStatistics, frozen
+from streamflow.transport.napping import Napping
 from streamflow.wire.session import EdgeTerms
 
 
@@ -82,7 +83,7 @@ class LocalLink:
     async def run(self) -> None:
         await self._exhausted.wait()
 
-    async def wait_data(self) -> None:
+    async def wait_data(self, napping: Napping | None = None) -> None:
         await self._bell.wait()
 
     async def wait_open(self) -> None:
@@ -149,7 +150,7 @@ class LocalReceiver:
 
     def __init__(self, link: LocalLink) -> None:
         self._link = link
-        self.take = link.take
+        self.take = self.pick = link.take
         self.peek = link.peek
         self.backlog = link.backlog
         self.has_arrival = link.has_arrival
@@ -158,6 +159,9 @@ class LocalReceiver:
         self.wait = link.wait_data
         self.statistics = link.receiver_statistics
         self.close = link.close
+
+    def picked(self) -> None:
+        """The sender knew at once."""
 
     @property
     def is_exhausted(self) -> bool:

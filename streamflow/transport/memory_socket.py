@@ -19,6 +19,7 @@ from typing import Protocol
 import trio
 
 from streamflow.errors import ClosedLinkError, LinkError
+from streamflow.transport.napping import Napping
 from streamflow.wire.values import Frame
 
 Plan = Callable[[str, Sequence[Frame], int], Sequence[int]]
@@ -100,7 +101,7 @@ class MemorySocket:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def wait_arrival(self) -> None:
+    async def wait_arrival(self, napping: Napping | None = None) -> None:
         await trio.lowlevel.checkpoint()
         while not self._is_woken and not self.has_arrival():
             with trio.CancelScope() as self._waiting:

@@ -15,14 +15,15 @@ from collections.abc import Set
 import trio
 
 from streamflow.core.deadline import Order
-from streamflow.core.message import Message, with_tensors
+from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
 from streamflow.core.timebase import ms
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, WireError
 from streamflow.transport.link import Backlog, Bell, Borrower, Lender, ReceiverStatistics, SenderStatistics, frozen
+from streamflow.transport.napping import Napping
 from streamflow.transport.sockets import DealerSocket, SocketContext
-from streamflow.wire.data import INLINE_SIZE_LIMIT, decode_datum, encode_datum, is_datum
+from streamflow.wire.data import decode_datum, encode_datum, is_datum, lightened
 from streamflow.wire.packets import Data, Hello, Packet, Refuse, decode, encode
 from streamflow.wire.session import EdgeTerms, ReceiverSession, SenderSession, State
 from streamflow.wire.values import Frame
@@ -64,9 +65,10 @@ class SocketSender:
 
     def offer(self, message: Message) -> bool:
         session = self._session
-        if session.sends_at_once and self._socket is not None:
+        socket = self._socket
+        if socket is not None and session.sends_at_once():
             number = session.send(message)
-            self._socket.send(encode_datum(number, message, self._lend), nudges=session.expects_credit)
+            socket.send(encode_datum(number, message, self._lend), nudges=session.expects_credit())
             self._lighten(number, message)
             return True
         if not session.has_room:
@@ -166,8 +168,8 @@ class SocketSender:
 
         Credits come back later than that, half a window together.
         """
-        if self._lender is not None and any(array.nbytes > INLINE_SIZE_LIMIT for array in message.tensors.values()):
-            self._session.outbox.replace(number, with_tensors(message, {}))
+        if self._lender is not None and (light := lightened(message)) is not message:
+            self._session.outbox.replace(number, light)
 
     def statistics(self) -> SenderStatistics:
         box = self._session.outbox
@@ -200,6 +202,7 @@ class SocketReceiver:
         self._now_ns = context.now_ns
         self._bell = bell
         self._reads_first = terms.overflow is not Overflow.BLOCK or terms.preference.order is Order.EDF
+        self._owes = False  # to the sender, for what was picked
         self._peer: Frame | None = None
         self._former_peers: set[Frame] = set()
         self._early: list[tuple[Frame, Hello]] = []  # greeted before `expect` was heard, while user code ran here
@@ -222,6 +225,7 @@ class SocketReceiver:
     def backlog(self) -> Backlog:
         """Without what came in the last few milliseconds: to look for it costs as much as to handle a datum."""
         if self._now_ns() - self._read_ns > LOOK_AGAIN_NS:
+            self._trace.settle()
             self._read()
             self._bell.ring()  # what was read wakes nobody any more
         inbox = self._session.inbox
@@ -232,12 +236,47 @@ class SocketReceiver:
         self._read_what_matters()
         session = self._session
         message = session.take()
-        if message is not None and session.has_due:
+        if message is not None and session.has_due():
             self._answer(session.due())
-        if session.state is State.CLOSED:
+        self._ring_if_closed()
+        return message
+
+    def pick(self) -> Message | None:
+        session = self._session
+        if self._reads_first or not session.inbox.passes():
+            return self.take()
+        self._read_ns = 0  # nothing is read ahead
+        for _ in range(READ_BURST):
+            frames = self._socket.receive()
+            if frames is None:
+                break
+            peer = frames.pop(0)
+            if peer != self._peer or not is_datum(frames):
+                self._handle(peer, frames)
+                continue
+            try:
+                number, message = decode_datum(frames, self._now_ns(), self._borrow)
+            except WireError as error:
+                raise self._no_packet(error) from None
+            session.pass_on(number, message)
+            self._owes = session.has_due()
+            return message
+        self._ring_if_closed()
+        return None
+
+    def picked(self) -> None:
+        if self._owes:
+            self._owes = False
+            self._answer(self._session.due())
+            self._ring_if_closed()
+
+    def _ring_if_closed(self) -> None:
+        if self._session.state is State.CLOSED:
             self._bell.ring()
             self._socket.wake()
-        return message
+
+    def _no_packet(self, error: WireError) -> BrokenLinkError:
+        return BrokenLinkError(f"edge {self._session.terms.edge}", f"its sender sent no packet: {error}")
 
     def _read_what_matters(self) -> None:
         if self._reads_first or not len(self._session.inbox):
@@ -255,8 +294,8 @@ class SocketReceiver:
         self._socket.wake()
         await self._has_run.wait()
 
-    async def wait(self) -> None:
-        await self._socket.wait_arrival()
+    async def wait(self, napping: Napping | None = None) -> None:
+        await self._socket.wait_arrival(napping)
 
     def expect(self, generation: int) -> int:
         """The sender's process is gone: read what it sent, and wait for its next life, which may have greeted.
@@ -266,6 +305,9 @@ class SocketReceiver:
         self._read_all()
         received_count = self._session.inbox.arrived_count
         self._forget_peer()
+        if self._borrower is not None:
+            # All that was sent is read: what was lent and never sent need not wait for a restart.
+            self._borrower.settle()
         self._session.reattach(generation)
         early, self._early = self._early, []
         for peer, hello in early:
@@ -324,8 +366,7 @@ class SocketReceiver:
                 return
             packet = decode(frames)
         except WireError as error:
-            edge = self._session.terms.edge
-            raise BrokenLinkError(f"edge {edge}", f"its sender sent no packet: {error}") from None
+            raise self._no_packet(error) from None
         if isinstance(packet, Hello):
             self._greet(peer, packet)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from streamflow.transport.napping import Napping
 from streamflow.wire.values import Frame
 
 
@@ -32,8 +33,11 @@ class Socket(Protocol):
     def wake(self) -> None:
         """Make the waiting task look again; a wake before the wait is not lost."""
 
-    async def wait_arrival(self) -> None:
-        """Return when there may be something to read: at once, on arrival, or when somebody says so."""
+    async def wait_arrival(self, napping: Napping | None = None) -> None:
+        """Return when there may be something to read: at once, on arrival, or when somebody says so.
+
+        `napping`: for the one task that works on data, where no checkpoint is needed while nobody else has anything.
+        """
 
     def close(self, *, linger_ms: int = 0) -> None: ...
 

@@ -18,6 +18,7 @@ import trio
 import zmq
 
 from streamflow.errors import ClosedLinkError, LinkError
+from streamflow.transport.napping import Napping
 from streamflow.wire.arrays import TENSOR_SIZE_LIMIT
 from streamflow.wire.values import Frame
 
@@ -161,14 +162,23 @@ class ZmqSocket:
         if self._is_waiting:
             trio.lowlevel.notify_closing(self._fd)  # nothing is closed: it costs less than a cancel scope for each wait
 
-    async def wait_arrival(self) -> None:
-        """Return when there may be something to read: at once, on arrival, or when somebody says so."""
+    def _has_been_woken(self) -> bool:
+        return self._is_woken
+
+    async def wait_arrival(self, napping: Napping | None = None) -> None:
+        """Return when there may be something to read: at once, on arrival, or when somebody says so.
+
+        `napping`: for the one task that works on data, where it may hold the loop while nothing is to be done.
+        """
         if self._is_woken or (not self._is_known_empty and self.has_arrival()):
             await trio.lowlevel.checkpoint()
         else:
             self._is_waiting = True
             try:
-                await trio.lowlevel.wait_readable(self._fd)
+                if napping is None:
+                    await trio.lowlevel.wait_readable(self._fd)
+                else:
+                    await napping.wait_readable(self._fd, self._has_been_woken)
             except trio.ClosedResourceError:
                 pass  # somebody says so
             finally:

@@ -29,7 +29,9 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from streamflow.core.message import Flag, Message, Origin
+import numpy as np
+
+from streamflow.core.message import Flag, Message, Origin, made, with_tensors
 from streamflow.errors import WireError
 from streamflow.wire.arrays import Array, Form, array_over, buffer_of, describe, read_form
 from streamflow.wire.values import Frame, pack, unpack
@@ -86,6 +88,8 @@ class _Incoming(NamedTuple):
     tensors: tuple[tuple[int, str, Form], ...]
     """Bit, name and meaning of each."""
     every_bit: int
+    only: tuple[str, Form] | None
+    """Name and meaning where there is one, which is not empty."""
 
 
 _outgoing: dict[Any, _Outgoing] = {}
@@ -95,7 +99,12 @@ _incoming: dict[bytes, _Incoming] = {}
 def encode_datum(number: int, message: Message, lend: Lend | None = None) -> list[Frame]:
     """The frames of a datum. Raises WireError where it cannot be sent."""
     tensors = message.tensors
-    key = message.stream, *[(name, array.dtype, array.shape) for name, array in tensors.items()]
+    key: tuple[Any, ...]
+    if len(tensors) == 1:
+        ((name, array),) = tensors.items()
+        key = message.stream, name, array.dtype, array.shape
+    else:
+        key = message.stream, *[(name, array.dtype, array.shape) for name, array in tensors.items()]
     form = _outgoing.get(key) or _remember_outgoing(key, message)
     extras = b""
     if message.attributes or message.origins:
@@ -130,7 +139,6 @@ def encode_datum(number: int, message: Message, lend: Lend | None = None) -> lis
     except struct.error:
         raise _out_of_range(number, message) from None
     if form.is_single and not extras:
-        (array,) = tensors.values()
         return [b"".join((head, form.padded, array.tobytes()))]
     return _frames(head, form, extras_and_places, slot_mask, tensors)
 
@@ -210,6 +218,14 @@ def _out_of_range(number: int, message: Message) -> WireError:
     return WireError("message", "numbers that cannot be sent", "ints")
 
 
+def lightened(message: Message) -> Message:
+    """The message; without its tensors where one is large, since such memory is somebody else's to use again."""
+    for array in message.tensors.values():
+        if array.nbytes > INLINE_SIZE_LIMIT:
+            return with_tensors(message, {})
+    return message
+
+
 def is_datum(frames: Sequence[Frame]) -> bool:
     """Whether these are to be read by `decode_datum`."""
     return bool(frames) and frames[0][:1] == _KIND_BYTE
@@ -250,6 +266,15 @@ def decode_datum(frames: Sequence[Frame], now_ns: int, borrow: Borrow | None = N
         raise WireError("Data", "a malformed head", "its kind, counts, and the bits of its tensors")
     attributes: dict[str, Any] = {}
     origins: tuple[Origin, ...] = ()
+    if form.only is not None and mask and not extras_size and type(head) is bytes and len(frames) == 1:
+        name, (dtype, shape, size) = form.only
+        offset = (offset + 15) & -16
+        if offset + size != len(head):
+            raise WireError("Data", f"{len(head)} bytes", str(offset + size))
+        only = {name: np.ndarray(shape, dtype, head, offset)}  # read-only, since bytes are
+        return number, made(
+            only, form.stream, seq, event_time_ns, attributes, deadline_ns, flags, sent_ns, now_ns, origins
+        )
     if extras_size:
         attributes, origins = _extras_in(head, offset, extras_size)
         offset += extras_size
@@ -275,7 +300,7 @@ def decode_datum(frames: Sequence[Frame], now_ns: int, borrow: Borrow | None = N
             frame_count += 1
     if offset != len(head) or frame_count != len(frames):
         raise WireError("Data", f"{len(frames)} frames, the first of {len(head)} bytes", f"{frame_count}, {offset}")
-    return number, Message(
+    return number, made(
         tensors, form.stream, seq, event_time_ns, attributes, deadline_ns, flags, sent_ns, now_ns, origins
     )
 
@@ -296,7 +321,8 @@ def _remember_incoming(packed: bytes, size: int) -> _Incoming:
         tensors.append((1 << place, description[0], read_form(description[1:])))
     if len({name for _, name, _ in tensors}) != len(tensors):
         raise WireError("Data", "two tensors of one name")
-    known = _Incoming(stream, tuple(tensors), (1 << len(tensors)) - 1)
+    only = tensors[0][1:] if len(tensors) == 1 and tensors[0][2].size else None
+    known = _Incoming(stream, tuple(tensors), (1 << len(tensors)) - 1, only)
     if len(_incoming) >= _FORM_LIMIT:
         _incoming.clear()
     _incoming[packed] = known

@@ -73,15 +73,13 @@ class SenderSession:
     def has_room(self) -> bool:
         return self.outbox.has_room
 
-    @property
     def sends_at_once(self) -> bool:
         """Whether a datum would leave at once, and nothing before it: `send` may take it."""
-        return self.state is State.OPEN and not self._wants_end and self.outbox.sends_at_once
+        return self.state is State.OPEN and not self._wants_end and self.outbox.sends_at_once()
 
-    @property
     def expects_credit(self) -> bool:
         """Whether the receiver may have given some back since the last: it gives half a window at a time."""
-        return self.outbox.expects_credit
+        return self.outbox.expects_credit()
 
     def send(self, message: Message) -> int:
         """`offer`, and the one packet that follows, where it `sends_at_once`: the number of the datum."""
@@ -224,10 +222,16 @@ class ReceiverSession:
         """The datum that is served next, or None."""
         return self.inbox.take()
 
-    @property
+    def pass_on(self, number: int, message: Message) -> None:
+        """`arrive` and `take` in one, for what comes where nothing waits. Raises BrokenLinkError."""
+        if self.state is not State.OPEN:
+            raise _out_of_place(self.terms.edge, "Data", self.state)
+        if not self.inbox.pass_on(number, message):
+            raise BrokenLinkError(f"edge {self.terms.edge}", f"datum {number} is out of order")
+
     def has_due(self) -> bool:
         """Whether there may be something in `due`."""
-        return self.state is not State.OPEN or self.inbox.owes_credits
+        return self.state is not State.OPEN or self.inbox.owes_credits()
 
     def reattach(self, generation: int) -> None:
         """Wait for the sender's next life; what its former one sent stays, and is served first."""

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from streamflow.core.realtime import cpu_list
+from streamflow.core.timebase import us
+from streamflow.runtime.clock import Alarm
 from streamflow.runtime.extras import extras, extras_of, remedy_for
 from streamflow.runtime.priority import obtainable
 from streamflow.runtime.rundir import base_folder
+
+LATE_NS = 350 * us  # a timer with a lead makes up for so much
 
 
 @pytest.fixture
@@ -51,6 +55,14 @@ def test_what_runs_in_these_tests_is_not_missing(findings):
     assert found["Python"]["state"] == found["processes"]["state"] == found["ZeroMQ"]["state"] == "ok"
     assert found["timer"]["state"] != "missing"
     assert code == 0
+
+
+def test_a_machine_that_wakes_late_is_told_though_the_timers_of_runs_make_up_for_it(findings, monkeypatch):
+    set_alarm = Alarm.set
+    monkeypatch.setattr(Alarm, "set", lambda alarm, instant_ns: set_alarm(alarm, instant_ns + LATE_NS))
+    words = findings()[0]["timer"]["found"].split()
+    assert words[:2] == ["timerfd,", "wakes"]
+    assert float(words[2]) * us >= LATE_NS
 
 
 def test_what_a_stage_may_ask_of_the_machine_was_tried_and_is_left_as_it_was(findings):

@@ -43,6 +43,7 @@ class Edge:
     sender: Sender
     receiver: Receiver
     bell: Bell
+    picks: bool = False
 
     async def send(self, message: Message) -> int:
         """Offer until accepted; how often it was refused."""
@@ -55,12 +56,21 @@ class Edge:
     async def receive(self) -> Message | None:
         """The next datum, or None at the end of the stream."""
         while True:
-            message = self.receiver.take()
+            message = self._take()
             if message is not None:
                 return message
             if self.receiver.is_exhausted:
                 return None
             await self.bell.wait()
+
+    def _take(self) -> Message | None:
+        """In one of the two ways, then in the other."""
+        self.picks = not self.picks
+        if not self.picks:
+            return self.receiver.take()
+        message = self.receiver.pick()
+        self.receiver.picked()
+        return message
 
     async def receive_all(self) -> list[int]:
         """The numbers of all data up to the end of the stream."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import select
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -38,14 +41,14 @@ def whole(message: list[bytes | memoryview] | None) -> list[bytes] | None:
 
 def test_what_is_written_is_read_once_and_in_order(ends: tuple[RingWriter, RingReader]) -> None:
     writer, reader = ends
-    assert not reader.has_arrival
+    assert not reader.has_arrival()
     writer.write([b"one"])
     writer.write([b"two", b"", b"three"])
-    assert reader.has_arrival
+    assert reader.has_arrival()
     assert whole(reader.read()) == [b"one"]
     assert whole(reader.read()) == [b"two", b"", b"three"]
     assert reader.read() is None
-    assert not reader.has_arrival
+    assert not reader.has_arrival()
 
 
 def test_what_does_not_fit_waits_and_stays_in_order(ends: tuple[RingWriter, RingReader]) -> None:
@@ -127,11 +130,77 @@ def test_between_processes_nothing_is_torn_lost_or_twice_there(path: Path) -> No
     reader = RingReader(path)
     for number in range(count):
         while (message := reader.read()) is None:
-            assert process.is_alive() or reader.has_arrival
+            assert process.is_alive() or reader.has_arrival()
         assert whole(message) == [number.to_bytes(8, "little") * (1 + number % 40)]
     process.join()
     reader.close()
     assert process.exitcode == 0
+
+
+def test_a_reader_is_woken_once_for_each_time_it_sleeps(ends: tuple[RingWriter, RingReader]) -> None:
+    writer, reader = ends
+    writer.write([b"awake"])
+    assert not writer.must_wake()
+    assert not reader.falls_asleep(), "something is there"
+    reader.wakes_up()
+    reader.read()
+    assert reader.falls_asleep()
+    for expected in (True, False, False):
+        writer.write([b"asleep"])
+        assert writer.must_wake() == expected
+    reader.wakes_up()
+    writer.write([b"awake again"])
+    assert not writer.must_wake()
+    while reader.read():
+        pass
+    assert reader.falls_asleep()
+    reader.wakes_up()
+    reader.wakes_up()
+    assert not writer.must_wake()
+    assert reader.falls_asleep()
+    assert writer.must_wake()
+
+
+@pytest.mark.skipif(not ring._IS_X86, reason="elsewhere every message wakes its reader")
+def test_no_wake_is_missed_between_two_processes(path: Path) -> None:
+    """A writer that always sees the reader asleep or the reader that always sees what was written: never neither."""
+    count = 20_000
+    bell, rings = os.pipe()
+    process = multiprocessing.get_context("fork").Process(target=_write_and_wake, args=(path, count, rings))
+    process.start()
+    reader = RingReader(path)
+    try:
+        received = slept = 0
+        while received < count:
+            while (message := reader.read()) is not None:
+                assert int.from_bytes(message[0], "little") == received
+                received += 1
+            if received < count and reader.falls_asleep():
+                slept += 1
+                assert select.select([bell], [], [], 20)[0], f"asleep after {received}, and not woken"
+                os.read(bell, 64)
+            reader.wakes_up()
+        assert slept > 10
+    finally:
+        process.kill()
+        process.join()
+        reader.close()
+        os.close(bell)
+        os.close(rings)
+
+
+def _write_and_wake(path: Path, count: int, rings: int) -> None:
+    writer = RingWriter(path)
+    random = Random(3)
+    for number in range(count):
+        writer.write([number.to_bytes(8, "little")])
+        while writer.has_waiting:
+            writer.flush()
+        if writer.must_wake():
+            os.write(rings, b"1")
+        for _ in range(random.randrange(200)):
+            pass
+    writer.close()
 
 
 def test_with_fences_as_without(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,19 @@ from streamflow.errors import RecorderError
 from streamflow.recorder.layout import (
     BEAT_NS,
     COUNTERS,
+    EDGE_SHIFT,
     GENERATION,
+    HEAD_MASK,
+    IN_HAND,
     MARKED,
     NEXT_SEQ,
+    NUMBER_BITS,
     PROCESSED,
     READY_NS,
     RECORD,
     SHED,
+    SHED_BITS,
+    SHED_MASK,
     STRANGER_COUNT,
     TAKEN,
     Layout,
@@ -263,6 +269,47 @@ def test_the_sender_of_an_edge_says_what_a_handling_has_sent_also_when_it_is_don
     assert sorted(datum.nth for datum in recording.live(0, with_free=True)) == [1, 2, 3], "its slot was used again"
     recorder.reset_live()
     assert recording.live(0, with_free=True) == []
+
+
+HAND_SHAPE = dataclasses.replace(SHAPE, out_edges=(*SHAPE.out_edges, (IN_HAND, 1)))
+
+
+@settings(deadline=None, max_examples=30)
+@given(steps=st.lists(st.tuples(st.integers(0, 1), st.booleans()), max_size=12))
+def test_to_enter_and_to_leave_at_once_stores_what_the_steps_do(steps: list[tuple[int, bool]]) -> None:
+    """The same bytes at the end, whichever way each datum went, but for the turn of the place in hand."""
+    at_once, by_steps = (Recorder.in_memory(HAND_SHAPE) for _ in range(2))
+    hand = by_steps.outputs[1]
+    numbers = [0, 0]
+    for seq, (edge, is_sent) in enumerate(steps):
+        number, sent_ns, arrived_ns, started_ns = numbers[edge], 1000 + seq, 2000 + seq * 3, 3000 + seq * 3
+        numbers[edge] += 1
+        served = (0, seq, 500 + seq, sent_ns, arrived_ns, started_ns, 9000)
+        at_once.enter(edge, number, *served, 0)
+        own = by_steps.inputs[edge]
+        own.arrived(arrived_ns, 1)
+        by_steps.transport[edge].record(arrived_ns - sent_ns)
+        since = (by_steps.head & HEAD_MASK) << SHED_BITS | by_steps.get(SHED) & SHED_MASK
+        slot = hand.accept([(0, seq)], own.get(TAKEN), since, edge << EDGE_SHIFT | own.place(number))
+        own.taken(0)
+        by_steps.begin(*served, 0)
+        own.removed(number)
+        if is_sent:
+            left = at_once.outputs[0].leave(0, seq, at_once.turn, 0, 7 << NUMBER_BITS | seq, started_ns)
+            accepted = by_steps.outputs[0].accept([(0, seq)], by_steps.turn, 0)
+            by_steps.outputs[0].offered(started_ns)
+            by_steps.outputs[0].sent(accepted, seq, 7)
+            assert left == accepted
+            assert Recording.over(at_once.buffer).live(0) == Recording.over(by_steps.buffer).live(0)
+        assert Recording.over(at_once.buffer).live(1)[0].origins == ((0, seq),)
+        for recorder in (at_once, by_steps):
+            recorder.finish(Kind.RUN, 0, started_ns + 5, 0, 0, 1, 1)
+        at_once.put_down()
+        hand.release(slot)
+        if is_sent:
+            at_once.outputs[0].release(left)
+            by_steps.outputs[0].release(accepted)
+    assert bytes(at_once.buffer) == bytes(by_steps.buffer)
 
 
 def test_more_data_of_one_handling_than_can_be_counted_are_the_most_that_can(made: tuple[Recorder, Recording]) -> None:

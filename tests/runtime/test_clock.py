@@ -8,10 +8,20 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from streamflow.core.timebase import ms, s
-from streamflow.runtime.clock import VIRTUAL_START_NS, Clock, MonotonicClock, Timer, TrioClock, now_ns
+from streamflow.core.timebase import ms, s, us
+from streamflow.runtime.clock import (
+    VIRTUAL_START_NS,
+    Alarm,
+    Clock,
+    ClockTimer,
+    MonotonicClock,
+    RoughTimer,
+    Timer,
+    TrioClock,
+    now_ns,
+)
 
 
 def run_virtually(function: Callable[[], Awaitable[None]]) -> None:
@@ -19,11 +29,16 @@ def run_virtually(function: Callable[[], Awaitable[None]]) -> None:
 
 
 CLOCKS = pytest.mark.parametrize("clock", [MonotonicClock(), TrioClock()], ids=["monotonic", "trio"])
+TIMERS = pytest.mark.parametrize(
+    ("clock", "new_timer"),
+    [(clock, new) for clock in (MonotonicClock(), TrioClock()) for new in (clock.timer, clock.rough_timer)],
+    ids=["monotonic", "monotonic, rough", "trio", "trio, rough"],
+)
 
 
-@CLOCKS
-async def test_a_sleep_never_ends_before_its_instant(clock: Clock) -> None:
-    timer = clock.timer()
+@TIMERS
+async def test_a_sleep_never_ends_before_its_instant(clock: Clock, new_timer: Callable[[], ClockTimer]) -> None:
+    timer = new_timer()
     try:
         for delay_ns in (1, 1_000, 100_000, 2 * ms):
             instant_ns = clock.now_ns() + delay_ns
@@ -33,14 +48,16 @@ async def test_a_sleep_never_ends_before_its_instant(clock: Clock) -> None:
         timer.close()
 
 
-@CLOCKS
-async def test_a_sleep_until_an_instant_that_has_passed_lets_others_go_on(clock: Clock) -> None:
+@TIMERS
+async def test_a_sleep_until_an_instant_that_has_passed_lets_others_go_on(
+    clock: Clock, new_timer: Callable[[], ClockTimer]
+) -> None:
     order = []
 
     async def other() -> None:
         order.append("other")
 
-    timer = clock.timer()
+    timer = new_timer()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
@@ -59,11 +76,76 @@ async def test_instants_are_positive_whole_numbers_and_never_go_back(clock: Cloc
     assert instants == sorted(instants)
 
 
+async def test_a_real_sleep_never_ends_before_its_instant_however_early_it_was_woken() -> None:
+    timer = Timer()
+    try:
+        for number in range(60):  # from the second on with a lead
+            instant_ns = now_ns() + (number % 6 * 200 + 50) * us
+            await timer.sleep_until(instant_ns)
+            assert now_ns() >= instant_ns
+    finally:
+        timer.close()
+
+
+@pytest.mark.parametrize("delay_ns", [-s, 1, 1_000, 300 * us])
+async def test_a_real_sleep_is_a_checkpoint_with_a_lead_too(delay_ns: int) -> None:
+    timer = Timer()
+    try:
+        for _ in range(3):
+            await timer.sleep_until(now_ns() + ms)
+        with assert_checkpoints():
+            await timer.sleep_until(now_ns() + delay_ns)
+    finally:
+        timer.close()
+
+
+@TIMERS
+async def test_a_sleep_that_is_cancelled_ends_at_once_and_its_timer_sleeps_again(
+    clock: Clock, new_timer: Callable[[], ClockTimer]
+) -> None:
+    timer = new_timer()
+    try:
+        for _ in range(3):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(timer.sleep_until, clock.now_ns() + 3_600 * s)
+                    await wait_all_tasks_blocked()
+                    scope.cancel()
+            assert scope.cancelled_caught
+            instant_ns = clock.now_ns() + 2 * ms
+            await timer.sleep_until(instant_ns)
+            assert clock.now_ns() >= instant_ns
+    finally:
+        timer.close()
+
+
+async def test_a_rough_sleep_waits_awake_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lead of an exact one sets its alarm earlier than its instant, from the second sleep on."""
+    set_ns: list[int] = []
+    set_alarm = Alarm.set
+
+    def noting(alarm: Alarm, instant_ns: int) -> None:
+        set_ns.append(instant_ns)
+        set_alarm(alarm, instant_ns)
+
+    monkeypatch.setattr(Alarm, "set", noting)
+    for timer, is_early in ((RoughTimer(), False), (Timer(), True)):
+        set_ns.clear()
+        dues_ns = []
+        try:
+            for _ in range(3):
+                dues_ns.append(now_ns() + 50 * ms)
+                await timer.sleep_until(dues_ns[-1])
+        finally:
+            timer.close()
+        assert (set_ns < dues_ns) == is_early
+        assert (set_ns == dues_ns) == (not is_early)
+
+
 async def test_the_real_clock_is_that_of_every_process_of_this_host() -> None:
     before_ns = now_ns()
     between_ns = MonotonicClock().now_ns()
     assert before_ns <= between_ns <= now_ns()
-    assert isinstance(MonotonicClock().timer(), Timer)
 
 
 def test_virtual_time_begins_where_it_is_said_to() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streamflow.core.credit import Outbox
@@ -115,3 +117,24 @@ async def test_what_was_kept_and_of_which_nothing_was_sent_ends_once(logbook: Lo
     logbook.ended(Kind.RUN, datum(7), 0, 1, 2, 0, 0)
     (record,) = recording_of(logbook).tail_records(0).records
     assert record.mask == logbook._through["a"]
+
+
+@pytest.mark.parametrize("goes", ["into service", "out of the mailbox"])
+async def test_what_was_picked_is_its_senders_until_it_goes_somewhere_here(logbook: Logbook, goes: str) -> None:
+    trace = logbook.receiver_trace(IN)
+    message = replace(datum(5), sent_ns=10, enqueued_ns=30)
+    trace.passed(message, 0)
+    recording = recording_of(logbook)
+    assert (recording.inputs()[0].received, recording.inputs()[0].taken, recording.removed(0, 0)) == (0, 0, set())
+    if goes == "into service":
+        logbook.begin(message, 0, 40)
+    else:
+        logbook.settle()
+        logbook.shed(message, 0, 40)
+    recording = recording_of(logbook)
+    assert (recording.inputs()[0].received, recording.inputs()[0].taken, recording.removed(0, 0)) == (1, 1, {0})
+    if goes == "into service":
+        logbook.finished(message, 50, 0, 0)
+    (record,) = recording_of(logbook).tail_records(0).records
+    assert (record.kind, record.seq) == (Kind.RUN if goes == "into service" else Kind.SHED, 5)
+    assert recording_of(logbook).live(4) == [], "nothing is in hand any more"

@@ -16,6 +16,7 @@ from tools.bench.speed.peers_file import PeerFigures, Peers, of_line, read_peers
 from tools.bench.speed.runner import Outcome, measure
 from tools.claims.framework import AbsentError, Claim, HostShare, Options, Row, main
 from tools.claims.growth import CLAIMS as GROWTH
+from tools.claims.reclaim import CLAIMS as RECLAIM
 
 REPEAT_COUNT, REPEAT_COUNT_QUICK = 5, 2
 SECONDS, SECONDS_QUICK = 3.0, 0.5
@@ -225,6 +226,7 @@ CLAIMS = (
     Claim("cpu", processor),
     Claim("wake", floors),
     *GROWTH,
+    *RECLAIM,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""A task that sleeps beside trio's loop wakes for its own descriptor, and keeps nobody else from a turn."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import trio
+
+from streamflow.transport.napping import Napping
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+class Cycles(trio.abc.Instrument):
+    """Counts the turns of the loop."""
+
+    count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def made() -> Napping:
+    napping = await Napping.here()
+    assert napping is not None, "trio is not as it was when this was written: every stage waits in its loop"
+    return napping
+
+
+async def test_it_wakes_when_its_descriptor_can_be_read(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    napping = await made()
+    threading.Timer(0.05, os.write, (writing, b"1")).start()
+    await napping.wait_readable(reading)
+    assert os.read(reading, 8) == b"1"
+    napping.close()
+
+
+async def test_it_returns_at_once_without_a_turn_for_anybody_where_something_is_there(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    napping = await made()
+    os.write(writing, b"1")
+    cycles = Cycles()
+    trio.lowlevel.add_instrument(cycles)
+    await napping.wait_readable(reading)
+    trio.lowlevel.remove_instrument(cycles)
+    assert not cycles.count
+    napping.close()
+
+
+async def test_everybody_who_has_something_to_do_has_a_turn_meanwhile(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    napping = await made()
+    told: list[str] = []
+
+    async def sleeper(number: int) -> None:
+        await trio.sleep(0.01 * number)
+        told.append(f"slept {number}")
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+
+    async def thread() -> None:
+        await trio.to_thread.run_sync(time.sleep, 0.03)
+        told.append("thread")
+
+    async def talker(send: trio.MemorySendChannel[int], receive: trio.MemoryReceiveChannel[int]) -> None:
+        async for number in receive:
+            if number == 20:
+                told.append("talked")
+                os.write(writing, b"1")
+                return
+            await send.send(number + 1)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1, 5):
+            nursery.start_soon(sleeper, number)
+        nursery.start_soon(thread)
+        one, other = trio.open_memory_channel[int](0), trio.open_memory_channel[int](0)
+        nursery.start_soon(talker, other[0], one[1])
+        nursery.start_soon(talker, one[0], other[1])
+
+        async def begin() -> None:
+            await trio.sleep(0.1)
+            await one[0].send(0)
+
+        nursery.start_soon(begin)
+        await napping.wait_readable(reading)
+        assert told == ["slept 1", "slept 2", *sorted(told[2:4]), "slept 4", "talked"]
+        assert set(told[2:4]) == {"slept 3", "thread"}
+        nursery.cancel_scope.cancel()
+    napping.close()
+
+
+async def test_who_waits_can_be_cancelled_by_time_and_by_another_task(pipe: tuple[int, int]) -> None:
+    napping = await made()
+    with trio.move_on_after(0.03) as by_time:
+        await napping.wait_readable(pipe[0])
+    assert by_time.cancelled_caught
+
+    async def cancel(scope: trio.CancelScope) -> None:
+        await trio.sleep(0.02)
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as by_another:
+            nursery.start_soon(cancel, by_another)
+            await napping.wait_readable(pipe[0])
+    assert by_another.cancelled_caught
+    napping.close()
+
+
+async def test_what_is_to_run_already_runs_before_it_sleeps(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    napping = await made()
+
+    async def write() -> None:
+        os.write(writing, b"1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        assert napping.others_wait()
+        await napping.wait_readable(reading)
+    assert not napping.others_wait()
+    napping.close()
+
+
+async def test_it_ends_when_somebody_says_so(pipe: tuple[int, int]) -> None:
+    napping = await made()
+    is_over = False
+
+    async def end() -> None:
+        nonlocal is_over
+        await trio.sleep(0.02)
+        is_over = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        await napping.wait_readable(pipe[0], lambda: is_over)
+    napping.close()
+
+
+async def test_one_task_waits_at_a_time(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    napping = await made()
+
+    async def second() -> None:
+        with pytest.raises(trio.BusyResourceError):
+            await napping.wait_readable(reading)
+        os.write(writing, b"1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second)
+        await napping.wait_readable(reading)
+    napping.close()
+
+
+async def test_with_another_trio_everybody_waits_in_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trio._core._run", ModuleType("trio._core._run"))
+    assert await Napping.here() is None

@@ -91,8 +91,8 @@ class Alarm:
         while woken_ns < instant_ns:
             if napping is None:
                 await trio.lowlevel.wait_readable(self.fd)
-            else:
-                await napping.wait_readable(self.fd)
+            elif not napping.sleeps(self.fd):
+                await trio.lowlevel.checkpoint()
             woken_ns = now_ns()
         return woken_ns
 

@@ -116,6 +116,7 @@ class Serving:
         await receiver.take_over()
         take, now_ns = receiver.take if self._is_joined else receiver.pick, self._now_ns
         turn_ends_ns, napping = self._turn_end_ns(), self.napping
+        naps = None if napping is None else receiver.napper(napping)
         while True:
             if self._interference is not None:
                 await self._interference.before_take()
@@ -134,9 +135,13 @@ class Serving:
                 if now_ns() < turn_ends_ns:
                     continue
                 await trio.lowlevel.checkpoint()
-            else:
-                await receiver.wait(napping)
+            elif naps is None:
+                await receiver.wait()
                 self._woken()
+            elif naps():
+                self._woken()
+            else:
+                await trio.lowlevel.checkpoint()
             turn_ends_ns = self._turn_end_ns()
 
     def _spins(self, receivers: Iterable[Receiver]) -> bool:

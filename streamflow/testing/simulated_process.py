@@ -123,7 +123,10 @@ class _LoopSocket:
     def receive(self) -> list[Frame] | None:
         return self._socket.receive()
 
-    async def wait_arrival(self, napping: Napping | None = None) -> None:
+    def napper(self, napping: Napping) -> None:
+        """Time is virtual."""
+
+    async def wait_arrival(self) -> None:
         await self._socket.wait_arrival()
         await self._loop.turn()
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import trio
 
 from streamflow.errors import ClosedLinkError, LinkError, PoolError
 from streamflow.memory.ring import RingReader, RingWriter, make_ring
-from streamflow.transport.napping import Napping
+from streamflow.transport.napping import LONGEST_S, Napping
 from streamflow.transport.zmq_socket import ZmqContext, ZmqSocket
 from streamflow.wire.values import Frame
 
@@ -148,6 +149,7 @@ class _DirectSocket:
         self._since_knock = 0
         self._is_waiting = False
         self._is_woken = False
+        self._has_rung = False  # a ring, or a knock, that ended the last nap and was not taken yet
         self._is_closed = False
 
     def _add(self, peer: Frame, connection: Connection) -> None:
@@ -176,13 +178,39 @@ class _DirectSocket:
         if self._is_waiting:
             trio.lowlevel.notify_closing(self._epoll.fileno())
 
-    async def wait_arrival(self, napping: Napping | None = None) -> None:
+    def napper(self, napping: Napping) -> Callable[[], bool]:
+        return partial(self._naps, napping)
+
+    def _naps(self, napping: Napping) -> bool:
+        """The rings that woke it are taken before it sleeps again: that is not in the way of what they were for."""
+        if self._is_woken:
+            self._is_woken = False
+            return False
+        if self._has_rung:
+            self._has_rung = False
+            self._hear()
+        if self._may_be_knocked:
+            return True
+        connections = self._connections.values()
+        longest_s = LONGEST_S
+        is_quiet = True
+        for connection in connections:
+            is_quiet = connection.reader.falls_asleep() and is_quiet
+            if connection.writer.has_waiting:
+                connection.flush()
+                longest_s = TRY_AGAIN_S
+        self._has_rung = is_quiet and napping.sleeps(self._descriptor, longest_s)
+        for connection in connections:
+            connection.reader.wakes_up()
+        return self._has_rung or not is_quiet
+
+    async def wait_arrival(self) -> None:
         if self._is_woken or self._may_be_knocked or self.has_arrival():
             await trio.lowlevel.checkpoint()
         else:
             self._is_waiting = True
             try:
-                await self._fall_asleep(napping)
+                await self._fall_asleep()
             except trio.ClosedResourceError:
                 pass  # somebody says so
             finally:
@@ -191,27 +219,22 @@ class _DirectSocket:
                     connection.reader.wakes_up()
         self._is_woken = False
 
-    def _has_been_woken(self) -> bool:
-        return self._is_woken
-
-    async def _fall_asleep(self, napping: Napping | None) -> None:
+    async def _fall_asleep(self) -> None:
         """Unless something comes before all writers know that they must ring."""
         is_quiet = True
         for connection in self._connections.values():
             is_quiet = connection.reader.falls_asleep() and is_quiet
         if is_quiet:
-            await self._sleep(napping)
+            await self._sleep()
             self._hear()
         else:
             await trio.lowlevel.checkpoint()
 
-    async def _sleep(self, napping: Napping | None) -> None:
+    async def _sleep(self) -> None:
         if any(connection.writer.has_waiting for connection in self._connections.values()):
             with trio.move_on_after(TRY_AGAIN_S):
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
             self.nudge()
-        elif napping is not None:
-            await napping.wait_readable(self._descriptor, self._has_been_woken)
         else:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
 

@@ -7,7 +7,7 @@ processes, over ZeroMQ or over rings in shared memory); one conformance suite ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -134,10 +134,13 @@ class Receiver(Protocol):
         For an actor with one input: a datum then wakes the actor, not first a task that wakes it.
         """
 
-    async def wait(self, napping: Napping | None = None) -> None:
-        """Return when there may be something to take; only after `take_over`.
+    async def wait(self) -> None:
+        """Return when there may be something to take; only after `take_over`."""
 
-        `napping`: no checkpoint while nobody else has anything to do.
+    def napper(self, napping: Napping) -> Callable[[], bool] | None:
+        """In place of `wait`: what sleeps until there may be something to take, and is False where a checkpoint is due.
+
+        None where the link knows no other way than to wait in trio's loop.
         """
 
     def statistics(self) -> ReceiverStatistics: ...

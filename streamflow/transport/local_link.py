@@ -83,7 +83,7 @@ class LocalLink:
     async def run(self) -> None:
         await self._exhausted.wait()
 
-    async def wait_data(self, napping: Napping | None = None) -> None:
+    async def wait_data(self) -> None:
         await self._bell.wait()
 
     async def wait_open(self) -> None:
@@ -162,6 +162,9 @@ class LocalReceiver:
 
     def picked(self) -> None:
         """The sender knew at once."""
+
+    def napper(self, napping: Napping) -> None:
+        """The sender is in the same loop."""
 
     @property
     def is_exhausted(self) -> bool:

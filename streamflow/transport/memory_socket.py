@@ -101,7 +101,10 @@ class MemorySocket:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def wait_arrival(self, napping: Napping | None = None) -> None:
+    def napper(self, napping: Napping) -> None:
+        """What is in memory wakes by trio's loop alone."""
+
+    async def wait_arrival(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self._is_woken and not self.has_arrival():
             with trio.CancelScope() as self._waiting:

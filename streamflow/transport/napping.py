@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import math
 import select
-from collections.abc import Callable
 from typing import Any
 
 import trio
 from trio.lowlevel import Task
 
-_LONGEST_S = 60.0
+LONGEST_S = 60.0
 
 
 class _Runnable(trio.abc.Instrument):
@@ -46,8 +45,7 @@ class Napping:
         self._loop = descriptor
         self._poll = select.epoll()
         self._poll.register(descriptor, select.EPOLLIN)
-        self._watched: set[int] = set()
-        self._is_taken = False
+        self._watched = -1
 
     @classmethod
     async def here(cls) -> Napping | None:
@@ -64,42 +62,30 @@ class Napping:
             await trio.lowlevel.checkpoint()
         return napping
 
-    async def wait_readable(self, descriptor: int, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Return when that is readable, or `is_over` says so after others in the loop had a turn.
+    def sleeps(self, descriptor: int, longest_s: float = LONGEST_S) -> bool:
+        """Sleep until that can be read; False where trio has something to do, which comes first, or after `longest_s`.
 
-        Whatever is waited for must stay open as long as this. Raises trio.BusyResourceError where another task waits.
+        Then a checkpoint is due. Whatever is waited for must stay open as long as this.
         """
-        if descriptor not in self._watched:
-            self._watched.add(descriptor)
+        if descriptor != self._watched:
+            if self._watched >= 0:
+                self._poll.unregister(self._watched)
+            self._watched = descriptor
             self._poll.register(descriptor, select.EPOLLIN)
-        if self._is_taken:
-            raise trio.BusyResourceError("another task of this stage waits already")
-        self._is_taken = True
-        try:
-            while not self._sleeps(_LONGEST_S):
-                await trio.lowlevel.checkpoint()
-                if is_over():
-                    break
-        finally:
-            self._is_taken = False
-
-    def others_wait(self) -> bool:
-        """Whether trio has something to do: a checkpoint would not be in vain."""
-        return not self._sleeps(0)
-
-    def _sleeps(self, longest_s: float) -> bool:
-        """Until something watched is readable; False where trio has something to do, which comes first."""
         if self._runnable:
             return False
         deadline = self._next_deadline()
         time_s = longest_s if deadline == math.inf else min(self._until(deadline), longest_s)
-        if time_s < 0 or (time_s == 0 and longest_s):
+        if time_s <= 0:
             return False
-        loop = self._loop
-        for descriptor, _ in (ready := self._poll.poll(time_s)):
-            if descriptor == loop:
-                return False
-        return bool(ready) or not longest_s
+        found = self._poll.poll(time_s)
+        return len(found) == 1 and found[0][0] == descriptor
+
+    def others_wait(self) -> bool:
+        """Whether trio has something to do: a checkpoint would not be in vain."""
+        if self._runnable or self._until(self._next_deadline()) <= 0:
+            return True
+        return any(ready == self._loop for ready, _ in self._poll.poll(0))
 
     def close(self) -> None:
         trio.lowlevel.remove_instrument(self._instrument)

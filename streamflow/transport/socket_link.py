@@ -10,7 +10,7 @@ generation, and is answered once the receiver has been told to expect it and has
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 import trio
 
@@ -294,8 +294,11 @@ class SocketReceiver:
         self._socket.wake()
         await self._has_run.wait()
 
-    async def wait(self, napping: Napping | None = None) -> None:
-        await self._socket.wait_arrival(napping)
+    async def wait(self) -> None:
+        await self._socket.wait_arrival()
+
+    def napper(self, napping: Napping) -> Callable[[], bool] | None:
+        return self._socket.napper(napping)
 
     def expect(self, generation: int) -> int:
         """The sender's process is gone: read what it sent, and wait for its next life, which may have greeted.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from streamflow.transport.napping import Napping
@@ -33,10 +33,13 @@ class Socket(Protocol):
     def wake(self) -> None:
         """Make the waiting task look again; a wake before the wait is not lost."""
 
-    async def wait_arrival(self, napping: Napping | None = None) -> None:
-        """Return when there may be something to read: at once, on arrival, or when somebody says so.
+    async def wait_arrival(self) -> None:
+        """Return when there may be something to read: at once, on arrival, or when somebody says so."""
 
-        `napping`: for the one task that works on data, where no checkpoint is needed while nobody else has anything.
+    def napper(self, napping: Napping) -> Callable[[], bool] | None:
+        """What sleeps until there may be something to read, and is False where a checkpoint is due first.
+
+        In place of `wait_arrival`, for the one task that works on data. None: there is no such thing here.
         """
 
     def close(self, *, linger_ms: int = 0) -> None: ...

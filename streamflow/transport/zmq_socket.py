@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 import trio
@@ -162,23 +163,23 @@ class ZmqSocket:
         if self._is_waiting:
             trio.lowlevel.notify_closing(self._fd)  # nothing is closed: it costs less than a cancel scope for each wait
 
-    def _has_been_woken(self) -> bool:
-        return self._is_woken
+    def napper(self, napping: Napping) -> Callable[[], bool]:
+        return partial(self._naps, napping)
 
-    async def wait_arrival(self, napping: Napping | None = None) -> None:
-        """Return when there may be something to read: at once, on arrival, or when somebody says so.
+    def _naps(self, napping: Napping) -> bool:
+        if self._is_woken:
+            self._is_woken = False
+            return False
+        return (not self._is_known_empty and self.has_arrival()) or napping.sleeps(self._fd)
 
-        `napping`: for the one task that works on data, where it may hold the loop while nothing is to be done.
-        """
+    async def wait_arrival(self) -> None:
+        """Return when there may be something to read: at once, on arrival, or when somebody says so."""
         if self._is_woken or (not self._is_known_empty and self.has_arrival()):
             await trio.lowlevel.checkpoint()
         else:
             self._is_waiting = True
             try:
-                if napping is None:
-                    await trio.lowlevel.wait_readable(self._fd)
-                else:
-                    await napping.wait_readable(self._fd, self._has_been_woken)
+                await trio.lowlevel.wait_readable(self._fd)
             except trio.ClosedResourceError:
                 pass  # somebody says so
             finally:

@@ -38,11 +38,17 @@ async def made() -> Napping:
     return napping
 
 
+async def wait(napping: Napping, descriptor: int) -> None:
+    """As a stage does."""
+    while not napping.sleeps(descriptor):
+        await trio.lowlevel.checkpoint()
+
+
 async def test_it_wakes_when_its_descriptor_can_be_read(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     napping = await made()
     threading.Timer(0.05, os.write, (writing, b"1")).start()
-    await napping.wait_readable(reading)
+    await wait(napping, reading)
     assert os.read(reading, 8) == b"1"
     napping.close()
 
@@ -53,7 +59,7 @@ async def test_it_returns_at_once_without_a_turn_for_anybody_where_something_is_
     os.write(writing, b"1")
     cycles = Cycles()
     trio.lowlevel.add_instrument(cycles)
-    await napping.wait_readable(reading)
+    await wait(napping, reading)
     trio.lowlevel.remove_instrument(cycles)
     assert not cycles.count
     napping.close()
@@ -95,7 +101,7 @@ async def test_everybody_who_has_something_to_do_has_a_turn_meanwhile(pipe: tupl
             await one[0].send(0)
 
         nursery.start_soon(begin)
-        await napping.wait_readable(reading)
+        await wait(napping, reading)
         assert told == ["slept 1", "slept 2", *sorted(told[2:4]), "slept 4", "talked"]
         assert set(told[2:4]) == {"slept 3", "thread"}
         nursery.cancel_scope.cancel()
@@ -105,7 +111,7 @@ async def test_everybody_who_has_something_to_do_has_a_turn_meanwhile(pipe: tupl
 async def test_who_waits_can_be_cancelled_by_time_and_by_another_task(pipe: tuple[int, int]) -> None:
     napping = await made()
     with trio.move_on_after(0.03) as by_time:
-        await napping.wait_readable(pipe[0])
+        await wait(napping, pipe[0])
     assert by_time.cancelled_caught
 
     async def cancel(scope: trio.CancelScope) -> None:
@@ -115,7 +121,7 @@ async def test_who_waits_can_be_cancelled_by_time_and_by_another_task(pipe: tupl
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as by_another:
             nursery.start_soon(cancel, by_another)
-            await napping.wait_readable(pipe[0])
+            await wait(napping, pipe[0])
     assert by_another.cancelled_caught
     napping.close()
 
@@ -130,39 +136,33 @@ async def test_what_is_to_run_already_runs_before_it_sleeps(pipe: tuple[int, int
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
         assert napping.others_wait()
-        await napping.wait_readable(reading)
+        await wait(napping, reading)
     assert not napping.others_wait()
     napping.close()
 
 
-async def test_it_ends_when_somebody_says_so(pipe: tuple[int, int]) -> None:
+async def test_it_sleeps_no_longer_than_it_is_told(pipe: tuple[int, int]) -> None:
     napping = await made()
-    is_over = False
-
-    async def end() -> None:
-        nonlocal is_over
-        await trio.sleep(0.02)
-        is_over = True
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(end)
-        await napping.wait_readable(pipe[0], lambda: is_over)
+    began = time.monotonic()
+    assert not napping.sleeps(pipe[0], 0.03)
+    assert time.monotonic() - began >= 0.03
     napping.close()
 
 
-async def test_one_task_waits_at_a_time(pipe: tuple[int, int]) -> None:
+async def test_of_several_descriptors_the_one_that_is_waited_for_wakes(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     napping = await made()
-
-    async def second() -> None:
-        with pytest.raises(trio.BusyResourceError):
-            await napping.wait_readable(reading)
-        os.write(writing, b"1")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(second)
-        await napping.wait_readable(reading)
+    other_reading, other_writing = os.pipe()
+    os.write(other_writing, b"1")
+    assert napping.sleeps(other_reading)
+    began = time.monotonic()
+    assert not napping.sleeps(reading, 0.03)
+    assert time.monotonic() - began >= 0.03, "the other's is nobody's to wake for any more"
+    os.write(writing, b"1")
+    assert napping.sleeps(reading)
     napping.close()
+    os.close(other_reading)
+    os.close(other_writing)
 
 
 async def test_with_another_trio_everybody_waits_in_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:

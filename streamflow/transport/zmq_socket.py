@@ -28,6 +28,7 @@ _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+_HAS_MORE = int(zmq.RCVMORE)
 # The backend's own methods: what pyzmq puts before them costs as much as they do.
 _send, _receive, _get = zmq.backend.Socket.send, zmq.backend.Socket.recv, zmq.backend.Socket.get
 _LOOPBACK = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+|\*)")
@@ -137,12 +138,13 @@ class ZmqSocket:
         """The next message, or None when there is none. Tensor frames are views, not copies."""
         if not self.has_arrival():  # a look at EVENTS costs a third of the exception that says the same
             return None
-        frames: list[Frame] = []
-        has_more = True
-        while has_more:
-            frame = _receive(self._socket, _NOBLOCK, False)
-            frames.append(frame.bytes if len(frames) < 2 else frame.buffer)
-            has_more = frame.more
+        socket = self._socket
+        # The peer and the head are copied, for pyzmq's own frame costs more than that; large tensors come after them.
+        frames: list[Frame] = [_receive(socket, _NOBLOCK)]
+        if _get(socket, _HAS_MORE):
+            frames.append(_receive(socket, _NOBLOCK))
+            while _get(socket, _HAS_MORE):
+                frames.append(_receive(socket, _NOBLOCK, False).buffer)
         return frames
 
     def nudge(self) -> None:

@@ -16,6 +16,7 @@ from tools.bench.peers.hop import Case
 from tools.bench.speed.cases import CASES
 
 LOANED, COPIED, FORWARDED = "loaned", "copied", "forwarded"
+RAW_LOANED_SIZE_MIN = 64 << 10  # pyzmq's own threshold: above it `copy=False` is the faster way
 MIX = "mix"
 SMALL_HZ = 1000.0
 FRAME_HZ = 30.0

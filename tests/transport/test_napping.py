@@ -66,6 +66,7 @@ async def test_it_returns_at_once_without_a_turn_for_anybody_where_something_is_
 
 
 async def test_everybody_who_has_something_to_do_has_a_turn_meanwhile(pipe: tuple[int, int]) -> None:
+    """Timers, threads and tasks that talk to each other: what the nap waits for comes only after all of them."""
     reading, writing = pipe
     napping = await made()
     told: list[str] = []
@@ -84,27 +85,29 @@ async def test_everybody_who_has_something_to_do_has_a_turn_meanwhile(pipe: tupl
         async for number in receive:
             if number == 20:
                 told.append("talked")
-                os.write(writing, b"1")
                 return
             await send.send(number + 1)
 
-    async with trio.open_nursery() as nursery:
-        for number in range(1, 5):
-            nursery.start_soon(sleeper, number)
-        nursery.start_soon(thread)
-        one, other = trio.open_memory_channel[int](0), trio.open_memory_channel[int](0)
-        nursery.start_soon(talker, other[0], one[1])
-        nursery.start_soon(talker, one[0], other[1])
-
-        async def begin() -> None:
-            await trio.sleep(0.1)
+    async def others() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 5):
+                nursery.start_soon(sleeper, number)
+            nursery.start_soon(thread)
+            one, other = trio.open_memory_channel[int](0), trio.open_memory_channel[int](0)
+            nursery.start_soon(talker, other[0], one[1])
+            nursery.start_soon(talker, one[0], other[1])
+            await trio.sleep(0.02)
             await one[0].send(0)
+            while "talked" not in told or len(told) < 6:
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        os.write(writing, b"1")
 
-        nursery.start_soon(begin)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
         await wait(napping, reading)
-        assert told == ["slept 1", "slept 2", *sorted(told[2:4]), "slept 4", "talked"]
-        assert set(told[2:4]) == {"slept 3", "thread"}
-        nursery.cancel_scope.cancel()
+    assert sorted(told) == [*(f"slept {number}" for number in range(1, 5)), "talked", "thread"]
+    assert os.read(reading, 8) == b"1"
     napping.close()
 
 

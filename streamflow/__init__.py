@@ -7,6 +7,10 @@ without the rest.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from streamflow import compilation
+
+compilation.choose()
+
 if TYPE_CHECKING:
     from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order
     from streamflow.core.message import Flag, Message

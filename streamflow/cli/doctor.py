@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from streamflow import compilation
 from streamflow.core import fitness
 from streamflow.core.fitness import Finding, State
 from streamflow.core.realtime import PRIORITY_MAX, cpu_list
@@ -79,6 +80,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
 def examine() -> Iterator[Finding]:
     """Everything there is to know, read now."""
     yield Finding("Python", f"{platform.python_implementation()} {platform.python_version()}", State.OK)
+    yield fitness.hot_path(compilation.reason)
     yield fitness.cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1, _processor_quota())
     yield fitness.clock(time.clock_getres(time.CLOCK_MONOTONIC) * 1e9, _clock_source())
     yield fitness.timer(_wake_late_us())

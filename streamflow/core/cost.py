@@ -15,17 +15,20 @@ window that one bad second has filled would then let through five data a second 
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar, Final
 
 from streamflow.core.timebase import ms, us
 
-WINDOW = 64
-LATE_SHARE = 0.004
-STEP_NS = 500 * us
-MARGIN_NS_MIN = 300 * us  # a wake-up and its jitter (GROUND §3.2)
-MARGIN_NS_MAX = 50 * ms
-STARVED_HALVING_NS = 200 * ms
-RESERVE_SHARE = 3  # at most a third of a path's time is kept back for what is rare: else nothing would be started
-_MEDIAN_EVERY = 8  # services between two looks at the window: sorting 64 numbers costs as much as a record
+WINDOW: Final = 64
+LATE_SHARE: Final = 0.004
+STEP_NS: Final = 500 * us
+MARGIN_NS_MIN: Final = 300 * us  # a wake-up and its jitter (GROUND §3.2)
+MARGIN_NS_MAX: Final = 50 * ms
+STARVED_HALVING_NS: Final = 200 * ms
+RESERVE_SHARE: Final = (
+    3  # at most a third of a path's time is kept back for what is rare: else nothing would be started
+)
+_MEDIAN_EVERY: Final = 8  # services between looks at the window: sorting 64 numbers costs as much as a record
 
 
 class ServiceCost:
@@ -81,9 +84,9 @@ class Caution:
     from the start would give up what would have been on time.
     """
 
-    STEP = 0.1
-    LATE_SHARE = 0.005
-    LIMIT = 3.0
+    STEP: ClassVar = 0.1
+    LATE_SHARE: ClassVar = 0.005
+    LIMIT: ClassVar = 3.0
 
     def __init__(self) -> None:
         self.value = 0.0

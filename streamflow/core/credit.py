@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from streamflow.core.deadline import Order
 from streamflow.core.overflow import Overflow
@@ -29,8 +28,8 @@ from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
 T = TypeVar("T")
 
 # A dropping edge keeps the rest where it can still be dropped without sending it. Two: one served, one ready.
-DROPPING_WINDOW = 2
-FORMER_LIFE = -1  # the number of a datum that came before the edge was attached again
+DROPPING_WINDOW: Final = 2
+FORMER_LIFE: Final = -1  # the number of a datum that came before the edge was attached again
 
 
 def window_of(overflow: Overflow, capacity: int) -> int:
@@ -38,25 +37,25 @@ def window_of(overflow: Overflow, capacity: int) -> int:
     return capacity if overflow is Overflow.BLOCK else min(capacity, DROPPING_WINDOW)
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit(Generic[T]):
+class Transmit(NamedTuple, Generic[T]):
     """Send this datum now; `number` counts the data of this life of the edge from 0."""
 
     number: int
     item: T
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(NamedTuple):
     """Tell the receiver to drop every datum up to and including `number` that it has not served."""
 
     number: int
 
 
-@dataclass(slots=True, eq=False)
 class _Out(Generic[T]):
-    item: T
-    slot: int
+    __slots__ = ("item", "slot")
+
+    def __init__(self, item: T, slot: int) -> None:
+        self.item = item
+        self.slot = slot
 
 
 class Outbox(Generic[T]):

@@ -41,6 +41,13 @@ def _verdict(item: str, found: str, is_well: bool, remedy: str, otherwise: State
     return Finding(item, found, State.OK) if is_well else Finding(item, found, otherwise, remedy)
 
 
+def hot_path(why_interpreted: str) -> Finding:
+    """`why_interpreted`: empty where what handles every datum is compiled."""
+    found = f"interpreted: {why_interpreted}" if why_interpreted else "compiled"
+    remedy = "a datum costs twice as much: with gcc and Python's headers, install again (or python -m tools.compile)"
+    return _verdict("hot path", found, not why_interpreted, remedy)
+
+
 def cores(usable: int, present: int, quota: float | None) -> Finding:
     """`quota`: the processors' worth of time that the container grants; None is no bound."""
     found = f"{usable} of {present} usable"

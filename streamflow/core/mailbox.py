@@ -73,4 +73,5 @@ class Mailbox(Generic[T]):
         (transmit,) = self._outbox.actions()
         assert isinstance(transmit, Transmit)
         self._outbox.credit(0, frozenset((transmit.number,)))
-        return transmit.item
+        item: T = transmit.item
+        return item

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-ns = 1
-us = 1_000
-ms = 1_000_000
-s = 1_000_000_000
+from typing import Final
+
+ns: Final = 1
+us: Final = 1_000
+ms: Final = 1_000_000
+s: Final = 1_000_000_000
 
 
 def seconds(duration_ns: int) -> float:

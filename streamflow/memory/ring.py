@@ -29,16 +29,25 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from streamflow.errors import PoolError
 from streamflow.wire.values import Frame
 
 MAGIC = 0x31474E4952465301  # "\x01SFRING1"
-HEAD_SIZE = 4096
-_MAGIC, _SIZE, _WRITTEN, _READ, _NAPS = 0, 1, 8, 16, 24  # words
-_FRAME_ENDS, _MESSAGE_ENDS, _SKIPS = 1, 2, 4
-_WHOLE = _FRAME_ENDS | _MESSAGE_ENDS
-_FLAG_BITS = 8
+HEAD_SIZE: Final = 4096
+# Words of the head.
+_MAGIC: Final = 0
+_SIZE: Final = 1
+_WRITTEN: Final = 8
+_READ: Final = 16
+_NAPS: Final = 24
+# Flags of a piece.
+_FRAME_ENDS: Final = 1
+_MESSAGE_ENDS: Final = 2
+_SKIPS: Final = 4
+_WHOLE: Final = _FRAME_ENDS | _MESSAGE_ENDS
+_FLAG_BITS: Final = 8
 
 
 def _locked_fence() -> Callable[[], object]:
@@ -59,7 +68,7 @@ def _locked_fence() -> Callable[[], object]:
 
 _IS_X86 = platform.machine() in ("x86_64", "AMD64", "i686", "i386")
 fence: Callable[[], object] | None = None if _IS_X86 else _locked_fence()
-_turnstile = threading.Lock()
+_turnstile: Final = threading.Lock()
 
 
 def _settled() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from mmap import mmap
+from typing import Final
 
 from streamflow.errors import RecorderError
 from streamflow.recorder.layout import (
@@ -45,11 +46,11 @@ from streamflow.recorder.layout import (
     WORD,
 )
 
-_REASON_INDEX = {reason: index for index, reason in enumerate(REASONS)}
-_ORIGINS = [struct.Struct("@QQ" + "qq" * count) for count in range(SLOT_ORIGIN_COUNT + 1)]
-pack_one = _ORIGINS[1].pack_into
-_SENT = LIVE_OUT - LIVE_HELD
-GIVING_UP_MARK = 1 << 23  # in the count of such: no link has so high a generation, so the place alone tells it
+_REASON_INDEX: Final = {reason: index for index, reason in enumerate(REASONS)}
+_ORIGINS: Final = [struct.Struct("@QQ" + "qq" * count) for count in range(SLOT_ORIGIN_COUNT + 1)]
+pack_one: Final = _ORIGINS[1].pack_into
+_SENT: Final = LIVE_OUT - LIVE_HELD
+GIVING_UP_MARK: Final = 1 << 23  # in the count of such: no link has so high a generation, so the place alone tells it
 
 
 class _Edge:

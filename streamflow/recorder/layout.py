@@ -19,15 +19,15 @@ from streamflow.errors import RecorderError
 from streamflow.recorder.shape import Shape
 
 MAGIC = b"SFLOWREC"
-VERSION = 2
+VERSION: Final = 2
 HEADER = struct.Struct("<8sIIQQQII")
-HEADER_SIZE = 64
+HEADER_SIZE: Final = 64
 
-WORD = 8  # bytes; every counter is one unsigned word
-FIRST_WORD = HEADER_SIZE // WORD
-WORD_COUNT = 64  # most are spare, so that a new counter need not move anything
+WORD: Final = 8  # bytes; every counter is one unsigned word
+FIRST_WORD: Final = HEADER_SIZE // WORD
+WORD_COUNT: Final = 64  # most are spare, so that a new counter need not move anything
 
-SERIAL_LIMIT = 1 << 62  # at a million a second, 146,000 years
+SERIAL_LIMIT: Final = 1 << 62  # at a million a second, 146,000 years
 
 HEAD: Final = FIRST_WORD  # serial of the last whole record; 0: none yet
 SERVING: Final = FIRST_WORD + 1  # turn of the datum in service; 0: idle
@@ -98,7 +98,7 @@ STARTING, RUNNING, DRAINING, CLOSED = range(4)
 
 # Of the datum in service: stream, sender, seq, event_time, sent, enqueued, started, deadline.
 IN_SERVICE = struct.Struct("@iiqqqqqq")
-IN_SERVICE_SIZE = 64
+IN_SERVICE_SIZE: Final = 64
 # Of a record: serial, kind, flags, batch, what was in service, ended, device_done, blocked, mask, serial again.
 RECORD = struct.Struct("@QHHIiiqqqqqqqqqQQ")
 # The same bytes, with those of the datum in service as one.
@@ -106,45 +106,62 @@ FINISHED = struct.Struct(f"@QHHI{IN_SERVICE.size}sqqqQQ")
 # The same bytes, of which the accounts need: serial, kind, flags, stream, seq, event_time, ended, device_done, mask,
 # serial again. Packing or unpacking a number costs 20 ns.
 PIECE = struct.Struct("@QHH4xi4xqq32xqq8xQQ")
-IN_SERVICE_OFFSET = HEADER_SIZE + WORD_COUNT * WORD
-SHAPE_OFFSET = IN_SERVICE_OFFSET + 2 * IN_SERVICE_SIZE
+IN_SERVICE_OFFSET: Final = HEADER_SIZE + WORD_COUNT * WORD
+SHAPE_OFFSET: Final = IN_SERVICE_OFFSET + 2 * IN_SERVICE_SIZE
 
 # A histogram: sum, max, min + 1 (0: empty), spare, then one word per bucket.
-VALUE_LIMIT = 1 << 40  # ns, 18 minutes; what is longer is counted in the last bucket
+VALUE_LIMIT: Final = 1 << 40  # ns, 18 minutes; what is longer is counted in the last bucket
 BUCKET_COUNT = bucket_index(VALUE_LIMIT - 1) + 1
-HISTOGRAM_HEAD = 8
-HISTOGRAM_SUM, HISTOGRAM_MAX, HISTOGRAM_MIN = range(3)
+HISTOGRAM_HEAD: Final = 8
+HISTOGRAM_SUM: Final = 0
+HISTOGRAM_MAX: Final = 1
+HISTOGRAM_MIN: Final = 2
 
 REASONS: Final = (*(policy.value for policy in Overflow), "too_old", "unmatched")
 """Why an edge drops data, in the order of its words."""
-REASON_COUNT_LIMIT = 8
+REASON_COUNT_LIMIT: Final = 8
 
 # Words of an edge's block at its receiver, ...
-RECEIVED, TAKEN, HELD, DEPTH_PEAK, LAST_ARRIVAL_NS, STRANGER_COUNT = range(6)
-INPUT_DROPPED = 8
-INPUT_HEAD = 16  # then the table of what was removed
+RECEIVED: Final = 0
+TAKEN: Final = 1
+HELD: Final = 2
+DEPTH_PEAK: Final = 3
+LAST_ARRIVAL_NS: Final = 4
+STRANGER_COUNT: Final = 5
+INPUT_DROPPED: Final = 8
+INPUT_HEAD: Final = 16  # then the table of what was removed
 # ... and at its sender; HELD and DEPTH_PEAK are as above.
-OFFERED, TRANSMITTED, LOST_DATA, LAST_OFFERED_NS, BLOCKED = 0, 1, 4, 5, 6
-OUTPUT_DROPPED = 8
-OUTPUT_HEAD = 16  # then the table of live data
+OFFERED: Final = 0
+TRANSMITTED: Final = 1
+LOST_DATA: Final = 4
+LAST_OFFERED_NS: Final = 5
+BLOCKED: Final = 6
+OUTPUT_DROPPED: Final = 8
+OUTPUT_HEAD: Final = 16  # then the table of live data
 
 # A slot of the table of live data: state | origin count << 8 | turn << 16, place, nth | serial << 16, then each
 # origin's (stream, seq).
-FREE, LIVE_HELD, LIVE_OUT, LIVE_GIVEN_UP = range(4)
+FREE: Final = 0
+LIVE_HELD: Final = 1
+LIVE_OUT: Final = 2
+LIVE_GIVEN_UP: Final = 3
 # The place of one that is being given up: the count of such before it << 40 | the newest record before it.
-GIVEN_UP_MASK = (1 << 24) - 1
-SLOT_ORIGIN_COUNT = 8
-SLOT_STATE, SLOT_PLACE, SLOT_SERIAL, SLOT_ORIGINS = range(4)
-SLOT_WORDS = SLOT_ORIGINS + 2 * SLOT_ORIGIN_COUNT
-SERIAL_SHIFT = 16
-NTH_LIMIT = (1 << SERIAL_SHIFT) - 1
-TURN_SHIFT = 16
-TURN_MASK = (1 << 48) - 1
+GIVEN_UP_MASK: Final = (1 << 24) - 1
+SLOT_ORIGIN_COUNT: Final = 8
+SLOT_STATE: Final = 0
+SLOT_PLACE: Final = 1
+SLOT_SERIAL: Final = 2
+SLOT_ORIGINS: Final = 3
+SLOT_WORDS: Final = SLOT_ORIGINS + 2 * SLOT_ORIGIN_COUNT
+SERIAL_SHIFT: Final = 16
+NTH_LIMIT: Final = (1 << SERIAL_SHIFT) - 1
+TURN_SHIFT: Final = 16
+TURN_MASK: Final = (1 << 48) - 1
 
 # A place names a datum on an edge: generation << 40 | number + 1; 0 is none. In hand also the number of the edge.
-NUMBER_BITS = 40
-NUMBER_MASK = (1 << NUMBER_BITS) - 1
-EDGE_SHIFT = 56
+NUMBER_BITS: Final = 40
+NUMBER_MASK: Final = (1 << NUMBER_BITS) - 1
+EDGE_SHIFT: Final = 56
 
 IN_HAND = "(hand)"
 """The table of the datum that a stage has taken and is not done with."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import Final
 
 from streamflow.core.verdict import Kind
 from streamflow.errors import RecorderError
@@ -56,11 +57,11 @@ from streamflow.recorder.layout import (
 from streamflow.recorder.mapped_histogram import MappedHistogram
 from streamflow.recorder.shape import Shape
 
-_RECORD_SIZE = RECORD.size
-_pack_record = RECORD.pack_into
-_pack_finished = FINISHED.pack_into
-_pack_service = IN_SERVICE.pack
-_SLOTS = tuple(
+_RECORD_SIZE: Final = RECORD.size
+_pack_record: Final = RECORD.pack_into
+_pack_finished: Final = FINISHED.pack_into
+_pack_service: Final = IN_SERVICE.pack
+_SLOTS: Final = tuple(
     slice(IN_SERVICE_OFFSET + turn * IN_SERVICE_SIZE, IN_SERVICE_OFFSET + turn * IN_SERVICE_SIZE + IN_SERVICE.size)
     for turn in range(2)
 )

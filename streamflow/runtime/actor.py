@@ -10,7 +10,6 @@ raises on purpose (InputError and its kin) keeps its one sentence. What happened
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import trio
 
 from streamflow.core.graph import Resolved
 from streamflow.core.joins import ExactJoin
-from streamflow.core.message import Message, Origin, made
+from streamflow.core.message import Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
@@ -143,7 +142,7 @@ class Actor:
             now_ns = 0 if self.offline else self.now_ns()
             event_time_ns = now_ns if output.event_time_ns is None else output.event_time_ns
             deadline_ns = self.enforcer.source_deadline_ns(event_time_ns)
-            base = made({}, self.stage, seq, event_time_ns, output.attributes, deadline_ns, 0, now_ns, 0, ())
+            base = Message({}, self.stage, seq, event_time_ns, output.attributes, deadline_ns, 0, now_ns, 0, ())
             self.logbook.begin(base, NOWHERE, now_ns)
             # What it says more than its value is said by `base`, unless it has a name of its own.
             is_plain = output.port is None and output.stream is None and output.seq is None
@@ -154,7 +153,8 @@ class Actor:
                 self._recorder.add(layout.EMITTED)
             finally:  # also where it is drained while it waits for room
                 self.logbook.emitted(base)
-        await self._serving.between_data()
+        if self._serving.is_turn_over(self.now_ns()):
+            await self._serving.take_turns()
 
     # ------------------------------------------------------------------------------- the life cycle
 
@@ -175,7 +175,7 @@ class Actor:
             # A remainder is of data whose end was told long ago: on no path's account is it theirs.
             self.logbook.forget_sent()
             last = self.handling.last
-            remainder_of = replace(last, origins=(Origin("", last.seq, last.event_time_ns),))
+            remainder_of = last.replace(origins=(Origin("", last.seq, last.event_time_ns),))
             rest = self.sending.send_result(await guarded(self.stage, self.node.flush, "flush"), remainder_of, "flush")
             if rest is not None:
                 await rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from streamflow.core.credit import FORMER_LIFE
 from streamflow.core.graph import EdgeDef
@@ -15,8 +15,10 @@ from streamflow.recorder.layout import EDGE_SHIFT, HEAD_MASK, NUMBER_BITS
 if TYPE_CHECKING:
     from streamflow.runtime.logbook import Logbook
 
-NO_STREAM = -1
-TOO_OLD, UNMATCHED, LOST_HERE = (mark << NUMBER_BITS for mark in (1, 2, 3))
+NO_STREAM: Final = -1
+TOO_OLD: Final = 1 << NUMBER_BITS
+UNMATCHED: Final = 2 << NUMBER_BITS
+LOST_HERE: Final = 3 << NUMBER_BITS
 """Places without a number: of a datum that was taken already, and why it is given up."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streamflow.core.message import Message, made
+from streamflow.core.message import Message
 from streamflow.core.ports import DEFAULT_TENSOR, PortType
 from streamflow.errors import ResultError
 from streamflow.runtime.node import Output
@@ -60,7 +60,7 @@ def only_output(outputs: PortTypes) -> tuple[str, str] | None:
 
 def message_of(array: Any, tensor: str, handled: Message, sent_ns: int) -> Message:
     """What `messages_of` makes of a plain array where there is one output: by far the most frequent result."""
-    return made(
+    return Message(
         {tensor: array},
         handled.stream,
         handled.seq,

@@ -8,7 +8,7 @@ from streamflow.runtime.edge_traces import SentOn
 from streamflow.transport.link import Receiver, Sender
 
 
-@dataclass(slots=True)
+@dataclass
 class Inlet:
     """The receiving end of an edge, as its actor uses it. `sender` is the number of the stage that sends."""
 
@@ -18,7 +18,7 @@ class Inlet:
     max_age_ns: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Outlet:
     """The sending end of an edge, as its actor uses it."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from streamflow.core.cost import MARGIN_NS_MAX, RESERVE_SHARE, ServiceCost
 from streamflow.core.deadline import Criticality, OnMiss, PathDef
@@ -15,10 +15,10 @@ from streamflow.runtime.node import Node
 from streamflow.transport.link import Backlog
 
 Handler = Callable[[str, Any], Any]
-_GIVEN_UP = (Act.SHED, Act.HOLD, Act.CALL)
+_GIVEN_UP: Final = (Act.SHED, Act.HOLD, Act.CALL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Budget:
     """What the supervisor tells a stage: the longest way from it to each path's sink, and which are degraded."""
 
@@ -92,7 +92,7 @@ class Enforcer:
             if within_ns is not None:
                 due_ns = origin.event_time_ns + within_ns
                 deadline_ns = min(deadline_ns, due_ns) if deadline_ns else due_ns
-        return message if message.deadline_ns == deadline_ns else replace(message, deadline_ns=deadline_ns)
+        return message if message.deadline_ns == deadline_ns else message.replace(deadline_ns=deadline_ns)
 
     def verdict(
         self, message: Message, now_ns: int, result_age_ns: int | None, backlog: Callable[[], Backlog]

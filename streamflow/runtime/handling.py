@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,9 +33,10 @@ from streamflow.wire.data import lightened
 Handler = Callable[..., Any]
 Row = Mapping[str, Message]
 
-_MISSED = int(Flag.MISSED)  # `~` and `|` on members of a Flag cost more than a record
-_KINDS = {Act.RUN: Kind.RUN, Act.DELIVER: Kind.RUN, Act.DEGRADE: Kind.DEGRADED, Act.CALL: Kind.CALLED}
-_FLAGS = {Act.DEGRADE: int(Flag.DEGRADED), Act.CALL: int(Flag.DEGRADED)}
+_HELD: Final = int(Flag.HELD)
+_MISSED: Final = int(Flag.MISSED)  # `~` and `|` on members of a Flag cost more than a record
+_KINDS: Final = {Act.RUN: Kind.RUN, Act.DELIVER: Kind.RUN, Act.DEGRADE: Kind.DEGRADED, Act.CALL: Kind.CALLED}
+_FLAGS: Final = {Act.DEGRADE: int(Flag.DEGRADED), Act.CALL: int(Flag.DEGRADED)}
 
 
 class Handling:
@@ -214,11 +214,10 @@ class Handling:
         if len(self._last_result[1]) > 1:
             self._logbook.keep()
         for port, held in self._last_result[1]:
-            again = replace(
-                message,
+            again = message.replace(
                 tensors=held.tensors,
                 attributes=held.attributes,
-                flags=message.flags | Flag.HELD,
+                flags=message.flags | _HELD,
                 sent_ns=self._now_ns(),
                 enqueued_ns=0,
             )
@@ -245,7 +244,7 @@ def _flagged(message: Message, row: Row | None, act: Act, *, is_late: bool) -> t
     """What is handed over says how it is handled."""
     flags = _MISSED if act is Act.DELIVER and is_late else _FLAGS.get(act, 0)
     if flags:
-        message = replace(message, flags=message.flags | flags)
+        message = message.replace(flags=message.flags | flags)
         if row is not None:
-            row = {port: replace(part, flags=message.flags) for port, part in row.items()}
+            row = {port: part.replace(flags=message.flags) for port, part in row.items()}
     return message, row

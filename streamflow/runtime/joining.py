@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import replace
 
 from streamflow.core.message import Message, Origin
 from streamflow.core.verdict import Kind
@@ -57,7 +56,7 @@ def together(row: Mapping[str, Message]) -> Message:
     if len(origins) == 1:
         return first
     oldest = min(origin.event_time_ns for origin in origins)
-    return replace(first, event_time_ns=min(first.event_time_ns, oldest), origins=origins)
+    return first.replace(event_time_ns=min(first.event_time_ns, oldest), origins=origins)
 
 
 def merged(row: Mapping[str, Message]) -> list[Origin]:

@@ -8,6 +8,7 @@ reads sinks first and sources last never counts a datum as done while a piece of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from streamflow.core.credit import window_of
 from streamflow.core.graph import EdgeDef, Resolved
@@ -22,14 +23,14 @@ from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.edge_traces import LOST_HERE, NO_STREAM, TOO_OLD, UNMATCHED, InputTrace, SentOn
 
-FORMER = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
-GIVING_UP = "(drop)"  # the table of the datum that is being dropped from a mailbox here, or was taken and is given up
-JOINED = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
-NOWHERE = NO_STREAM  # no stream, no sender
-_RUN = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
-_MISSED = int(Flag.MISSED)
+FORMER: Final = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
+GIVING_UP: Final = "(drop)"  # the table of the datum that is dropped from a mailbox here, or was taken and is given up
+JOINED: Final = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
+NOWHERE: Final = NO_STREAM  # no stream, no sender
+_RUN: Final = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
+_MISSED: Final = int(Flag.MISSED)
 
-_KIND_COUNTERS = {
+_KIND_COUNTERS: Final = {
     Kind.DEGRADED: layout.DEGRADED,
     Kind.HELD: layout.HELD_RESULTS,
     Kind.CALLED: layout.CALLED,

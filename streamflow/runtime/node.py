@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from streamflow.core.message import Attribute
 from streamflow.core.ports import DEFAULT_TENSOR, PortType, parse_tensor
-from streamflow.errors import Fault
+from streamflow.errors import Fault, ResultError
 
 
 class Port:
@@ -53,6 +53,7 @@ class Output:
 
     `value`: an array, or a mapping of tensor names to arrays. `port` may be left out when there is one `Out`.
     What is None is inherited from the message that was handled; `attributes` are added to the inherited ones.
+    Raises ResultError for a number that is no int (NumPy's are not).
     """
 
     value: Any
@@ -71,6 +72,10 @@ class Output:
         stream: str | None = None,
         attributes: Mapping[str, Attribute] | None = None,
     ) -> None:
+        for name, given in ("event_time_ns", event_time_ns), ("seq", seq):
+            if given is not None and type(given) is not int:
+                kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
+                raise ResultError("", f"{name} is a {kind}", "an int", f"write {name}=int(...)")
         # As a frozen dataclass would do it, in two thirds of the time: sources make one for each datum.
         _set_value(self, value)
         _set_port(self, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
 
 import trio
 
@@ -16,9 +17,9 @@ from streamflow.runtime.spinner import Spinner
 from streamflow.transport.link import Bell, NamedBell, Receiver
 from streamflow.transport.napping import Napping
 
-TURN_NS = 1 * ms  # how long a stage works on what has arrived before links and others in its process have a turn
-POLLED_MAX = 8  # inputs that are looked at before each datum; of more, those that have rung
-TURN_NS_MAX = 20 * ms  # a turn costs some 50 us: one whose work takes long has it after every fourth datum
+TURN_NS: Final = 1 * ms  # how long a stage works on what has arrived before links and others in its process have a turn
+POLLED_MAX: Final = 8  # inputs that are looked at before each datum; of more, those that have rung
+TURN_NS_MAX: Final = 20 * ms  # a turn costs some 50 us: one whose work takes long has it after every fourth datum
 
 Handle = Callable[[str, Message], Awaitable[None] | None]
 """Given the input's name and a datum; returns what is left to wait for."""
@@ -152,13 +153,14 @@ class Serving:
         if self._spinner is not None:
             self._spinner.woken()
 
-    async def between_data(self) -> None:
-        """For a source: others have a turn once a millisecond, however fast it emits."""
-        now_ns = self._now_ns()
-        if not self._is_alone or now_ns >= self._turned_ns + TURN_NS:
-            if self.napping is None or self.napping.others_wait():
-                await trio.lowlevel.checkpoint()
-            self._turned_ns = self._now_ns()
+    def is_turn_over(self, now_ns: int) -> bool:
+        """For a source: whether others should have a turn; once a millisecond, however fast it emits."""
+        return not self._is_alone or now_ns >= self._turned_ns + TURN_NS
+
+    async def take_turns(self) -> None:
+        if self.napping is None or self.napping.others_wait():
+            await trio.lowlevel.checkpoint()
+        self._turned_ns = self._now_ns()
 
     def _turn_end_ns(self) -> int:
         turn_ns = TURN_NS

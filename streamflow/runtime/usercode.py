@@ -14,6 +14,7 @@ _RUNTIME_FOLDERS = tuple(
     str(folder) + os.sep
     for folder in (
         Path(__file__).resolve().parent.parent,
+        "streamflow",  # where compiled code says that it is
         Path(trio.__file__).resolve().parent,
         Path(outcome.__file__).resolve().parent,  # trio's threads
     )

@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -27,10 +28,12 @@ from streamflow.transport.napping import LONGEST_S, Napping
 from streamflow.transport.zmq_socket import ZmqContext, ZmqSocket
 from streamflow.wire.values import Frame
 
-FORTH_SIZE = 1 << 20  # bytes of the ring for data: what is on its way at once should fit; more waits at the writer
-BACK_SIZE = 1 << 16  # for credits
-TRY_AGAIN_S = 0.001  # how long what did not fit waits before it is tried again
-KNOCKS_EVERY = 64  # messages after which a busy reader looks whether somebody knocks
+FORTH_SIZE: Final = (
+    1 << 20
+)  # bytes of the ring for data: what is on its way at once should fit; more waits at the writer
+BACK_SIZE: Final = 1 << 16  # for credits
+TRY_AGAIN_S: Final = 0.001  # how long what did not fit waits before it is tried again
+KNOCKS_EVERY: Final = 64  # messages after which a busy reader looks whether somebody knocks
 _serials = count()
 
 

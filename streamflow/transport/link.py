@@ -8,13 +8,13 @@ processes, over ZeroMQ or over rings in shared memory); one conformance suite ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import trio
 
-from streamflow.core.message import Message
+from streamflow.core.message import Message, with_tensors
 from streamflow.transport.napping import Napping
 from streamflow.wire.arrays import Array, Form
 from streamflow.wire.data import Place
@@ -186,7 +186,7 @@ def frozen(message: Message) -> Message:
             array = array.copy()
             array.flags.writeable = False
         tensors[name] = array
-    return replace(message, tensors=tensors)
+    return with_tensors(message, tensors)
 
 
 def _may_change(array: Array) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import select
+from importlib import import_module
 from typing import Any
 
 import trio
@@ -51,9 +52,7 @@ class Napping:
     async def here(cls) -> Napping | None:
         """In the loop that runs; None where that is another trio than those that were tried."""
         try:
-            from trio._core._run import GLOBAL_RUN_CONTEXT
-
-            runner: Any = GLOBAL_RUN_CONTEXT.runner
+            runner: Any = import_module("trio._core._run").GLOBAL_RUN_CONTEXT.runner
             napping = cls(runner, runner.io_manager._epoll.fileno())
         except (ImportError, AttributeError):
             return None

@@ -11,6 +11,7 @@ generation, and is answered once the receiver has been told to expect it and has
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from typing import Final
 
 import trio
 
@@ -28,9 +29,9 @@ from streamflow.wire.packets import Data, Hello, Packet, Refuse, decode, encode
 from streamflow.wire.session import EdgeTerms, ReceiverSession, SenderSession, State
 from streamflow.wire.values import Frame
 
-EARLY_LIMIT = 4  # lives of a sender that greet before this end has heard of them; more are strangers
-LOOK_AGAIN_NS = 16 * ms
-READ_BURST = 64  # packets read at once before others have their turn: a flooded socket must not starve the rest
+EARLY_LIMIT: Final = 4  # lives of a sender that greet before this end has heard of them; more are strangers
+LOOK_AGAIN_NS: Final = 16 * ms
+READ_BURST: Final = 64  # packets read at once before others have their turn: a flooded socket must not starve the rest
 
 
 class SocketSender:

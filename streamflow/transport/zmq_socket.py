@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
+from typing import Final
 
 import trio
 import zmq
@@ -24,15 +25,17 @@ from streamflow.wire.arrays import TENSOR_SIZE_LIMIT
 from streamflow.wire.values import Frame
 
 # Plain integers: pyzmq's flags are enum members, and `a | b` on those costs more than the call they are for.
-_NOBLOCK = int(zmq.NOBLOCK)
-_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_EVENTS = int(zmq.EVENTS)
-_POLLIN = int(zmq.POLLIN)
-_HAS_MORE = int(zmq.RCVMORE)
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+_HAS_MORE: Final = int(zmq.RCVMORE)
 # The backend's own methods: what pyzmq puts before them costs as much as they do.
-_send, _receive, _get = zmq.backend.Socket.send, zmq.backend.Socket.recv, zmq.backend.Socket.get
-_LOOPBACK = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+|\*)")
-IPC_PATH_LIMIT = 107  # bytes; sockaddr_un.sun_path less its terminator
+_send: Final = zmq.backend.Socket.send
+_receive: Final = zmq.backend.Socket.recv
+_get: Final = zmq.backend.Socket.get
+_LOOPBACK: Final = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+|\*)")
+IPC_PATH_LIMIT: Final = 107  # bytes; sockaddr_un.sun_path less its terminator
 
 
 def capabilities() -> dict[str, str | bool]:

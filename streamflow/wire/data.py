@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from streamflow.core.message import Flag, Message, Origin, made, with_tensors
+from streamflow.core.message import Flag, Message, Origin, with_tensors
 from streamflow.errors import WireError
 from streamflow.wire.arrays import Array, Form, array_over, buffer_of, describe, read_form
 from streamflow.wire.values import Frame, pack, unpack
@@ -42,14 +42,16 @@ TENSOR_COUNT_LIMIT: Final = 64  # per message
 ORIGIN_COUNT_LIMIT: Final = 8  # data of sources that one message is made from; the flight recorder has room for as many
 INLINE_SIZE_LIMIT: Final = 16 * 1024  # bytes of tensors in the first frame
 _ALIGNMENT: Final = 16
-_FORM_LIMIT = 1024  # remembered; arrays whose shape changes with every datum could make more
-_HEAD = struct.Struct("<BBHIQqqqqqIIQ")
-_PLACE = struct.Struct("<QQQQQ")
-_pack_head, _unpack_head = _HEAD.pack, _HEAD.unpack_from
+_FORM_LIMIT: Final = 1024  # remembered; arrays whose shape changes with every datum could make more
+_HEAD: Final = struct.Struct("<BBHIQqqqqqIIQ")
+_PLACE: Final = struct.Struct("<QQQQQ")
+_pack_head: Final = _HEAD.pack
+_unpack_head: Final = _HEAD.unpack_from
+_ndarray: Final = np.ndarray
 _HEAD_SIZE: Final = _HEAD.size
-_INT64_LIMIT = 1 << 63
-_KIND_BYTE = bytes([DATA_KIND])
-_ZEROS = bytes(_ALIGNMENT)
+_INT64_LIMIT: Final = 1 << 63
+_KIND_BYTE: Final = bytes([DATA_KIND])
+_ZEROS: Final = bytes(_ALIGNMENT)
 
 
 class Place(NamedTuple):
@@ -92,8 +94,8 @@ class _Incoming(NamedTuple):
     """Name and meaning where there is one, which is not empty."""
 
 
-_outgoing: dict[Any, _Outgoing] = {}
-_incoming: dict[bytes, _Incoming] = {}
+_outgoing: Final[dict[Any, _Outgoing]] = {}
+_incoming: Final[dict[bytes, _Incoming]] = {}
 
 
 def encode_datum(number: int, message: Message, lend: Lend | None = None) -> list[Frame]:
@@ -117,7 +119,8 @@ def encode_datum(number: int, message: Message, lend: Lend | None = None) -> lis
         extras_and_places = extras + places
     else:
         extras_and_places = extras
-    seq, event_time_ns = message.seq, message.event_time_ns
+    seq: Any = message.seq  # whatever a node has said
+    event_time_ns: Any = message.event_time_ns
     if type(seq) is not int or type(event_time_ns) is not int or seq < 0:
         raise _out_of_range(number, message)
     try:
@@ -194,7 +197,8 @@ def _remember_outgoing(key: Any, message: Message) -> _Outgoing:
 def _extras_of(message: Message) -> bytes:
     if len(message.origins) > ORIGIN_COUNT_LIMIT:
         raise WireError("message", f"made from {len(message.origins)} data of sources", f"at most {ORIGIN_COUNT_LIMIT}")
-    for name, value in message.attributes.items():
+    attributes: Mapping[Any, Any] = message.attributes  # whatever a node has put there
+    for name, value in attributes.items():
         if not isinstance(name, str) or not isinstance(value, int | float | str):
             raise WireError("message", f"attribute {name} is a {type(value).__name__}", "int, float, str or bool")
     return pack([dict(message.attributes), message.origins])
@@ -271,8 +275,8 @@ def decode_datum(frames: Sequence[Frame], now_ns: int, borrow: Borrow | None = N
         offset = (offset + 15) & -16
         if offset + size != len(head):
             raise WireError("Data", f"{len(head)} bytes", str(offset + size))
-        only = {name: np.ndarray(shape, dtype, head, offset)}  # read-only, since bytes are
-        return number, made(
+        only = {name: _ndarray(shape, dtype, head, offset)}  # read-only, since bytes are
+        return number, Message(
             only, form.stream, seq, event_time_ns, attributes, deadline_ns, flags, sent_ns, now_ns, origins
         )
     if extras_size:
@@ -300,7 +304,7 @@ def decode_datum(frames: Sequence[Frame], now_ns: int, borrow: Borrow | None = N
             frame_count += 1
     if offset != len(head) or frame_count != len(frames):
         raise WireError("Data", f"{len(frames)} frames, the first of {len(head)} bytes", f"{frame_count}, {offset}")
-    return number, made(
+    return number, Message(
         tensors, form.stream, seq, event_time_ns, attributes, deadline_ns, flags, sent_ns, now_ns, origins
     )
 

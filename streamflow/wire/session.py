@@ -36,7 +36,7 @@ from streamflow.wire.packets import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EdgeTerms:
     """What both ends of an edge must agree on, and which of its data come first."""
 

@@ -42,9 +42,9 @@ def findings(streamflow):
 def test_it_looks_at_everything_a_run_may_need(findings):
     found, code = findings()
     assert [item for item in found if not item.startswith("extra ")] == [
-        "Python", "cores", "clock", "timer", "processes", "real-time priority", "stage priority", "affinity",
-        "locked memory", "compute threads", "interpreter", "shared memory", "temporary folder", "pressure (PSI)",
-        "ZeroMQ", "CURVE", "GPU", "CuPy", "runs",
+        "Python", "hot path", "cores", "clock", "timer", "processes", "real-time priority", "stage priority",
+        "affinity", "locked memory", "compute threads", "interpreter", "shared memory", "temporary folder",
+        "pressure (PSI)", "ZeroMQ", "CURVE", "GPU", "CuPy", "runs",
     ]  # fmt: skip
     assert {f"extra {name}" for name in extras()} <= set(found)
     assert code == (1 if any(one["state"] == "missing" for one in found.values()) else 0)

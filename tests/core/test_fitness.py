@@ -13,6 +13,8 @@ MIB, GIB = 1 << 20, 1 << 30
 @pytest.mark.parametrize(
     ("finding", "found", "state"),
     [
+        (fitness.hot_path(""), "compiled", State.OK),
+        (fitness.hot_path("nothing was compiled"), "interpreted: nothing was compiled", State.LACKING),
         (fitness.cores(4, 8, None), "4 of 8 usable", State.OK),
         (fitness.cores(1, 8, None), "1 of 8 usable", State.LACKING),
         (fitness.cores(8, 8, 1.5), "8 of 8 usable, time for 1.5", State.LACKING),

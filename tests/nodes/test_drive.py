@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamflow import In, Message, Node, Out
+from streamflow import In, Message, Node, Out, Output
 from streamflow.errors import Fault, PortError, ResultError, WireError
 from streamflow.testing import drive
 
@@ -108,6 +108,19 @@ def test_a_mapping_that_names_neither_the_port_nor_its_tensors_says_what_may_be_
     assert sentence(ResultError, Named(), two) == (
         "a mapping of box returned, expected a mapping of box, score, the tensors of port boxes"
     )
+
+
+@pytest.mark.parametrize("name", ["seq", "event_time_ns"])
+@pytest.mark.parametrize(("value", "kind"), [(np.int64(3), "numpy.int64"), (1.5, "float"), (True, "bool")])
+def test_a_time_or_number_that_is_no_int_is_told_where_it_was_written(name: str, value: object, kind: str):
+    class Stamps(Node):
+        x = In("float32[n]")
+        y = Out("float32[n]")
+
+        def process(self, message):
+            return Output(message.array, **{name: value})
+
+    assert sentence(ResultError, Stamps(), GOOD) == f"{name} is a {kind}, expected an int; write {name}=int(...)"
 
 
 def test_an_input_there_is_none_of_is_told_with_the_nearest():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from streamflow.core.credit import Outbox
@@ -122,7 +120,7 @@ async def test_what_was_kept_and_of_which_nothing_was_sent_ends_once(logbook: Lo
 @pytest.mark.parametrize("goes", ["into service", "out of the mailbox"])
 async def test_what_was_picked_is_its_senders_until_it_goes_somewhere_here(logbook: Logbook, goes: str) -> None:
     trace = logbook.receiver_trace(IN)
-    message = replace(datum(5), sent_ns=10, enqueued_ns=30)
+    message = datum(5).replace(sent_ns=10, enqueued_ns=30)
     trace.passed(message, 0)
     recording = recording_of(logbook)
     assert (recording.inputs()[0].received, recording.inputs()[0].taken, recording.removed(0, 0)) == (0, 0, set())

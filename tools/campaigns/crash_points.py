@@ -9,6 +9,8 @@ virtual time, so that every run is the same up to the point: `sys.settrace` coun
 runs in `FILES`, and at the chosen one the process is gone, as by SIGKILL: its recorders are closed, nothing that it
 would still send leaves it, and the line is not run. What is left is what a real one would have left.
 
+Lines can be traced in sources alone, so these are what it runs, also where they are compiled as well.
+
 A first run finds where a kill makes a difference: a line before which nothing was stored in the recorders and nothing
 sent since the line before it leaves the same as that one. `--every-line` tries them all.
 """
@@ -16,6 +18,7 @@ sent since the line before it leaves the same as that one. `--every-line` tries 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -28,6 +31,7 @@ from types import FrameType
 from typing import Any
 
 import streamflow
+from streamflow import compilation
 from streamflow.core.graph import Graph
 from streamflow.core.verdict import WORK
 from streamflow.runtime.control import ControlClient
@@ -333,6 +337,9 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="one of so many points")
     parser.add_argument("--every-line", action="store_true", help="also where a kill makes no difference")
     arguments = parser.parse_args()
+    if not compilation.reason:
+        again = [sys.executable, "-m", "tools.campaigns.crash_points", *sys.argv[1:]]
+        os.execve(sys.executable, again, os.environ | {compilation.VARIABLE: "no"})
     began = time.monotonic()
     point_count = broken_count = 0
     for target in targets(

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from streamflow import compilation
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLUMNS = ("claim", "bound", "measured", "holds")
 WIDTHS = (46, 34, 44)  # characters of the first three columns on a wide screen; longer text goes on below
@@ -100,7 +102,8 @@ def environment() -> str:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("streamflow", "numpy", "pyzmq", "trio"))
-    return f"{cpus} CPUs, load {load}; {kernel}; Python {platform.python_version()}; {libraries}"
+    hot_path = f"interpreted ({compilation.reason})" if compilation.reason else "compiled"
+    return f"{cpus} CPUs, load {load}; {kernel}; Python {platform.python_version()}; {libraries}; hot path {hot_path}"
 
 
 def main(topic: str, claims: Sequence[Claim], arguments: Sequence[str] | None = None) -> int:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,32 +20,37 @@ from streamflow.memory.segment import HUGE_PAGE, PAGE, Segment
 from streamflow.wire.arrays import Array
 from streamflow.wire.data import INLINE_SIZE_LIMIT
 
-FIRST_COUNT = 4  # slots of the first segment of a class; each further one has twice as many
-SHARE_OF_FREE = 4  # a segment is made only if that many times its size are free: others need room too
+FIRST_COUNT: Final = 4  # slots of the first segment of a class; each further one has twice as many
+SHARE_OF_FREE: Final = 4  # a segment is made only if that many times its size are free: others need room too
 
 
-@dataclass(slots=True, eq=False)
 class Slot:
     """One of a pool's, as its owner's process knows it."""
 
-    segment: Segment
-    segment_number: int
-    number: int
-    address: int
-    generation: int = 0
-    root: weakref.ref[Array] | None = None
-    """The array that all others over the slot are views of."""
+    __slots__ = ("generation", "key", "number", "root", "segment", "segment_number")
+
+    def __init__(self, segment: Segment, segment_number: int, number: int) -> None:
+        self.segment = segment
+        self.segment_number = segment_number
+        self.number = number
+        self.generation = segment.generation(number)
+        self.root: weakref.ref[Array] | None = None
+        """The array that all others over the slot are views of."""
+        self.key = 0
+        """Its id, which may be another's when it is gone."""
 
     @property
     def is_free(self) -> bool:
         return (self.root is None or self.root() is None) and not self.segment.is_lent(self.number)
 
 
-@dataclass(slots=True)
 class _Class:
-    free: list[Slot] = field(default_factory=list)
-    busy: list[Slot] = field(default_factory=list)
-    segment_count: int = 0
+    __slots__ = ("busy", "free", "segment_count")
+
+    def __init__(self) -> None:
+        self.free: list[Slot] = []
+        self.busy: list[Slot] = []
+        self.segment_count = 0
 
     def take_back(self) -> None:
         """Find out which have come back."""
@@ -67,7 +71,7 @@ class Pool:
         self._limit = limit
         self._classes: dict[int, _Class] = {}
         self._segments: list[Segment] = []
-        self._by_address: dict[int, Slot] = {}
+        self._by_root: dict[int, Slot] = {}
         self.size = 0
         while (path := self._path(len(self._segments))).exists():
             self._add(Segment(path, is_owner=True))
@@ -96,13 +100,16 @@ class Pool:
         slot.generation = slot.segment.renew(slot.number)
         start = slot.number * slot.segment.slot_size
         array: Array = np.ndarray(tuple(shape), dtype, slot.segment.slots, start)
+        if self._by_root.get(slot.key) is slot:
+            del self._by_root[slot.key]
         slot.root = weakref.ref(array)
+        slot.key = id(array)
+        self._by_root[slot.key] = slot
         return array
 
-    def where(self, array: Array) -> Slot | None:
-        """The slot that a contiguous array is in; None where it is in none of these."""
-        root = root_of(array)
-        slot = self._by_address.get(address_of(root))
+    def where(self, root: Array) -> Slot | None:
+        """The slot that an array which is no view was allocated in; None where it is in none of these."""
+        slot = self._by_root.get(id(root))
         return slot if slot is not None and slot.root is not None and slot.root() is root else None
 
     def close(self) -> None:
@@ -143,12 +150,8 @@ class Pool:
 
     def _add(self, segment: Segment) -> None:
         own = self._classes.setdefault(segment.slot_size, _Class())
-        base = np.frombuffer(segment.slots, np.uint8).ctypes.data
         for number in range(segment.slot_count):
-            address = base + number * segment.slot_size
-            slot = Slot(segment, len(self._segments), number, address, segment.generation(number))
-            self._by_address[address] = slot
-            own.busy.append(slot)  # the next look finds out which are free
+            own.busy.append(Slot(segment, len(self._segments), number))  # the next look finds out which are free
         own.segment_count += 1
         self._segments.append(segment)
         self.size += segment.slot_count * segment.slot_size

@@ -20,16 +20,20 @@ import mmap
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from streamflow.errors import PoolError
 
-MAGIC = 0x324C4F4F50465301  # "\\x01SFPOOL2"
-WORD = 8
-TABLE = 64 // WORD  # the first word of the table
-PAGE = 4096
-HUGE_PAGE = 2 << 20
-_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14; the mmap module does not name it
-_SLOT_COUNT, _SLOT_SIZE, _EDGE_COUNT, _DATA = 1, 2, 3, 4
+MAGIC: Final = 0x324C4F4F50465301  # "\\x01SFPOOL2"
+WORD: Final = 8
+TABLE: Final = 64 // WORD  # the first word of the table
+PAGE: Final = 4096
+HUGE_PAGE: Final = 2 << 20
+_POPULATE_WRITE: Final = 23  # MADV_POPULATE_WRITE, Linux 5.14; the mmap module does not name it
+_SLOT_COUNT: Final = 1
+_SLOT_SIZE: Final = 2
+_EDGE_COUNT: Final = 3
+_DATA: Final = 4
 
 
 def _advise_huge(descriptor: int, size: int) -> None:

@@ -21,7 +21,7 @@ from streamflow.wire.arrays import Array, Form, array_over
 from streamflow.wire.data import Place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Owner:
     """A stage whose slots travel. `columns`: the place of each edge downstream of it in its segments' rows."""
 
@@ -60,9 +60,10 @@ class Shares:
             root = root_of(array)
             if self._lent_place(root) is not None:
                 return array
-            if any(pool.where(array) is not None for pool in self._pools.values()):
-                root.flags.writeable = array.flags.writeable = False
-                return array
+            for own in self._pools.values():
+                if own.where(root) is not None:
+                    root.flags.writeable = array.flags.writeable = False
+                    return array
         copy = pool.allocate(array.shape, array.dtype)
         if copy is not None:
             np.copyto(copy, array)
@@ -77,15 +78,12 @@ class Shares:
         place = self._lent_place(root)
         if place is not None:
             segment = self._segment(place.owner, place.segment)
-            start = place.offset + address_of(array) - address_of(root)
-            return self._lend(segment, place._replace(offset=start), edge)
+            return self._lend(segment, place._replace(offset=place.offset + _offset(array, root)), edge)
         for number, pool in self._pools.items():
-            slot = pool.where(array)
+            slot = pool.where(root)
             if slot is not None:
-                offset = address_of(array) - slot.address
-                return self._lend(
-                    slot.segment, Place(number, slot.segment_number, slot.number, slot.generation, offset), edge
-                )
+                place = Place(number, slot.segment_number, slot.number, slot.generation, _offset(array, root))
+                return self._lend(slot.segment, place, edge)
         return None
 
     def _lend(self, segment: Segment, place: Place, edge: str) -> Place | None:
@@ -170,3 +168,8 @@ class Shares:
             segment.close()
         self._pools.clear()
         self._segments.clear()
+
+
+def _offset(array: Array, root: Array) -> int:
+    """Of a view in what it is a view of, in bytes."""
+    return 0 if array is root else address_of(array) - address_of(root)

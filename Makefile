@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 TOPICS := core deadlines speed
 INTERPRETED := tests/core tests/memory tests/recorder tests/wire tests/conformance tests/simulation/test_crash_points.py
 
-.PHONY: demo test lint lock claims $(TOPICS:%=claims-%) bench-peers clean
+.PHONY: demo test lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 
-demo: $(VENV)/ready
+demo: compiled
 	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
 	$(BIN)/streamflow run pipelines/host.py --duration 15
 
@@ -16,7 +16,7 @@ test: lint
 	STREAMFLOW_COMPILED=no $(BIN)/python -m pytest $(INTERPRETED)
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/ready
+lint: compiled
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -24,12 +24,16 @@ lint: $(VENV)/ready
 
 claims: $(TOPICS:%=claims-%)
 
-$(TOPICS:%=claims-%): claims-%: $(VENV)/ready
+$(TOPICS:%=claims-%): claims-%: compiled
 	$(BIN)/python -m tools.claims.$* $(ARGS)
 
 # The peers' own environments are made below .peers/ the first time: about 1.3 GB, and some minutes of a good connection.
 bench-peers: $(VENV)/ready
 	$(BIN)/python -m tools.bench.peers $(ARGS)
+
+# Where sources have changed since, they run as sources until this was done; it takes no time where nothing has.
+compiled: $(VENV)/ready
+	@$(BIN)/python -m tools.compile
 
 # The lock holds every extra and the development tools, with hashes, for Python 3.11 and newer.
 $(VENV)/ready: requirements.lock pyproject.toml

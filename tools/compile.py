@@ -62,6 +62,7 @@ def made() -> Iterator[Path]:
 
 
 def checksums() -> dict[str, int]:
+    """As `streamflow.compilation` takes them, which cannot be imported where only a wheel is being built."""
     return {str(source.relative_to(ROOT)): zlib.crc32(source.read_bytes()) for source in sources()}
 
 

@@ -25,9 +25,8 @@ STEP_NS: Final = 500 * us
 MARGIN_NS_MIN: Final = 300 * us  # a wake-up and its jitter (GROUND §3.2)
 MARGIN_NS_MAX: Final = 50 * ms
 STARVED_HALVING_NS: Final = 200 * ms
-RESERVE_SHARE: Final = (
-    3  # at most a third of a path's time is kept back for what is rare: else nothing would be started
-)
+# At most a third of a path's time is kept back for what is rare: else nothing would be started.
+RESERVE_SHARE: Final = 3
 _MEDIAN_EVERY: Final = 8  # services between looks at the window: sorting 64 numbers costs as much as a record
 
 

@@ -201,7 +201,6 @@ def _guard() -> None:
     def refuse(self: Message, name: str, value: object) -> None:
         raise AttributeError(f"a message cannot be changed; message.replace({name}=...) makes another")
 
-    fill.__wrapped__ = Message.__init__  # type: ignore[attr-defined]
     setattr(Message, "__init__", fill)  # noqa: B010
     setattr(Message, "__setattr__", refuse)  # noqa: B010
 

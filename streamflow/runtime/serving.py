@@ -158,6 +158,7 @@ class Serving:
         return not self._is_alone or now_ns >= self._turned_ns + TURN_NS
 
     async def take_turns(self) -> None:
+        """Let others have theirs, if any has something to do."""
         if self.napping is None or self.napping.others_wait():
             await trio.lowlevel.checkpoint()
         self._turned_ns = self._now_ns()

@@ -28,9 +28,8 @@ from streamflow.transport.napping import LONGEST_S, Napping
 from streamflow.transport.zmq_socket import ZmqContext, ZmqSocket
 from streamflow.wire.values import Frame
 
-FORTH_SIZE: Final = (
-    1 << 20
-)  # bytes of the ring for data: what is on its way at once should fit; more waits at the writer
+# Bytes of the ring for data: what is on its way at once should fit; more waits at the writer.
+FORTH_SIZE: Final = 1 << 20
 BACK_SIZE: Final = 1 << 16  # for credits
 TRY_AGAIN_S: Final = 0.001  # how long what did not fit waits before it is tried again
 KNOCKS_EVERY: Final = 64  # messages after which a busy reader looks whether somebody knocks

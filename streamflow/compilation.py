@@ -23,7 +23,7 @@ from types import ModuleType
 VARIABLE = "STREAMFLOW_COMPILED"
 ROOT = Path(__file__).parent.parent
 MANIFEST = Path(__file__).with_name("compiled.json")
-"""The checksum of each source that was compiled; not there where nothing was."""
+"""The checksum of each source that was compiled, and of what was included; not there where nothing was."""
 NOTHING = "nothing was compiled"
 
 reason = ""
@@ -40,7 +40,8 @@ def why_not(manifest: Path = MANIFEST, root: Path = ROOT) -> str:
         return f"{VARIABLE} says no"
     try:
         made_of: dict[str, int] = json.loads(manifest.read_bytes())["sources"]
-        if not all((root / name).with_suffix(EXTENSION_SUFFIXES[0]).exists() for name in made_of):
+        modules = [name for name in made_of if name.endswith(".py")]
+        if not all((root / name).with_suffix(EXTENSION_SUFFIXES[0]).exists() for name in modules):
             return "it was compiled for another Python"
         stale = [name for name, expected in made_of.items() if checksum(root / name) != expected]
     except FileNotFoundError:

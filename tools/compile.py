@@ -24,6 +24,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "streamflow" / "compiled.json"
+PROGRAM = ROOT / "tools" / "native.py"
+HEADER = ROOT / "streamflow" / "memory" / "words.h"
 GROUP = "streamflow"  # of modules that are compiled as one, so that they call each other as C functions do
 GROUP_LIBRARY = f"{GROUP}__mypyc"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
@@ -63,7 +65,7 @@ def made() -> Iterator[Path]:
 
 def checksums() -> dict[str, int]:
     """As `streamflow.compilation` takes them, which cannot be imported where only a wheel is being built."""
-    return {str(source.relative_to(ROOT)): zlib.crc32(source.read_bytes()) for source in sources()}
+    return {str(source.relative_to(ROOT)): zlib.crc32(source.read_bytes()) for source in (*sources(), HEADER)}
 
 
 def is_done() -> bool:
@@ -112,9 +114,8 @@ def _require_tools() -> None:
 
 
 def _compile() -> None:
-    """In a process of its own: setuptools and mypyc set what others in this one rely on."""
     program = subprocess.run(
-        [sys.executable, "-c", _PROGRAMME, OPTIMIZATION, GROUP, *(str(path.relative_to(ROOT)) for path in sources())],
+        [sys.executable, str(PROGRAM), OPTIMIZATION, GROUP, *(str(path.relative_to(ROOT)) for path in sources())],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -123,21 +124,6 @@ def _compile() -> None:
     if program.returncode:
         last = (program.stderr.strip() or program.stdout.strip()).splitlines()[-1:]
         raise CannotCompileError(f"the compiler failed ({last[0] if last else program.returncode})")
-
-
-# pyproject is mypy's configuration here and nothing that setuptools should read.
-_PROGRAMME = """
-import sys, tempfile
-from mypyc.build import mypycify
-from setuptools import Distribution
-optimization, group, *sources = sys.argv[1:]
-with tempfile.TemporaryDirectory() as folder:
-    modules = mypycify(sources, opt_level=optimization, debug_level="0", group_name=group, target_dir=folder)
-    build = Distribution({"name": group, "ext_modules": modules}).get_command_obj("build_ext")
-    build.inplace, build.build_temp, build.build_lib = 1, folder, folder
-    build.ensure_finalized()
-    build.run()
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

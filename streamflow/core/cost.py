@@ -27,7 +27,7 @@ MARGIN_NS_MAX: Final = 50 * ms
 STARVED_HALVING_NS: Final = 200 * ms
 # At most a third of a path's time is kept back for what is rare: else nothing would be started.
 RESERVE_SHARE: Final = 3
-_MEDIAN_EVERY: Final = 8  # services between looks at the window: sorting 64 numbers costs as much as a record
+_MEDIAN_EVERY: Final = 16  # services between looks at the window: sorting 64 numbers costs as much as a record
 
 
 class ServiceCost:

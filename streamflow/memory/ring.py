@@ -14,7 +14,7 @@ and says so afterwards. x86 keeps that order; elsewhere `fence` does.
 
 A writer need not wake who is awake. It looks after it has written, and the reader looks once more after it has said
 that it sleeps, so that one of them sees the other; for that each needs its store to be out before its look, which no
-processor promises by itself. A lock's locked instruction does (`_settled`). Elsewhere than on x86 that has not been
+processor promises by itself: `words.settle`. Elsewhere than on x86 that has not been
 tried, and the writer always wakes.
 
 Alternative not taken: records of a fixed size, as other rings have: a datum may be 100 bytes or many tensors.
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Final
 
 from streamflow.errors import PoolError
+from streamflow.memory.words import load, settle, store
 from streamflow.wire.values import Frame
 
 MAGIC = 0x31474E4952465301  # "\x01SFRING1"
@@ -68,13 +69,6 @@ def _locked_fence() -> Callable[[], object]:
 
 _IS_X86 = platform.machine() in ("x86_64", "AMD64", "i686", "i386")
 fence: Callable[[], object] | None = None if _IS_X86 else _locked_fence()
-_turnstile: Final = threading.Lock()
-
-
-def _settled() -> None:
-    """What was stored before can be seen by all before anything is loaded after: on x86, a locked instruction."""
-    _turnstile.acquire()
-    _turnstile.release()
 
 
 def ring_size(content: int) -> int:
@@ -132,7 +126,7 @@ class RingWriter(_Mapped):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._written = self._words[_WRITTEN]
+        self._written = load(self._words, _WRITTEN)
         self._woken_nap = 0
         self._piece_limit = self._content // 4
         self._waiting: deque[tuple[memoryview, int]] = deque()
@@ -146,8 +140,8 @@ class RingWriter(_Mapped):
         """Whether the reader sleeps, or may, and has not been woken since: to be asked after each message."""
         if not _IS_X86:
             return True
-        _settled()
-        nap = self._words[_NAPS]
+        settle()
+        nap = load(self._words, _NAPS)
         if nap & 1 and nap != self._woken_nap:
             self._woken_nap = nap
             return True
@@ -191,17 +185,18 @@ class RingWriter(_Mapped):
         start = written & self._mask
         to_the_end = self._content - start
         skipped = to_the_end if need > to_the_end else 0
-        if self._content - (written - words[_READ]) < skipped + need:
+        if self._content - (written - load(words, _READ)) < skipped + need:
             return False
         if skipped:
-            words[HEAD_SIZE + start >> 3] = _SKIPS
+            store(words, HEAD_SIZE + start >> 3, _SKIPS)
             start = 0
-        words[HEAD_SIZE + start >> 3] = size << _FLAG_BITS | flags
+        store(words, HEAD_SIZE + start >> 3, size << _FLAG_BITS | flags)
         start += HEAD_SIZE + 8
         self._bytes[start : start + size] = piece
         if fence is not None:
             fence()
-        self._written = words[_WRITTEN] = written + skipped + need
+        self._written = written + skipped + need
+        store(words, _WRITTEN, self._written)
         return True
 
 
@@ -210,26 +205,26 @@ class RingReader(_Mapped):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._read = self._words[_READ]
-        self._naps = self._words[_NAPS] & ~1
+        self._read = load(self._words, _READ)
+        self._naps = load(self._words, _NAPS) & ~1
         self._frames: list[Frame] = []
         self._partial = bytearray()
 
     def has_arrival(self) -> bool:
         """Whether there is something to read."""
-        return self._words[_WRITTEN] != self._read
+        return load(self._words, _WRITTEN) != self._read
 
     def falls_asleep(self) -> bool:
         """From now on the writer wakes this end; False where something has come, and it had better stay awake."""
         self._naps += 1
-        self._words[_NAPS] = self._naps
-        _settled()
-        return self._words[_WRITTEN] == self._read
+        store(self._words, _NAPS, self._naps)
+        settle()
+        return load(self._words, _WRITTEN) == self._read
 
     def wakes_up(self) -> None:
         """It looks by itself again."""
         self._naps = self._naps + 1 & ~1
-        self._words[_NAPS] = self._naps
+        store(self._words, _NAPS, self._naps)
 
     def read(self) -> list[Frame] | None:
         """The next message, copied out; None where none is there as a whole.
@@ -237,13 +232,13 @@ class RingReader(_Mapped):
         Raises PoolError where what is there cannot have been written by a writer.
         """
         words = self._words
-        while words[_WRITTEN] != self._read:
+        while load(words, _WRITTEN) != self._read:
             if fence is not None:
                 fence()
             start = self._read & self._mask
-            head = words[HEAD_SIZE + start >> 3]
+            head = load(words, HEAD_SIZE + start >> 3)
             if head == _SKIPS:
-                self._read = words[_READ] = self._read + self._content - start
+                self._has_read(self._content - start)
                 continue
             size = head >> _FLAG_BITS
             if start + 8 + size > self._content:
@@ -252,13 +247,17 @@ class RingReader(_Mapped):
             piece = self._map[start : start + size]
             if fence is not None:
                 fence()
-            self._read = words[_READ] = self._read + 8 + (size + 7 & ~7)
+            self._has_read(8 + (size + 7 & ~7))
             flags = head & 0xFF
             if flags == _WHOLE and not self._frames and not self._partial:
                 return [piece]
             if (message := self._join(piece, flags)) is not None:
                 return message
         return None
+
+    def _has_read(self, size: int) -> None:
+        self._read += size
+        store(self._words, _READ, self._read)
 
     def _join(self, piece: bytes, flags: int) -> list[Frame] | None:
         if not flags & _FRAME_ENDS:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from streamflow.errors import PoolError
+from streamflow.memory.words import add, load, store
 
 MAGIC: Final = 0x324C4F4F50465301  # "\\x01SFPOOL2"
 WORD: Final = 8
@@ -107,34 +108,38 @@ class Segment:
         return cls(path, is_owner=True)
 
     def generation(self, slot: int) -> int:
-        return self.words[TABLE + slot * self._row]
+        return load(self.words, TABLE + slot * self._row)
 
     def renew(self, slot: int) -> int:
         """The slot is used again; its new generation."""
         place = TABLE + slot * self._row
-        self.words[place] = generation = self.words[place] + 1
+        generation = load(self.words, place) + 1
+        store(self.words, place, generation)
         return generation
 
     def lend(self, slot: int, edge: int) -> None:
-        self.words[TABLE + slot * self._row + 1 + 2 * edge] += 1
+        add(self.words, TABLE + slot * self._row + 1 + 2 * edge, 1)
 
     def give_back(self, slot: int, edge: int) -> None:
-        self.words[TABLE + slot * self._row + 2 + 2 * edge] += 1
+        add(self.words, TABLE + slot * self._row + 2 + 2 * edge, 1)
 
     def forget(self, slot: int, edge: int) -> None:
         """By the sender on the edge: the receiver's process is dead, so what it had is nobody's."""
         place = TABLE + slot * self._row + 1 + 2 * edge
-        self.words[place] = self.words[place + 1]
+        store(self.words, place, load(self.words, place + 1))
 
     def settle(self, slot: int, edge: int, held_count: int) -> None:
         """By the receiver on the edge: of all that was lent it has these, and nothing is on its way."""
         place = TABLE + slot * self._row + 1 + 2 * edge
-        self.words[place + 1] = self.words[place] - held_count
+        store(self.words, place + 1, load(self.words, place) - held_count)
 
     def is_lent(self, slot: int) -> bool:
-        start = TABLE + slot * self._row + 1
-        words = self.words[start : start + 2 * self.edge_count]
-        return words[::2] != words[1::2]
+        words, place = self.words, TABLE + slot * self._row + 1
+        for _ in range(self.edge_count):
+            if load(words, place) != load(words, place + 1):
+                return True
+            place += 2
+        return False
 
     def close(self) -> None:
         """Unmap the table; the slots stay mapped as long as an array looks at them."""

@@ -13,6 +13,7 @@ from mmap import mmap
 from typing import Final
 
 from streamflow.errors import RecorderError
+from streamflow.memory.words import add, load, put4, store
 from streamflow.recorder.layout import (
     BLOCKED,
     DEPTH_PEAK,
@@ -48,7 +49,6 @@ from streamflow.recorder.layout import (
 
 _REASON_INDEX: Final = {reason: index for index, reason in enumerate(REASONS)}
 _ORIGINS: Final = [struct.Struct("@QQ" + "qq" * count) for count in range(SLOT_ORIGIN_COUNT + 1)]
-pack_one: Final = _ORIGINS[1].pack_into
 _SENT: Final = LIVE_OUT - LIVE_HELD
 GIVING_UP_MARK: Final = 1 << 23  # in the count of such: no link has so high a generation, so the place alone tells it
 
@@ -64,29 +64,29 @@ class _Edge:
         self._dropped = self._base + dropped
 
     def add(self, word: int, amount: int = 1) -> None:
-        self._words[self._base + word] += amount
+        add(self._words, self._base + word, amount)
 
     def get(self, word: int) -> int:
-        return self._words[self._base + word]
+        return load(self._words, self._base + word)
 
     def set(self, word: int, value: int) -> None:
-        self._words[self._base + word] = value
+        store(self._words, self._base + word, value)
 
     def dropped(self, reason: str) -> int:
         """How many for that reason."""
-        return self._words[self._dropped + _REASON_INDEX[reason]]
+        return load(self._words, self._dropped + _REASON_INDEX[reason])
 
     def drop(self, reason: str, count: int = 1) -> None:
         """`reason` is one of `layout.REASONS`."""
-        self._words[self._dropped + _REASON_INDEX[reason]] += count
+        add(self._words, self._dropped + _REASON_INDEX[reason], count)
 
     def hold(self, count: int) -> None:
         """How many data wait on this side now."""
-        self._words[self._base + HELD] = count
+        store(self._words, self._base + HELD, count)
 
     def peak(self, depth: int) -> None:
-        if depth > self._words[self._base + DEPTH_PEAK]:
-            self._words[self._base + DEPTH_PEAK] = depth
+        if depth > load(self._words, self._base + DEPTH_PEAK):
+            store(self._words, self._base + DEPTH_PEAK, depth)
 
 
 class InputEdge(_Edge):
@@ -107,17 +107,17 @@ class InputEdge(_Edge):
     def arrived(self, at_ns: int, depth: int) -> None:
         """One more; with it `depth` wait here."""
         words, base = self._words, self._base
-        words[base + RECEIVED] += 1
-        words[base + LAST_ARRIVAL_NS] = at_ns
-        words[base + HELD] = depth
-        if depth > words[base + DEPTH_PEAK]:
-            words[base + DEPTH_PEAK] = depth
+        add(words, base + RECEIVED, 1)
+        store(words, base + LAST_ARRIVAL_NS, at_ns)
+        store(words, base + HELD, depth)
+        if depth > load(words, base + DEPTH_PEAK):
+            store(words, base + DEPTH_PEAK, depth)
 
     def taken(self, depth: int) -> None:
         """One was taken to be worked on; `depth` are left."""
         words, base = self._words, self._base
-        words[base + TAKEN] += 1
-        words[base + HELD] = depth
+        add(words, base + TAKEN, 1)
+        store(words, base + HELD, depth)
 
     def place(self, number: int) -> int:
         """The name of datum `number` of the link, over all generations."""
@@ -134,7 +134,7 @@ class InputEdge(_Edge):
         no more than a window, whatever their numbers, which are in no order where data are served by deadline.
         """
         place = self._next_removed
-        self._words[place] = named
+        store(self._words, place, named)
         place += 1
         self._next_removed = self._table if place == self._table_end else place
 
@@ -156,12 +156,12 @@ class OutputEdge(_Edge):
 
     def offered(self, at_ns: int) -> None:
         words, base = self._words, self._base
-        words[base + OFFERED] += 1
-        words[base + LAST_OFFERED_NS] = at_ns
+        add(words, base + OFFERED, 1)
+        store(words, base + LAST_OFFERED_NS, at_ns)
 
     def block(self, is_blocked: bool) -> None:
         """Whether a datum waits for room on the other side."""
-        self._words[self._base + BLOCKED] = is_blocked
+        store(self._words, self._base + BLOCKED, int(is_blocked))
 
     def accept(self, origins: Sequence[tuple[int, int]], serial: int, nth: int = 0, place: int = 0) -> int:
         """The slot of a datum that is held from now on, made by handling `serial` from data (stream, seq).
@@ -175,16 +175,16 @@ class OutputEdge(_Edge):
         made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
         # Of an edge: as many as were offered with this one, so that whoever was killed before it counted it is known.
         words, turn = self._words, self._turn
-        offered = words[self._base + OFFERED]
+        offered = load(words, self._base + OFFERED)
         self._turn = turn = ((turn if turn > offered else offered) + 1) & TURN_MASK
         if len(origins) == 1:
             ((stream, seq),) = origins
-            pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, stream, seq)
-            words[slot] = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
+            put4(words, slot + SLOT_PLACE, place, made_by, stream, seq)
+            store(words, slot, turn << TURN_SHIFT | 1 << 8 | LIVE_HELD)
         else:
             flat = [number for origin in origins[:SLOT_ORIGIN_COUNT] for number in origin]
             _ORIGINS[len(flat) // 2].pack_into(self._buffer, (slot + SLOT_PLACE) * WORD, place, made_by, *flat)
-            self._words[slot] = turn << TURN_SHIFT | min(len(origins), 255) << 8 | LIVE_HELD
+            store(words, slot, turn << TURN_SHIFT | min(len(origins), 255) << 8 | LIVE_HELD)
         return slot
 
     def leave(self, stream: int, seq: int, serial: int, nth: int, name: int, at_ns: int) -> int:
@@ -193,18 +193,18 @@ class OutputEdge(_Edge):
             raise self._too_many()
         slot = self._free.pop()
         words, base = self._words, self._base
-        offered = words[base + OFFERED]
+        offered = load(words, base + OFFERED)
         turn = self._turn
         self._turn = turn = ((turn if turn > offered else offered) + 1) & TURN_MASK
         made_by = serial << SERIAL_SHIFT | (nth if nth < NTH_LIMIT else NTH_LIMIT)
-        pack_one(self._buffer, (slot + SLOT_PLACE) * WORD, 0, made_by, stream, seq)
+        put4(words, slot + SLOT_PLACE, 0, made_by, stream, seq)
         state = turn << TURN_SHIFT | 1 << 8 | LIVE_HELD
-        words[slot] = state
-        words[base + OFFERED] = offered + 1
-        words[base + LAST_OFFERED_NS] = at_ns
-        words[slot + SLOT_PLACE] = name + 1
-        words[slot] = state + _SENT
-        words[base + TRANSMITTED] += 1
+        store(words, slot, state)
+        store(words, base + OFFERED, offered + 1)
+        store(words, base + LAST_OFFERED_NS, at_ns)
+        store(words, slot + SLOT_PLACE, name + 1)
+        store(words, slot, state + _SENT)
+        add(words, base + TRANSMITTED, 1)
         return slot
 
     @property
@@ -220,35 +220,37 @@ class OutputEdge(_Edge):
     def transmitted(self, slot: int, number: int, generation: int) -> None:
         """The datum in `slot` goes out as `number` of that generation of the link."""
         words = self._words
-        words[slot + SLOT_PLACE] = (generation << NUMBER_BITS) + number + 1
-        words[slot] += _SENT
+        store(words, slot + SLOT_PLACE, (generation << NUMBER_BITS) + number + 1)
+        add(words, slot, _SENT)
 
     def sent(self, slot: int, number: int, generation: int) -> None:
         """`transmitted`, and counted."""
         words = self._words
-        words[slot + SLOT_PLACE] = (generation << NUMBER_BITS) + number + 1
-        words[slot] += _SENT
-        words[self._base + TRANSMITTED] += 1
+        store(words, slot + SLOT_PLACE, (generation << NUMBER_BITS) + number + 1)
+        add(words, slot, _SENT)
+        add(words, self._base + TRANSMITTED, 1)
 
     def place_of(self, slot: int) -> int:
-        return self._words[slot + SLOT_PLACE]
+        return load(self._words, slot + SLOT_PLACE)
 
     def give_up(self, slot: int, count: int, head: int) -> None:
         """What follows is a record that it is dropped or lost, its count, which was `count`, and its release."""
         words = self._words
-        words[slot + SLOT_PLACE] = (count & GIVEN_UP_MASK | GIVING_UP_MARK) << NUMBER_BITS | head & NUMBER_MASK
-        words[slot] = words[slot] & ~0xFF | LIVE_GIVEN_UP
+        place = (count & GIVEN_UP_MASK | GIVING_UP_MARK) << NUMBER_BITS | head & NUMBER_MASK
+        store(words, slot + SLOT_PLACE, place)
+        store(words, slot, load(words, slot) & ~0xFF | LIVE_GIVEN_UP)
 
     def release(self, slot: int) -> None:
         """The datum is no longer on this edge: removed by the receiver, dropped, or lost. Who made it still stands."""
-        self._words[slot] = FREE
+        store(self._words, slot, FREE)
         self._free.append(slot)
 
     def reset_live(self) -> None:
         for slot in self._slots:
-            self._words[slot] = FREE
-            self._words[slot + SLOT_SERIAL] = 0  # handlings of the next life may bear the same serials
+            store(self._words, slot, FREE)
+            store(self._words, slot + SLOT_SERIAL, 0)  # handlings of the next life may bear the same serials
         self._free = list(reversed(self._slots))
-        self._turn = self._words[self._base + OFFERED]  # what the former life accepted and did not count is counted now
+        # What the former life accepted and did not count is counted now.
+        self._turn = load(self._words, self._base + OFFERED)
         self.hold(0)
         self.block(False)

@@ -101,8 +101,6 @@ IN_SERVICE = struct.Struct("@iiqqqqqq")
 IN_SERVICE_SIZE: Final = 64
 # Of a record: serial, kind, flags, batch, what was in service, ended, device_done, blocked, mask, serial again.
 RECORD = struct.Struct("@QHHIiiqqqqqqqqqQQ")
-# The same bytes, with those of the datum in service as one.
-FINISHED = struct.Struct(f"@QHHI{IN_SERVICE.size}sqqqQQ")
 # The same bytes, of which the accounts need: serial, kind, flags, stream, seq, event_time, ended, device_done, mask,
 # serial again. Packing or unpacking a number costs 20 ns.
 PIECE = struct.Struct("@QHH4xi4xqq32xqq8xQQ")

@@ -6,10 +6,13 @@ stores: extremes, bucket, sum; wherever the owner is killed, a bucket's value li
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from streamflow.core.statistics import Histogram
+from streamflow.memory.words import add, store
 from streamflow.recorder.layout import (
     BUCKET_COUNT,
     HISTOGRAM_HEAD,
@@ -20,7 +23,7 @@ from streamflow.recorder.layout import (
     WORD,
 )
 
-_SUM_LIMIT = 1 << 63
+_SUM_LIMIT: Final = 1 << 63
 
 
 class MappedHistogram:
@@ -44,21 +47,23 @@ class MappedHistogram:
             value_ns = self._extreme(value_ns)
         # `bucket_index`, written out: a call more would cost a fifth of this function.
         if value_ns < 128:
-            self._words[self._buckets + value_ns] += 1
+            add(self._words, self._buckets + value_ns, 1)
         else:
             shift = value_ns.bit_length() - 7
-            self._words[self._buckets + (shift << 6) + (value_ns >> shift)] += 1
-        self._sum = self._words[self._base] = self._sum + value_ns
+            add(self._words, self._buckets + (shift << 6) + (value_ns >> shift), 1)
+        self._sum += value_ns
+        store(self._words, self._base, self._sum)
 
     def _extreme(self, value_ns: int) -> int:
         """The value to be counted, after the extremes and what a clamped one adds to the sum were stored."""
         value_ns = min(max(value_ns, 0), _SUM_LIMIT - 1)
         if value_ns > self._max:
-            self._max = self._words[self._base + HISTOGRAM_MAX] = value_ns
+            self._max = value_ns
+            store(self._words, self._base + HISTOGRAM_MAX, value_ns)
             self._top = min(value_ns, VALUE_LIMIT - 1)
         if value_ns < self._min or not self._words[self._base + HISTOGRAM_MIN]:
             self._min = value_ns
-            self._words[self._base + HISTOGRAM_MIN] = value_ns + 1
+            store(self._words, self._base + HISTOGRAM_MIN, value_ns + 1)
         if value_ns < VALUE_LIMIT:
             return value_ns
         self._sum = min(self._sum + value_ns - (VALUE_LIMIT - 1), _SUM_LIMIT)

@@ -15,12 +15,12 @@ from typing import Final
 
 from streamflow.core.verdict import Kind
 from streamflow.errors import RecorderError
-from streamflow.recorder.edges import InputEdge, OutputEdge, pack_one
+from streamflow.memory.words import add, copy, load, put4, put5, put7, store
+from streamflow.recorder.edges import InputEdge, OutputEdge
 from streamflow.recorder.layout import (
     BUSY_NS,
     DEPTH_PEAK,
     EDGE_SHIFT,
-    FINISHED,
     FREE,
     GENERATION,
     HEAD,
@@ -57,14 +57,32 @@ from streamflow.recorder.layout import (
 from streamflow.recorder.mapped_histogram import MappedHistogram
 from streamflow.recorder.shape import Shape
 
-_RECORD_SIZE: Final = RECORD.size
-_pack_record: Final = RECORD.pack_into
-_pack_finished: Final = FINISHED.pack_into
-_pack_service: Final = IN_SERVICE.pack
-_SLOTS: Final = tuple(
-    slice(IN_SERVICE_OFFSET + turn * IN_SERVICE_SIZE, IN_SERVICE_OFFSET + turn * IN_SERVICE_SIZE + IN_SERVICE.size)
-    for turn in range(2)
-)
+# Words, from the start of a record, of which a word may be several fields: as `layout.RECORD` says.
+_RECORD_WORDS: Final = RECORD.size // WORD
+_KINDS: Final = 1
+_SERVICE: Final = 2
+_ENDED: Final = 9
+_SERVICE_WORDS: Final = IN_SERVICE.size // WORD
+_SLOTS: Final = IN_SERVICE_OFFSET // WORD
+_SLOT_WORDS: Final = IN_SERVICE_SIZE // WORD
+_NAME_LIMIT: Final = 1 << 31
+
+
+def _kinds(kind: int, flags: int, batch: int) -> int:
+    if kind >> 16 or flags >> 16 or batch >> 31:
+        raise ValueError(f"kind {kind}, flags {flags} or batch {batch} does not fit its field")
+    return batch << 32 | flags << 16 | kind
+
+
+def _names(stream: int, sender: int) -> int:
+    if not -_NAME_LIMIT <= stream < _NAME_LIMIT or not -_NAME_LIMIT <= sender < _NAME_LIMIT:
+        raise ValueError(f"stream {stream} or sender {sender} does not fit its field")
+    return sender << 32 | stream & 0xFFFFFFFF
+
+
+def _slot(turn: int) -> int:
+    """Where the datum of that turn is in service."""
+    return _SLOTS + (turn & 1) * _SLOT_WORDS
 
 
 class Recorder:
@@ -77,7 +95,6 @@ class Recorder:
         "_record_service",
         "_ring",
         "_ring_mask",
-        "_serving",
         "_started_ns",
         "_turn",
         "_words",
@@ -95,13 +112,12 @@ class Recorder:
         self._words = words = memoryview(buffer).cast("Q")
         self._head: int = words[HEAD]
         self._turn: int = words[SERVING]
-        self._ring = layout.ring
+        self._ring = layout.ring // WORD
         self._ring_mask = shape.ring_capacity - 1
         self.shape = shape
         self.service = MappedHistogram(words, layout.service)
         """How long the stage worked on a datum."""
         self._record_service = self.service.record
-        self._serving = _pack_service(-1, -1, 0, 0, 0, 0, 0, 0)
         self._started_ns = 0
         self.latency = {path: MappedHistogram(words, at) for path, at in layout.latency.items()}
         """Of each path that ends here, from event time to the end of the work."""
@@ -209,15 +225,14 @@ class Recorder:
         sender: int,
     ) -> None:
         """The stage works on this datum from now on."""
-        self._started_ns = started_ns
-        self._serving = serving = _pack_service(
-            stream, sender, seq, event_time_ns, sent_ns, enqueued_ns, started_ns, deadline_ns
-        )
-        self._turn = turn = self._turn + 1
-        self._buffer[_SLOTS[turn & 1]] = serving
         words = self._words
-        words[SERVED_BEFORE] = words[PROCESSED]
-        words[SERVING] = turn
+        turn = self._turn + 1
+        names = _names(stream, sender)
+        put7(words, _slot(turn), names, seq, event_time_ns, sent_ns, enqueued_ns, started_ns, deadline_ns)
+        self._started_ns = started_ns
+        self._turn = turn
+        store(words, SERVED_BEFORE, load(words, PROCESSED))
+        store(words, SERVING, turn)
 
     def enter(
         self,
@@ -240,45 +255,31 @@ class Recorder:
         words = self._words
         own = self.inputs[edge]
         base, name = own._base, own._mark + number
-        words[base + RECEIVED] += 1
-        words[base + LAST_ARRIVAL_NS] = enqueued_ns
-        words[base + HELD] = 1
-        if not words[base + DEPTH_PEAK]:
-            words[base + DEPTH_PEAK] = 1
+        add(words, base + RECEIVED, 1)
+        store(words, base + LAST_ARRIVAL_NS, enqueued_ns)
+        store(words, base + HELD, 1)
+        if not load(words, base + DEPTH_PEAK):
+            store(words, base + DEPTH_PEAK, 1)
         self.transport[edge].record(enqueued_ns - sent_ns)
-        taken, hand = words[base + TAKEN], self._hand
-        since = (self._head & HEAD_MASK) << SHED_BITS | words[SHED] & SHED_MASK
-        pack_one(
-            self._buffer,
-            (hand + SLOT_PLACE) * WORD,
-            edge << EDGE_SHIFT | name,
-            taken << SERIAL_SHIFT | since,
-            stream,
-            seq,
-        )
-        words[hand] = 1 << 8 | LIVE_HELD
-        words[base + TAKEN] = taken + 1
-        words[base + HELD] = 0
-        self._started_ns = started_ns
-        self._serving = serving = _pack_service(
-            stream, sender, seq, event_time_ns, sent_ns, enqueued_ns, started_ns, deadline_ns
-        )
-        self._turn = turn = self._turn + 1
-        self._buffer[_SLOTS[turn & 1]] = serving
-        words[SERVED_BEFORE] = words[PROCESSED]
-        words[SERVING] = turn
+        taken, hand = load(words, base + TAKEN), self._hand
+        since = (self._head & HEAD_MASK) << SHED_BITS | load(words, SHED) & SHED_MASK
+        put4(words, hand + SLOT_PLACE, edge << EDGE_SHIFT | name, taken << SERIAL_SHIFT | since, stream, seq)
+        store(words, hand, 1 << 8 | LIVE_HELD)
+        store(words, base + TAKEN, taken + 1)
+        store(words, base + HELD, 0)
+        self.begin(stream, seq, event_time_ns, sent_ns, enqueued_ns, started_ns, deadline_ns, sender)
         place = own._next_removed
-        words[place] = name
+        store(words, place, name)
         place += 1
         own._next_removed = own._table if place == own._table_end else place
 
     def put_down(self) -> None:
         """What `enter` has taken in hand is done with."""
-        self._words[self._hand] = FREE
+        store(self._words, self._hand, FREE)
 
     def idle(self) -> None:
         """Nothing is in service. To be called after the record of what was, and after it was counted as processed."""
-        self._words[SERVING] = 0
+        store(self._words, SERVING, 0)
 
     def finish(
         self, kind: int, flags: int, ended_ns: int, device_done_ns: int, blocked_ns: int, batch: int, mask: int
@@ -287,29 +288,19 @@ class Recorder:
 
         Time blocked is no service. One call instead of five saves a third; it is what every datum pays.
         """
-        serial = self._head + 1
-        _pack_finished(
-            self._buffer,
-            self._ring + (serial & self._ring_mask) * _RECORD_SIZE,
-            serial,
-            kind,
-            flags,
-            batch,
-            self._serving,
-            ended_ns,
-            device_done_ns,
-            blocked_ns,
-            mask,
-            serial,
-        )
         words = self._words
-        if mask:
-            words[MARKED] = serial
-        words[HEAD] = self._head = serial
-        words[PROCESSED] += 1
-        words[SERVING] = 0
+        serial = self._head + 1
+        place = self._ring + (serial & self._ring_mask) * _RECORD_WORDS
+        kinds = _kinds(kind, flags, batch)
+        store(words, place, serial)
+        store(words, place + _KINDS, kinds)
+        copy(words, place + _SERVICE, _slot(self._turn), _SERVICE_WORDS)
+        put5(words, place + _ENDED, ended_ns, device_done_ns, blocked_ns, mask, serial)
+        self._publish(serial, mask)
+        add(words, PROCESSED, 1)
+        store(words, SERVING, 0)
         service_ns = ended_ns - self._started_ns - blocked_ns
-        words[BUSY_NS] += service_ns
+        add(words, BUSY_NS, service_ns)
         self._record_service(service_ns)
         return serial
 
@@ -332,33 +323,20 @@ class Recorder:
         mask: int,
     ) -> int:
         """The serial of the record, published."""
-        serial = self._head + 1
-        _pack_record(
-            self._buffer,
-            self._ring + (serial & self._ring_mask) * _RECORD_SIZE,
-            serial,
-            kind,
-            flags,
-            batch,
-            stream,
-            sender,
-            seq,
-            event_time_ns,
-            sent_ns,
-            enqueued_ns,
-            started_ns,
-            deadline_ns,
-            ended_ns,
-            device_done_ns,
-            blocked_ns,
-            mask,
-            serial,
-        )
         words = self._words
-        if mask:
-            words[MARKED] = serial
-        words[HEAD] = self._head = serial
+        serial = self._head + 1
+        place = self._ring + (serial & self._ring_mask) * _RECORD_WORDS
+        kinds, names = _kinds(kind, flags, batch), _names(stream, sender)
+        put7(words, place, serial, kinds, names, seq, event_time_ns, sent_ns, enqueued_ns)
+        put7(words, place + 7, started_ns, deadline_ns, ended_ns, device_done_ns, blocked_ns, mask, serial)
+        self._publish(serial, mask)
         return serial
+
+    def _publish(self, serial: int, mask: int) -> None:
+        if mask:
+            store(self._words, MARKED, serial)
+        self._head = serial
+        store(self._words, HEAD, serial)
 
     def note(
         self,
@@ -379,13 +357,13 @@ class Recorder:
 
     def add(self, counter: int, amount: int = 1) -> None:
         """`counter` is one of the numbers of `layout.COUNTERS`."""
-        self._words[counter] += amount
+        add(self._words, counter, amount)
 
     def set(self, counter: int, value: int) -> None:
-        self._words[counter] = value
+        store(self._words, counter, value)
 
     def get(self, counter: int) -> int:
-        return self._words[counter]
+        return load(self._words, counter)
 
     def reset_live(self) -> None:
         """Forget what the former life had in service, held and out; the supervisor has read it."""

@@ -9,7 +9,7 @@ raises on purpose (InputError and its kin) keeps its one sentence. What happened
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import trio
 
 from streamflow.core.graph import Resolved
 from streamflow.core.joins import ExactJoin
-from streamflow.core.message import Message, Origin
+from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
@@ -133,26 +133,51 @@ class Actor:
             await self.sleep_until(due_ns)
         return due_ns
 
-    async def emit(self, output: Output) -> None:
+    def emit(
+        self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
+    ) -> Awaitable[None] | None:
         """A source's datum: numbered here, rejected where a live source meets a full blocking edge."""
         if self._interference is not None and not self._replay.is_replaying:
-            output = await self._interference.before_emit(self.stage, self._replay.coming_seq, output)
+            return self._emit_interfered(self._interference, Output(value, port, event_time_ns, None, None, attributes))
+        return self._emit(value, port, event_time_ns, attributes)
+
+    async def _emit_interfered(self, interference: Interference, output: Output) -> None:
+        output = await interference.before_emit(self.stage, self._replay.coming_seq, output)
+        rest = self._emit(output.value, output.port, output.event_time_ns, output.attributes)
+        if rest is not None:
+            await rest
+
+    def _emit(
+        self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
+    ) -> Awaitable[None] | None:
         seq = self._replay.next_seq()
-        if seq is not None:
-            now_ns = 0 if self.offline else self.now_ns()
-            event_time_ns = now_ns if output.event_time_ns is None else output.event_time_ns
-            deadline_ns = self.enforcer.source_deadline_ns(event_time_ns)
-            base = Message({}, self.stage, seq, event_time_ns, output.attributes, deadline_ns, 0, now_ns, 0, ())
-            self.logbook.begin(base, NOWHERE, now_ns)
-            # What it says more than its value is said by `base`, unless it has a name of its own.
-            is_plain = output.port is None and output.stream is None and output.seq is None
-            try:
-                rest = self.sending.send_result(output.value if is_plain else output, base, "run")
-                if rest is not None:
-                    await rest
+        now_ns = self.now_ns()
+        if seq is None:
+            return self._serving.take_turns() if self._serving.is_turn_over(now_ns) else None
+        sent_ns = 0 if self.offline else now_ns
+        if event_time_ns is None:
+            event_time_ns = sent_ns
+        deadline_ns = self.enforcer.source_deadline_ns(event_time_ns)
+        base = Message({}, self.stage, seq, event_time_ns, attributes, deadline_ns, 0, sent_ns, 0, ())
+        self.logbook.begin(base, NOWHERE, sent_ns)
+        rest = None
+        try:
+            rest = self.sending.send_result(value if port is None else Output(value, port), base, "run")
+            if rest is None:
                 self._recorder.add(layout.EMITTED)
-            finally:  # also where it is drained while it waits for room
+        finally:
+            if rest is None:
                 self.logbook.emitted(base)
+        if rest is not None:
+            return self._emit_rest(rest, base)
+        return self._serving.take_turns() if self._serving.is_turn_over(now_ns) else None
+
+    async def _emit_rest(self, rest: Awaitable[None], base: Message) -> None:
+        try:
+            await rest
+            self._recorder.add(layout.EMITTED)
+        finally:  # also where it is drained while it waits for room
+            self.logbook.emitted(base)
         if self._serving.is_turn_over(self.now_ns()):
             await self._serving.take_turns()
 

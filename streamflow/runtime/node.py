@@ -7,7 +7,7 @@ may look at the files that the settings name, to refine the ports and to complai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -108,7 +108,11 @@ class Context(Protocol):
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...
     def allocate(self, shape: Sequence[int], dtype: Any) -> Any: ...
-    async def emit(self, output: Output) -> None: ...
+    def emit(
+        self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
+    ) -> Awaitable[None] | None:
+        """A source's datum; what is still to be waited for, or None."""
+
     async def pace(self, recorded_ns: int) -> int: ...
     async def sleep_until(self, instant_ns: int) -> None: ...
 
@@ -172,7 +176,11 @@ class Node:
         **attributes: Attribute,
     ) -> None:
         """Pass one datum on (sources). Waits while a `BLOCK` edge is full, unless the node is `live`."""
-        await self.context.emit(Output(value, port=port, event_time_ns=event_time_ns, attributes=attributes))
+        if event_time_ns is not None and type(event_time_ns) is not int:
+            raise _no_int("event_time_ns", event_time_ns)
+        rest = self.context.emit(value, port, event_time_ns, attributes)
+        if rest is not None:
+            await rest
 
     def allocate(self, shape: Sequence[int], dtype: Any) -> Any:
         """An array to write a large result in, before it is returned or emitted: nobody has to copy it then.

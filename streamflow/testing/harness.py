@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import trio
 
-from streamflow.core.message import Message
+from streamflow.core.message import Attribute, Message
 from streamflow.errors import Fault
 from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
@@ -69,10 +69,12 @@ class _Context:
     async def sleep_until(self, instant_ns: int) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def emit(self, output: Output) -> None:
+    async def emit(
+        self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
+    ) -> None:
         await trio.lowlevel.checkpoint()
-        base = Message({}, self.stage, self._emitted, output.event_time_ns or self.now_ns())
-        self.keep(output, base)
+        base = Message({}, self.stage, self._emitted, event_time_ns or self.now_ns())
+        self.keep(Output(value, port, event_time_ns, attributes=attributes), base)
         self._emitted += 1
         if self.limit is not None and self._emitted >= self.limit:
             raise _EnoughError

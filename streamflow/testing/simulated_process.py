@@ -115,6 +115,7 @@ class _LoopSocket:
     def __init__(self, socket: MemoryDealer | MemoryRouter, loop: Loop) -> None:
         self._socket = socket
         self._loop = loop
+        self.nudge_later = socket.nudge_later
         self.nudge = socket.nudge
         self.has_arrival = socket.has_arrival
         self.wake = socket.wake

@@ -175,6 +175,9 @@ class _DirectSocket:
         for connection in self._connections.values():
             connection.flush()
 
+    def nudge_later(self) -> None:
+        """Who waits is woken by its bell."""
+
     def wake(self) -> None:
         self._is_woken = True
         if self._is_waiting:

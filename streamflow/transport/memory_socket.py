@@ -96,6 +96,9 @@ class MemorySocket:
         if self._waiting is not None and self.has_arrival():
             self._waiting.cancel()
 
+    def nudge_later(self) -> None:
+        self.nudge()
+
     def wake(self) -> None:
         self._is_woken = True
         if self._waiting is not None:

@@ -18,7 +18,7 @@ import trio
 from streamflow.core.deadline import Order
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
-from streamflow.core.timebase import ms
+from streamflow.core.timebase import ms, us
 from streamflow.core.trace import ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, WireError
 from streamflow.transport.link import Backlog, Bell, Borrower, Lender, ReceiverStatistics, SenderStatistics, frozen
@@ -31,6 +31,7 @@ from streamflow.wire.values import Frame
 
 EARLY_LIMIT: Final = 4  # lives of a sender that greet before this end has heard of them; more are strangers
 LOOK_AGAIN_NS: Final = 16 * ms
+LOOK_AT_CREDIT_NS: Final = 200 * us  # a look costs ZeroMQ as much as a tenth of a datum
 READ_BURST: Final = 64  # packets read at once before others have their turn: a flooded socket must not starve the rest
 
 
@@ -51,6 +52,7 @@ class SocketSender:
         self._session = SenderSession(terms, trace)
         self._context = context
         self._socket: DealerSocket | None = None
+        self._look_again_ns = 0  # no sooner, while one datum follows another
         self._attached = trio.Event()
         self._room = Bell()
         self._open = trio.Event()
@@ -69,7 +71,14 @@ class SocketSender:
         socket = self._socket
         if socket is not None and session.sends_at_once():
             number = session.send(message)
-            socket.send(encode_datum(number, message, self._lend), nudges=session.expects_credit())
+            nudges = False
+            if session.expects_credit():
+                nudges = message.sent_ns >= self._look_again_ns
+                if nudges:
+                    self._look_again_ns = message.sent_ns + LOOK_AT_CREDIT_NS
+                else:
+                    socket.nudge_later()
+            socket.send(encode_datum(number, message, self._lend), nudges=nudges)
             self._lighten(number, message)
             return True
         if not session.has_room:

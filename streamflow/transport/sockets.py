@@ -27,6 +27,9 @@ class Socket(Protocol):
     def nudge(self) -> None:
         """Wake the waiting task if there is something to read: for whoever used the socket while it sleeps."""
 
+    def nudge_later(self) -> None:
+        """The same, for who does so again and again: at its next turn, where a look for each time would cost more."""
+
     def has_arrival(self) -> bool:
         """Whether there may be something to read: for one who waits awake."""
 

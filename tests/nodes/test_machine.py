@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from nodes.ingest import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature, machine
 from streamflow import InputError, MissingExtraError, Node, Output
+from streamflow.core.message import Attribute
 from streamflow.testing import Driven, drive
 
 psutil = pytest.importorskip("psutil", reason="the extra `host` is not installed")
@@ -40,8 +43,10 @@ class RealTime:
     async def sleep_until(self, instant_ns: int) -> None:
         await trio.sleep(max(instant_ns - time.monotonic_ns(), 0) / 1e9)
 
-    async def emit(self, output: Output) -> None:
-        self.sent.append(output)
+    async def emit(
+        self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
+    ) -> None:
+        self.sent.append(Output(value, port, event_time_ns, attributes=attributes))
 
 
 async def sent_within(node: Node, seconds: float) -> list[Output]:

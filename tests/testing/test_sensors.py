@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import trio
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from streamflow.core.message import Attribute
 from streamflow.core.pacing import Pacing
 from streamflow.core.timebase import ms, s
 from streamflow.errors import Fault
 from streamflow.runtime.clock import VIRTUAL_START_NS, TrioClock
-from streamflow.runtime.node import Context, Output
+from streamflow.runtime.node import Context
 from streamflow.testing import drive
 from streamflow.testing.sensors import Bursts, Scripted, Ticks
 
@@ -44,8 +46,10 @@ class Bench(Context):
         await self.sleep_until(due_ns)
         return due_ns
 
-    async def emit(self, output: Output) -> None:
-        self.emitted.append((int(output.value), output.event_time_ns, self.now_ns()))
+    async def emit(
+        self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
+    ) -> None:
+        self.emitted.append((int(value), event_time_ns, self.now_ns()))
 
 
 def emitted_by(sensor: Scripted, *, speed: float = 1.0) -> list[tuple[int, int | None, int]]:

@@ -34,6 +34,7 @@ import streamflow
 from streamflow import compilation
 from streamflow.core.graph import Graph
 from streamflow.core.verdict import WORK
+from streamflow.recorder.layout import WORD
 from streamflow.runtime.control import ControlClient
 from streamflow.runtime.worker import Channel, Worker
 from streamflow.testing import Faults, Simulation, simulate
@@ -184,7 +185,7 @@ class Tracing:
     def _fingerprint(self, life: SimulatedProcess) -> object:
         """All of the recorders that may matter, and how much was sent; a record that no head names is not there."""
         assert life._worker is not None
-        return self._sent_count, *(bytes(one.buffer[: one._ring]) for one in life._worker._recorders)
+        return self._sent_count, *(bytes(one.buffer[: one._ring * WORD]) for one in life._worker._recorders)
 
 
 @contextmanager

@@ -64,6 +64,8 @@ class Serving:
     def close(self) -> None:
         if self.napping is not None:
             self.napping.close()
+        if self._spinner is not None:
+            self._spinner.close()
 
     async def serve(self, inlets: Mapping[str, Inlet], handle: Handle, ended: Ended) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
@@ -93,6 +95,8 @@ class Serving:
                 message = receiver.take()
                 if message is not None:
                     took_any = True
+                    if self._spinner is not None:
+                        self._spinner.took(message.sent_ns)
                     rest = handle(port, message)
                     if rest is not None:
                         await rest
@@ -103,7 +107,6 @@ class Serving:
                     del asked[port]
             if not took_any and open_ports and not self._spins(open_ports.values()):
                 await self.bell.wait()
-                self._woken()
             elif self._now_ns() >= turn_ends_ns or has_many:
                 await trio.lowlevel.checkpoint()  # so that what has come for others rings
             else:
@@ -118,11 +121,16 @@ class Serving:
         take, now_ns = receiver.take if self._is_joined else receiver.pick, self._now_ns
         turn_ends_ns, napping = self._turn_end_ns(), self.napping
         naps = None if napping is None else receiver.napper(napping)
+        spinner = self._spinner
+        if spinner is not None and napping is not None and naps is not None:
+            spinner.begin(napping)
         while True:
             if self._interference is not None:
                 await self._interference.before_take()
             message = take()
             if message is not None:
+                if spinner is not None:
+                    spinner.took(message.sent_ns)
                 rest = handle(port, message)
                 if rest is not None:
                     await rest
@@ -138,20 +146,13 @@ class Serving:
                 await trio.lowlevel.checkpoint()
             elif naps is None:
                 await receiver.wait()
-                self._woken()
-            elif naps():
-                self._woken()
-            else:
+            elif not naps():
                 await trio.lowlevel.checkpoint()
             turn_ends_ns = self._turn_end_ns()
 
     def _spins(self, receivers: Iterable[Receiver]) -> bool:
         """Whether something has come while the stage waited awake."""
         return self._spinner is not None and self._spinner.spin(receivers)
-
-    def _woken(self) -> None:
-        if self._spinner is not None:
-            self._spinner.woken()
 
     def is_turn_over(self, now_ns: int) -> bool:
         """For a source: whether others should have a turn; once a millisecond, however fast it emits."""

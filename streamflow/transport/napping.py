@@ -47,6 +47,7 @@ class Napping:
         self._poll = select.epoll()
         self._poll.register(descriptor, select.EPOLLIN)
         self._watched = -1
+        self._alarm = -1
 
     @classmethod
     async def here(cls) -> Napping | None:
@@ -62,9 +63,9 @@ class Napping:
         return napping
 
     def sleeps(self, descriptor: int, longest_s: float = LONGEST_S) -> bool:
-        """Sleep until that can be read; False where trio has something to do, which comes first, or after `longest_s`.
+        """Sleep until that can be read, or the alarm goes off; False where trio has something to do, which comes first.
 
-        Then a checkpoint is due. Whatever is waited for must stay open as long as this.
+        Or after `longest_s`. Then a checkpoint is due. Whatever is waited for must stay open as long as this.
         """
         if descriptor != self._watched:
             if self._watched >= 0:
@@ -78,7 +79,15 @@ class Napping:
         if time_s <= 0:
             return False
         found = self._poll.poll(time_s)
-        return len(found) == 1 and found[0][0] == descriptor
+        return bool(found) and all(ready != self._loop for ready, _ in found)
+
+    def sets(self, alarm: int) -> None:
+        """Whenever that can be read, once, the sleep is over. It must stay open as long as this."""
+        if alarm != self._alarm:
+            self._alarm = alarm
+            self._poll.register(alarm, select.EPOLLIN | select.EPOLLONESHOT)
+        else:
+            self._poll.modify(alarm, select.EPOLLIN | select.EPOLLONESHOT)
 
     def others_wait(self) -> bool:
         """Whether trio has something to do: a checkpoint would not be in vain."""

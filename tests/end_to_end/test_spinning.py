@@ -29,11 +29,41 @@ def test_a_stage_that_is_served_often_waits_awake_and_the_report_says_how_long(p
     assert report["stages"]["source"]["spun_ms"] == 0, "it waits for nobody"
 
 
-def test_a_stage_that_is_served_seldom_sleeps_at_once(project: Project) -> None:
-    settings = ("--set", "rate_hz=20", "--set", "count=30")
-    report = project.report(project.pipeline(LINE), "--spin-us", "100", *settings)
+UNEVEN = """
+import trio
+
+class Uneven(Node):
+    out = Out("int64[]")
+
+    async def run(self):
+        for number, pause in enumerate([30, 90, 45, 10, 70, 20] * 5):
+            await trio.sleep(pause / 1000)
+            await self.emit(np.int64(number))
+
+def build() -> Pipeline:
+    p = Pipeline("line")
+    middle = p.add("middle", Pass())
+    p.connect(p.add("source", Uneven()), middle)
+    p.connect(middle, p.add("sink", Keep("kept")))
+    return p
+"""
+
+
+def test_a_stage_that_is_served_seldom_and_unevenly_sleeps_at_once(project: Project) -> None:
+    report = project.report(project.pipeline(UNEVEN), "--spin-us", "100")
+    assert report["stages"]["middle"]["processed"] == 30
     assert report["stages"]["middle"]["spun_ms"] == 0
     assert report["stages"]["middle"]["spin_hits"] == 0
+
+
+def test_a_stage_that_is_served_seldom_and_evenly_is_awake_when_its_datum_comes(project: Project) -> None:
+    """And waits no longer for each than it may."""
+    settings = ("--set", "rate_hz=20", "--set", "count=60")
+    report = project.report(project.pipeline(LINE), "--link", "direct", "--spin-us", "2000", *settings)
+    middle = report["stages"]["middle"]
+    assert middle["processed"] == 60
+    assert middle["spin_hits"] > 15
+    assert middle["spun_ms"] <= 60 * 2.1
 
 
 def test_without_being_asked_nobody_spins(project: Project) -> None:

@@ -82,11 +82,9 @@ def beside(outcome: Outcome, way: Way, line: str, name: str, most: float, to: Wa
     return _row(f"{line}, {way.name}, {name}", f"<= {most:g} times {to.name}", judged)
 
 
-def ahead(
-    outcome: Outcome, way: Way, line: str, peers: Peers, *, but: str = "", only: str = "", their_line: str = ""
-) -> Iterator[Row]:
+def ahead(outcome: Outcome, way: Way, line: str, peers: Peers, *, but: str = "", only: str = "") -> Iterator[Row]:
     """Whether the median is below that of each peer with the same payload: as ratios to raw in their own rounds."""
-    found = of_line(peers, outcome.case.name, their_line or line)
+    found = of_line(peers, outcome.case.name, line)
     chosen = {peer: own for peer, own in found.items() if peer != but and only in ("", peer)}
     if not chosen:
         reason = NO_PEERS if not peers else f"{only or 'no peer'} has no such case in the file of peers"
@@ -107,15 +105,16 @@ def sums(outcome: Outcome) -> Row:
 
 
 def hop(options: Options) -> Iterator[Row]:
-    """One hop, small messages, a thousand a second; ten thousand with the spin, which cannot bridge a millisecond."""
+    """One hop, small messages, a thousand a second; with the spin also ten thousand, where it bridges the pause."""
     outcome, peers = _measured("hop", options), _peers()
     for line in ("64 B", SMALL):
         yield beside(outcome, IPC, line, "p50", HOP_MAX)
         yield beside(outcome, IPC, line, "p99", HOP_MAX)
         yield beside(outcome, DIRECT, line, "p50", DIRECT_MAX)
+    yield beside(outcome, DIRECT_SPIN, SMALL, "p50", DIRECT_SPIN_MAX)
     yield beside(outcome, DIRECT_SPIN, FAST, "p50", DIRECT_SPIN_MAX)
     yield from ahead(outcome, IPC, SMALL, peers, but=BEST_PEER)
-    yield from ahead(outcome, DIRECT_SPIN, FAST, peers, only=BEST_PEER, their_line=SMALL)
+    yield from ahead(outcome, DIRECT_SPIN, SMALL, peers, only=BEST_PEER)
     yield sums(outcome)
 
 

@@ -73,6 +73,15 @@ def test_the_table_begins_with_what_the_figures_depend_on(capsys: pytest.Capture
     assert "Python 3." in first
 
 
+def test_only_chooses_the_one_of_that_name_although_others_have_it_in_theirs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claims = [_claim("frame", True), _claim("memory, frames", False)]
+    assert main("made_up", claims, ["--only", "frame", "--json"]) == 0
+    assert [row["claim"] for row in _rows(capsys)] == ["frame: part 0"]
+    assert main("made_up", claims, ["--only", "frames"]) == 1
+
+
 def test_only_chooses_by_a_part_of_the_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main("made_up", [_claim("wanted one", True), _claim("other", False)], ["--only", "wanted", "--json"]) == 0
     assert [row["claim"] for row in _rows(capsys)] == ["wanted one: part 0"]

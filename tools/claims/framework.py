@@ -110,11 +110,14 @@ def main(topic: str, claims: Sequence[Claim], arguments: Sequence[str] | None = 
     """Run the claims of a topic and print their rows; 1 when one falls short, 2 when none was asked for."""
     parser = argparse.ArgumentParser(prog=f"claims-{topic}", description=f"Measure the claims of '{topic}'.")
     parser.add_argument("--json", action="store_true", help="the rows as a JSON list on standard output")
-    parser.add_argument("--only", metavar="SUBSTRING", default="", help="claims whose name has this in it")
+    parser.add_argument(
+        "--only", metavar="NAME", default="", help="the claim of this name, or those that have this in it"
+    )
     parser.add_argument("--quick", action="store_true", help="shortened streams, for a first look")
     parser.add_argument("--list", action="store_true", help="the names of the claims, and nothing is run")
     asked = parser.parse_args(arguments)
-    chosen = [claim for claim in claims if asked.only in claim.name]
+    chosen = [claim for claim in claims if asked.only == claim.name]
+    chosen = chosen or [claim for claim in claims if asked.only in claim.name]
     if not chosen:
         print(f"claims-{topic}: no claim has '{asked.only}' in its name; --list tells them", file=sys.stderr)
         return 2

@@ -55,7 +55,7 @@ class Rhythm:
         """When to be woken for the next datum; 0 where none is expected, or sooner than it is worth to sleep."""
         if self.kept_count < KEPT_MIN or 4 * self.jitter_ns > self.limit_ns:
             return 0
-        early_ns = min(self.lead_ns + 2 * self.jitter_ns, self.limit_ns)
+        early_ns = min(self.lead_ns + 2 * self.jitter_ns, self.limit_ns * 3 // 4)  # the rest is for one that is late
         instant_ns = self.last_ns + self.period_ns - early_ns
         return instant_ns if instant_ns > now_ns else 0
 

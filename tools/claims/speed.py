@@ -11,7 +11,18 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.bench.speed.cases import CASES, DIRECT, DIRECT_SPIN, DIRECT_TO_FOUR, IPC, MEMCPY, RAW, TO_FOUR, Way
+from tools.bench.speed.cases import (
+    CASES,
+    DIRECT,
+    DIRECT_SPIN,
+    DIRECT_TO_FOUR,
+    FRAME_SPIN,
+    IPC,
+    MEMCPY,
+    RAW,
+    TO_FOUR,
+    Way,
+)
 from tools.bench.speed.peers_file import PeerFigures, Peers, of_line, read_peers
 from tools.bench.speed.runner import Outcome, measure
 from tools.claims.framework import AbsentError, Claim, HostShare, Options, Row, main
@@ -123,7 +134,7 @@ def frame(options: Options) -> Iterator[Row]:
     outcome, peers = _measured("frame", options), _peers()
     yield beside(outcome, IPC, FRAME, "p50", FRAME_MAX)
     yield from ahead(outcome, IPC, FRAME, peers, but=BEST_PEER)
-    yield from ahead(outcome, DIRECT_SPIN, FRAME, peers, only=BEST_PEER)
+    yield from ahead(outcome, FRAME_SPIN, FRAME, peers, only=BEST_PEER)
     yield beside(outcome, DIRECT, FRAME, "p50", FRAME_MAX)
     for way in (IPC, DIRECT):
 

@@ -12,7 +12,8 @@ from streamflow import compilation
 compilation.choose()
 
 if TYPE_CHECKING:
-    from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order
+    from streamflow.core.deadline import Criticality, OnMiss, Order
+    from streamflow.core.firm import Escalation
     from streamflow.core.message import Flag, Message
     from streamflow.core.overflow import Overflow
     from streamflow.core.realtime import RealTime
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from streamflow.runtime.node import In, Node, Out, Output
 else:
     _NAMES = {
-        "core.deadline": ("Criticality", "Escalation", "OnMiss", "Order"),
+        "core.deadline": ("Criticality", "OnMiss", "Order"),
+        "core.firm": ("Escalation",),
         "core.message": ("Flag", "Message"),
         "core.overflow": ("Overflow",),
         "core.realtime": ("RealTime",),

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from streamflow.core.deadline import Criticality, Escalation, OnMiss, Order, PathDef, RateDef
-from streamflow.core.firm import Firm
+from streamflow.core.deadline import Criticality, OnMiss, Order, PathDef, RateDef
+from streamflow.core.firm import Escalation, Firm
 from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.core.overflow import Overflow
 from streamflow.core.realtime import RealTime

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from streamflow.core.firm import Firm
+from streamflow.core.firm import Escalation, Firm
 
 
 class OnMiss(Enum):
@@ -36,17 +36,6 @@ class Criticality(IntEnum):
     BEST_EFFORT = 0
     NORMAL = 1
     CRITICAL = 2
-
-
-class Escalation(Enum):
-    """What a broken firm contract leads to, one step for each further breach."""
-
-    DEGRADE = "degrade"
-    """Every stage of the path uses its cheaper variant."""
-    RESTART = "restart"
-    """The culprit of most misses is restarted."""
-    STOP = "stop"
-    """The run stops safely: sources first, what is under way is finished."""
 
 
 class Order(Enum):

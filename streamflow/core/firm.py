@@ -15,10 +15,7 @@ import heapq
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from streamflow.core.deadline import Escalation
+from typing import NamedTuple
 
 UNSETTLED_LIMIT = 100_000  # data of one path that are waited for; beyond, the oldest counts as not on time
 
@@ -29,6 +26,17 @@ class Firm:
 
     m: int
     k: int
+
+
+class Escalation(Enum):
+    """What a broken firm contract leads to, one step for each further breach."""
+
+    DEGRADE = "degrade"
+    """Every stage of the path uses its cheaper variant."""
+    RESTART = "restart"
+    """The culprit of most misses is restarted."""
+    STOP = "stop"
+    """The run stops safely: sources first, what is under way is finished."""
 
 
 class FirmState(Enum):

@@ -14,8 +14,7 @@ from typing import Any
 
 import trio
 
-from streamflow.core.deadline import Escalation
-from streamflow.core.firm import Broken, Escalated, FirmEvent, Recovered
+from streamflow.core.firm import Broken, Escalated, Escalation, FirmEvent, Recovered
 from streamflow.core.restart import Restarts, downstream_of, groups_of
 from streamflow.core.rollcall import (
     Abandon,

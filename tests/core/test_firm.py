@@ -7,11 +7,11 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamflow.core.deadline import Escalation
 from streamflow.core.firm import (
     UNSETTLED_LIMIT,
     Broken,
     Escalated,
+    Escalation,
     Firm,
     FirmEvent,
     FirmMonitor,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.core.deadline import Escalation, OnMiss, PathDef, RateDef
-from streamflow.core.firm import Firm
+from streamflow.core.deadline import OnMiss, PathDef, RateDef
+from streamflow.core.firm import Escalation, Firm
 from streamflow.core.graph import EdgeDef, Graph, PortDef, StageDef
 from streamflow.core.paths import PATH_LIMIT, Paths, faults, on_route
 from streamflow.core.ports import PortType, parse_tensor

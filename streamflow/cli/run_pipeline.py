@@ -16,6 +16,10 @@ PRIORITIES = ("auto", "none")
 LAUNCHERS = ("local", "spawn", "manual")
 
 
+class _Microseconds(click.IntRange):
+    name = "whole number of microseconds"
+
+
 @click.command
 @pipeline_argument
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Drain and stop then.")
@@ -45,11 +49,11 @@ LAUNCHERS = ("local", "spawn", "manual")
 )
 @click.option(
     "--spin-us",
-    type=click.IntRange(0, SPIN_NS_MAX // us),
+    type=_Microseconds(0, SPIN_NS_MAX // us),
     default=0,
     show_default=True,
     metavar="MICROSECONDS",
-    help="How long a stage waits awake for its next datum before it sleeps, where that pays; it costs a core.",
+    help="How long a stage waits awake for each datum, where that pays; so much of a core for each stage.",
 )
 @click.option(
     "--pool-mb",

@@ -49,6 +49,10 @@ def run(
             raise UsageError("--wait-for", f"no stage {stage}", f"one of {', '.join(stages)}")
     if inline and by_hand:
         raise UsageError("--inline", "together with stages to be started by hand", "one of the two")
+    if inline and spin_us:
+        raise UsageError(
+            "--spin-us", "together with --inline", "one of the two", "stages of one process share its loop"
+        )
     if report is not None and not report.resolve().parent.is_dir():
         raise UsageError(f"--report {report}", "its folder does not exist")
     if not inline:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 
 from streamflow.core.rhythm import Rhythm
 from streamflow.core.spinning import Spinning
+from streamflow.core.timebase import ms
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Alarm
 from streamflow.transport.link import Receiver
 from streamflow.transport.napping import Napping
+
+TURN_NS = 1 * ms  # of a long wait awake, before links and control have a turn if they have something to do
 
 
 class Spinner:
@@ -53,7 +56,7 @@ class Spinner:
     def _waits(self, receivers: Iterable[Receiver], began_ns: int) -> bool:
         now_ns = self._now_ns
         looks = [receiver.has_arrival for receiver in receivers]
-        ends_ns = began_ns + self._limit_ns
+        ends_ns, turn_ns = began_ns + self._limit_ns, began_ns + TURN_NS
         has_come = False
         at_ns = began_ns
         while not has_come and at_ns < ends_ns:
@@ -62,6 +65,10 @@ class Spinner:
                     has_come = True
                     break
             at_ns = now_ns()
+            if at_ns >= turn_ns and not has_come:
+                if self._napping is not None and self._napping.others_wait():
+                    break
+                turn_ns = at_ns + TURN_NS
         self._recorder.add(layout.SPUN_NS, at_ns - began_ns)
         if has_come:
             self._recorder.add(layout.SPIN_HITS)

@@ -200,3 +200,18 @@ def test_a_report_of_a_run_is_json(folder, small):
     assert done.returncode == 0
     assert json.loads((folder / "report.json").read_text())["conserved"] is True
     assert len((folder / "out.jsonl").read_text().splitlines()) == 10
+
+
+@pytest.mark.parametrize("value", ["200us", "0.5", "abc"])
+def test_a_spin_that_is_no_number_is_told_its_unit(streamflow, value):
+    ended = streamflow("run", "pipelines/minimal.py", "--spin-us", value)
+    assert ended.code == 2
+    assert f"'{value}' is not a valid whole number of microseconds" in ended.err
+
+
+def test_nobody_may_wait_awake_in_a_loop_that_all_stages_share(streamflow):
+    ended = streamflow("run", "pipelines.minimal", "--inline", "--spin-us", "200")
+    assert ended.code == 2
+    (sentence,) = ended.err.splitlines()
+    assert sentence.startswith("streamflow: --spin-us: together with --inline, expected one of the two;")
+    assert sentence.endswith("; stages of one process share its loop")

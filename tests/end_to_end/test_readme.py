@@ -6,9 +6,12 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from streamflow.testing import drive
 from tests.end_to_end.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +42,18 @@ def test_a_command_of_the_readme_works(project: Project, recordings: Callable[[s
     ended = project.start(*shlex.split(command, comments=True)[1:]).wait()
     assert ended.code == 0, ended.stderr
     assert ended.sentences == []
+
+
+def test_the_nodes_in_the_readme_run() -> None:
+    (shown,) = (
+        text for text in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "(Node)" in text
+    )
+    named: dict[str, Any] = {}
+    exec(shown, named)
+    noise = drive(named["Noise"](), limit=3).messages
+    assert [message.event_time_ns for message in noise] == [0, 32_000_000, 64_000_000]
+    (rms,) = drive(named["Rms"](), [np.ones((2, 512), np.float32)]).arrays
+    assert rms.tolist() == [1, 1]
 
 
 def test_the_pipeline_in_the_readme_is_the_shipped_one() -> None:

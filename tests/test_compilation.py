@@ -84,11 +84,11 @@ def test_a_process_runs_all_of_it_from_sources_where_that_is_said() -> None:
 def test_what_compiling_needs_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O2")
     with pytest.raises(compiling.CannotCompileError, match=r"no C compiler \(no-such-compiler\); apt install gcc"):
-        compiling._require_tools()
+        compiling.require_tools()
     monkeypatch.setenv("CC", sys.executable)
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/no/such/folder")
     with pytest.raises(compiling.CannotCompileError, match="headers are missing; apt install python3-dev"):
-        compiling._require_tools()
+        compiling.require_tools()
 
 
 def test_where_it_cannot_be_compiled_that_is_said_and_nothing_is_left(

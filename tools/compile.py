@@ -84,7 +84,7 @@ def compile_all() -> bool:
         return True
     remove()
     try:
-        _require_tools()
+        require_tools()
         print(f"compiling {len(sources())} modules of the hot path: about a minute", file=sys.stderr, flush=True)
         _compile()
     except CannotCompileError as error:
@@ -105,7 +105,8 @@ def remove() -> None:
         library.unlink()
 
 
-def _require_tools() -> None:
+def require_tools() -> None:
+    """Raises CannotCompileError."""
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None:
         raise CannotCompileError(f"there is no C compiler ({compiler}); apt install gcc, then install again")
@@ -115,7 +116,14 @@ def _require_tools() -> None:
 
 def _compile() -> None:
     program = subprocess.run(
-        [sys.executable, str(PROGRAM), OPTIMIZATION, GROUP, *(str(path.relative_to(ROOT)) for path in sources())],
+        [
+            sys.executable,
+            str(PROGRAM),
+            OPTIMIZATION,
+            GROUP,
+            str(HEADER),
+            *(str(path.relative_to(ROOT)) for path in sources()),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

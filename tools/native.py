@@ -1,4 +1,4 @@
-"""Lets mypyc make machine code of sources, in place: `python tools/native.py LEVEL GROUP SOURCES...`.
+"""Lets mypyc make machine code of sources, in place: `python tools/native.py LEVEL GROUP HEADER SOURCES...`.
 
 tools/compile.py runs it, as a process of its own, since setuptools and mypyc set what others in the same one rely on.
 What `streamflow.memory.words` offers becomes the functions of `words.h`, by the table that mypyc keeps its own in.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from mypyc.build import mypycify
 from mypyc.ir.ops import ERR_MAGIC
@@ -18,7 +17,6 @@ from mypyc.primitives.registry import ERR_NEG_INT, function_op
 from setuptools import Distribution, Extension
 
 WORDS = "streamflow.memory.words"
-HEADER = Path(__file__).resolve().parent.parent / "streamflow" / "memory" / "words.h"
 _WORDS, _NUMBER = object_rprimitive, int_rprimitive
 
 
@@ -38,7 +36,7 @@ def replace_words() -> None:
     _replace("settle")
 
 
-def build(optimization: str, group: str, sources: Sequence[str]) -> None:
+def build(optimization: str, group: str, header: str, sources: Sequence[str]) -> None:
     """Beside the sources, and the library of the group in the working directory."""
     replace_words()
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +45,7 @@ def build(optimization: str, group: str, sources: Sequence[str]) -> None:
         )
         for module in modules:
             if module.include_dirs:  # those without only load the library of the group
-                module.extra_compile_args = [*module.extra_compile_args, "-include", str(HEADER)]
+                module.extra_compile_args = [*module.extra_compile_args, "-include", header]
         build_ext = Distribution({"name": group, "ext_modules": modules}).get_command_obj("build_ext")
         build_ext.inplace, build_ext.build_temp, build_ext.build_lib = 1, folder, folder
         build_ext.ensure_finalized()
@@ -55,4 +53,4 @@ def build(optimization: str, group: str, sources: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    build(sys.argv[1], sys.argv[2], sys.argv[3:])
+    build(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -19,6 +19,11 @@ AWAKE_SHARE = 50  # one fiftieth of the time that passes, 2 % of a core, may be 
 ALLOWANCE_NS_MAX = 2 * ms  # and so much at once, of a time in which that was not used
 
 
+def followed(lead_ns: int, late_ns: int) -> int:
+    """The lead after one more wake, which came so late."""
+    return min(lead_ns + UP_NS, LEAD_NS_MAX) if late_ns > lead_ns else max(lead_ns - DOWN_NS, 0)
+
+
 @dataclass(slots=True)
 class Lead:
     """Of one timer. It begins without a lead: who sleeps once with it does not wait awake."""
@@ -39,9 +44,4 @@ class Lead:
     def woken(self, late_ns: int, awake_ns: int) -> None:
         """A wake came so long after its instant, and so long is waited awake now: 0 where nothing is left."""
         self.allowance_ns -= awake_ns
-        if self.lead_ns is None:
-            self.lead_ns = min(late_ns, LEAD_NS_MAX)
-        elif late_ns > self.lead_ns:
-            self.lead_ns = min(self.lead_ns + UP_NS, LEAD_NS_MAX)
-        else:
-            self.lead_ns = max(self.lead_ns - DOWN_NS, 0)
+        self.lead_ns = min(late_ns, LEAD_NS_MAX) if self.lead_ns is None else followed(self.lead_ns, late_ns)

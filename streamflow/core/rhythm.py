@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamflow.core.lead import followed
 from streamflow.core.timebase import us
 
 KEPT_MIN = 4  # intervals in a row on the beat before the next is expected
 STRANGERS_MAX = 3  # intervals in a row off the beat before it is another
-LEAD_NS_MAX = 400 * us
-_UP_NS, _DOWN_NS = 15 * us, 5 * us  # as `core.lead`: it settles where one wake of four is later
 
 
 @dataclass(slots=True)
@@ -34,6 +33,7 @@ class Rhythm:
     kept_count: int = 0
     stranger_count: int = 0
     lead_ns: int = 50 * us
+    """As in `core.lead`; it begins with a usual wake."""
 
     def came(self, sent_ns: int) -> None:
         """A datum, sent at that instant; 0 where instants are not known."""
@@ -61,10 +61,7 @@ class Rhythm:
 
     def woken(self, late_ns: int) -> None:
         """The wake for a datum came so long after its instant."""
-        if late_ns > self.lead_ns:
-            self.lead_ns = min(self.lead_ns + _UP_NS, LEAD_NS_MAX)
-        else:
-            self.lead_ns = max(self.lead_ns - _DOWN_NS, 0)
+        self.lead_ns = followed(self.lead_ns, late_ns)
 
     def missed(self) -> None:
         """It was waited for awake, and did not come."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from streamflow.core.timebase import ms
 
-SPIN_NS_MAX = 10 * ms  # nobody else in the process has a turn meanwhile
+SPIN_NS_MAX = 10 * ms  # of several inputs nobody else in the process has a turn meanwhile
 REMEMBERED = 8  # waits
 SHORT_MIN = 2  # of these must have been short: the cost of those in vain is at most four limits for each that was not
 _ALL = (1 << REMEMBERED) - 1

@@ -14,8 +14,7 @@ and says so afterwards. x86 keeps that order; elsewhere `fence` does.
 
 A writer need not wake who is awake. It looks after it has written, and the reader looks once more after it has said
 that it sleeps, so that one of them sees the other; for that each needs its store to be out before its look, which no
-processor promises by itself: `words.settle`. Elsewhere than on x86 that has not been
-tried, and the writer always wakes.
+processor promises by itself: `words.settle`. Elsewhere than on x86 it has not been tried, and the writer always wakes.
 
 Alternative not taken: records of a fixed size, as other rings have: a datum may be 100 bytes or many tensors.
 """

@@ -76,7 +76,7 @@ class Output:
             raise _no_int("event_time_ns", event_time_ns)
         if seq is not None and type(seq) is not int:
             raise _no_int("seq", seq)
-        # As a frozen dataclass would do it, in two thirds of the time: sources make one for each datum.
+        # As a frozen dataclass would do it, in two thirds of the time: many nodes return one for each datum.
         _set_value(self, value)
         _set_port(self, port)
         _set_event_time_ns(self, event_time_ns)

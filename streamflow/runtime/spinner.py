@@ -17,7 +17,10 @@ TURN_NS = 1 * ms  # of a long wait awake, before links and control have a turn i
 
 
 class Spinner:
-    """Of one stage that has its process to itself: while it spins nobody else there has a turn."""
+    """Of one stage that has its process to itself: while it spins others there have a turn once a millisecond, if any.
+
+    With several inputs, where `begin` is not called, they have none, and nobody is woken before a datum is due.
+    """
 
     def __init__(self, limit_ns: int, now_ns: Callable[[], int], recorder: Recorder) -> None:
         self._decider = Spinning(limit_ns)
@@ -80,7 +83,7 @@ class Spinner:
         self._wake_ns = self._rhythm.wake_ns(now_ns)
         if self._wake_ns:
             self._alarm.set(self._wake_ns)
-            self._napping.sets(self._alarm.fd)
+            self._napping.arm(self._alarm.fd)
 
     def took(self, sent_ns: int) -> None:
         """A datum is there, sent at that instant: the wait for it, if it was waited for, is over."""

@@ -81,7 +81,7 @@ class Napping:
         found = self._poll.poll(time_s)
         return bool(found) and all(ready != self._loop for ready, _ in found)
 
-    def sets(self, alarm: int) -> None:
+    def arm(self, alarm: int) -> None:
         """Whenever that can be read, once, the sleep is over. It must stay open as long as this."""
         if alarm != self._alarm:
             self._alarm = alarm

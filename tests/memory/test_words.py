@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from streamflow import compilation
 from tests.memory import every_word
-from tools.native import HEADER
+from tools import compile as compiling
+from tools.compile import HEADER
 
 COUNT = 16
 LARGEST = (1 << 64) - 1
@@ -41,14 +42,18 @@ steps = st.one_of(
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """`every_word` as mypyc makes it; where there is no compiler, nothing is compiled at all."""
-    if compilation.reason:
-        pytest.skip(f"nothing is compiled here: {compilation.reason}")
+    """`every_word` as mypyc makes it."""
+    if os.environ.get(compilation.VARIABLE):
+        pytest.skip("nothing is to be compiled in this run")
+    try:
+        compiling.require_tools()
+    except compiling.CannotCompileError as error:
+        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("compiled")
     shutil.copy(str(every_word.__file__), folder)
-    program = [sys.executable, str(HEADER.parents[2] / "tools" / "native.py"), "1", "every_word", "every_word.py"]
+    program = [sys.executable, str(compiling.PROGRAM), "1", "every_word", str(HEADER), "every_word.py"]
     made = subprocess.run(
-        program, cwd=folder, env={**os.environ, "MYPYPATH": str(HEADER.parents[2])}, capture_output=True, text=True
+        program, cwd=folder, env={**os.environ, "MYPYPATH": str(compiling.ROOT)}, capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
     spec = spec_from_file_location("every_word", folder / f"every_word{EXTENSION_SUFFIXES[0]}")

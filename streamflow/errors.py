@@ -97,6 +97,10 @@ class ResultError(StreamflowError, ValueError):
     """User code returned something that is none of the forms of a result."""
 
 
+class MissingInputError(StreamflowError):
+    """A row of joined inputs lacks one that it may not lack."""
+
+
 class LinkError(StreamflowError):
     """A link between two stages cannot be used."""
 

@@ -26,6 +26,7 @@ from streamflow import (
     s,
 )
 from streamflow.core.firm import Firm
+from streamflow.joins import Approximate, Exact, Interpolate, Latest, Nearest, Settled, Window
 from streamflow.pipeline import Stage
 
 
@@ -238,3 +239,69 @@ def test_how_long_a_stage_waits_awake_and_how_an_edge_travels_are_checked() -> N
     graph = q.definition().graph
     assert graph.stage("sink").spin_ns == 200_000
     assert graph.edges[0].is_direct
+
+
+class Two(Node):
+    camera, imu = In("int64[]"), In("int64[]")
+    out = Out("int64[]")
+
+    def process(self, *, camera: Any, imu: Any) -> Any: ...
+
+
+JOIN_FAULTS = {
+    "stage both: join 'nearest', expected a policy of streamflow.joins; as in join=joins.Nearest(trigger='camera')": (
+        "nearest"
+    ),
+    "stage both: join Nearest: trigger names 'cam', expected one of camera, imu": Nearest(trigger="cam"),
+    "stage both: join Nearest: max_skew 0.02, expected whole nanoseconds above 0, as in max_skew=20 * ms": Nearest(
+        trigger="camera",
+        max_skew=0.02,  # type: ignore[arg-type]
+    ),
+    "stage both: join Settled: max_age names 'gps', expected one of camera, imu": Settled(max_age={"gps": 1 * s}),
+    "stage both: join Settled: late names 'spare', expected one of out": Settled(late="spare"),
+    "stage both: join Latest: neither or both of trigger and every, expected one of them": Latest(),
+    "stage both: join Window: span 0, expected whole nanoseconds above 0, as in span=100 * ms": Window(span=0),
+    "stage both: join Approximate: queue_size 0, expected 1 to 65,536": Approximate(queue_size=0),
+    "stage both: join Exact: disorder or idle_timeout, expected neither: `exact` compares what comes first": Exact(
+        idle_timeout=1 * s
+    ),
+    "stage both: join Interpolate: blend 'linear', expected one of Blend.LINEAR, Blend.HOLD, Blend.SLERP": Interpolate(
+        every=10 * ms,
+        blend="linear",  # type: ignore[arg-type]
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", JOIN_FAULTS)
+def test_what_is_wrong_with_a_join_is_told_before_anything_starts(sentence: str) -> None:
+    p = Pipeline("p")
+    source = p.add("source", Source())
+    both = p.add("both", Two(), join=JOIN_FAULTS[sentence])  # type: ignore[arg-type]
+    p.connect(source, both.camera)
+    p.connect(source, both.imu)
+    p.connect(both, p.add("sink", Sink()))
+    with pytest.raises(PipelineError) as told:
+        p.check()
+    assert sentence in [str(fault) for fault in told.value.faults]
+
+
+def test_a_join_where_nothing_comes_together_is_told() -> None:
+    p = Pipeline("p")
+    p.connect(p.add("source", Source()), p.add("sink", Sink(), join=Exact()))
+    with pytest.raises(PipelineError) as told:
+        p.check()
+    assert [str(fault) for fault in told.value.faults] == [
+        "stage sink: a join, but Sink has no process() that takes several inputs together, "
+        "expected several In ports and one process()"
+    ]
+
+
+def test_a_node_says_how_its_inputs_come_together_and_the_pipeline_may_say_otherwise() -> None:
+    class Own(Two):
+        join = Nearest(trigger="camera")
+
+    p = Pipeline("p")
+    p.add("own", Own())
+    p.add("other", Own(), join=Settled())
+    stages = p.definition().graph.stages
+    assert [stage.join for stage in stages] == [Nearest(trigger="camera"), Settled()]

@@ -22,6 +22,8 @@ class CuttingNode(Node):
     `gap`, the number of samples that are missing (negative: the recording jumped back).
     """
 
+    retimes = True
+
     def __init__(self, size: int, hop: int, axis: int) -> None:
         for name, value in (("size", size), ("hop", hop)):
             if value < 1:

@@ -30,6 +30,8 @@ class Resample(Node):
     the first result there has the attribute `gap`, the number of results missing.
     """
 
+    retimes = True
+
     def __init__(
         self,
         rate_in_hz: float,

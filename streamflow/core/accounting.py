@@ -64,18 +64,17 @@ def broken_sums(edge: str, counts: EdgeCounts, *, ended: bool) -> list[str]:
 class StageCounts:
     """What a stage did with what was delivered to it, over all its lives.
 
-    `handled` counts rows where several inputs are taken together (`row_width` data each). `lost_found` is what dead
-    processes had in service or held back; `lost_told` what a failed stage let go.
+    `done`: data that were handled or shed, by themselves or in rows. `left_out` by its join, which `by_input` tells by
+    input and reason. `lost_found` is what dead processes had in service or held back; `lost_told` what a failed stage
+    let go.
     """
 
     delivered: int
-    handled: int
-    shed: int
-    unmatched: int
+    done: int
+    left_out: int
     lost_told: int
     lost_found: int = 0
-    row_width: int = 1
-    by_input: Mapping[str, int] = field(default_factory=dict)
+    by_input: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -84,14 +83,12 @@ class StageCounts:
     @property
     def open(self) -> int:
         """Taken, and nothing is known of it: in service, or held back by a join."""
-        done = (self.handled + self.shed) * self.row_width
-        return self.delivered - done - self.unmatched - self.lost
+        return self.delivered - self.done - self.left_out - self.lost
 
 
 def broken_stage_sums(stage: str, counts: StageCounts, *, ended: bool) -> list[str]:
     """As `broken_sums`."""
     if counts.open < 0 or (ended and counts.open):
-        parts = f"{counts.handled} handled, {counts.shed} shed, {counts.unmatched} unmatched, {counts.lost} lost"
-        width = f", {counts.row_width} data each" if counts.row_width > 1 else ""
-        return [f"stage {stage}: {counts.delivered} delivered to it is not {parts}{width}"]
+        parts = f"{counts.done} handled or shed, {counts.left_out} left out by its join, {counts.lost} lost"
+        return [f"stage {stage}: {counts.delivered} delivered to it is not {parts}"]
     return []

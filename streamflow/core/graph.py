@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from streamflow.core.deadline import OnMiss, Order, PathDef, RateDef
+from streamflow.core.joins.contract import Join
+from streamflow.core.joins.exact import Exact
 from streamflow.core.overflow import Overflow
 from streamflow.core.ports import Dimension, Mismatch, PortType, substitute, unify_ports
 from streamflow.core.realtime import RealTime
@@ -51,10 +53,12 @@ class StageDef:
     """What its process asks of the machine; None is nothing."""
     spin_ns: int | None = None
     """How long it waits awake before it sleeps; None: as the run says."""
+    join: Join = field(default_factory=Exact)
+    """How its inputs come together, where they do."""
 
     @property
     def is_joined(self) -> bool:
-        """Whether `process` gets what is of one event time from all inputs together."""
+        """Whether `process` gets rows of all inputs together."""
         return not self.is_source and self.handled is None and len(self.inputs) > 1
 
 

@@ -24,9 +24,11 @@ class Flag(IntFlag):
     MISSED = 1
     """It was too late for its deadline, and delivered all the same."""
     HELD = 2
-    """An older result, repeated."""
+    """An older result, repeated; or made with a value of an input that was used before."""
     DEGRADED = 4
     """Made by a cheaper variant, or by the handler of a miss."""
+    PARTIAL = 8
+    """Made without some of the inputs that belong to it."""
 
 
 class Message:

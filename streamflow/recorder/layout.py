@@ -13,13 +13,14 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from streamflow.core.joins.contract import Reason
 from streamflow.core.overflow import Overflow
 from streamflow.core.statistics import bucket_index
 from streamflow.errors import RecorderError
 from streamflow.recorder.shape import Shape
 
 MAGIC = b"SFLOWREC"
-VERSION: Final = 2
+VERSION: Final = 3
 HEADER = struct.Struct("<8sIIQQQII")
 HEADER_SIZE: Final = 64
 
@@ -41,7 +42,7 @@ SHED: Final = FIRST_WORD + 6
 DEGRADED: Final = FIRST_WORD + 7
 HELD_RESULTS: Final = FIRST_WORD + 8
 CALLED: Final = FIRST_WORD + 9
-UNMATCHED: Final = FIRST_WORD + 10
+LEFT_OUT: Final = FIRST_WORD + 10
 TOO_OLD: Final = FIRST_WORD + 11
 LOST: Final = FIRST_WORD + 12
 BUSY_NS: Final = FIRST_WORD + 13
@@ -63,6 +64,8 @@ POOL_BYTES: Final = FIRST_WORD + 26  # shared memory for large tensors
 POOL_EXHAUSTED: Final = FIRST_WORD + 27  # large tensors that were sent in frames because no slot was free
 SPUN_NS: Final = FIRST_WORD + 28  # waited awake for data
 SPIN_HITS: Final = FIRST_WORD + 29  # waits that ended so
+JOINED_DATA: Final = FIRST_WORD + 30  # in rows that were handled or shed
+JOINED_BEFORE: Final = FIRST_WORD + 31  # JOINED_DATA when the row in hand was begun
 
 COUNTERS: Final = {
     "processed": PROCESSED,
@@ -73,7 +76,7 @@ COUNTERS: Final = {
     "degraded": DEGRADED,
     "held_results": HELD_RESULTS,
     "called": CALLED,
-    "unmatched": UNMATCHED,
+    "left_out": LEFT_OUT,
     "too_old": TOO_OLD,
     "lost": LOST,
     "busy_ns": BUSY_NS,
@@ -91,6 +94,7 @@ COUNTERS: Final = {
     "pool_exhausted": POOL_EXHAUSTED,
     "spun_ns": SPUN_NS,
     "spin_hits": SPIN_HITS,
+    "joined_data": JOINED_DATA,
 }
 
 STARTING, RUNNING, DRAINING, CLOSED = range(4)
@@ -115,9 +119,13 @@ HISTOGRAM_SUM: Final = 0
 HISTOGRAM_MAX: Final = 1
 HISTOGRAM_MIN: Final = 2
 
-REASONS: Final = (*(policy.value for policy in Overflow), "too_old", "unmatched")
-"""Why an edge drops data, in the order of its words."""
-REASON_COUNT_LIMIT: Final = 8
+OVERFLOWS: Final = tuple(policy.value for policy in Overflow)
+TOO_OLD_REASON: Final = "too_old"
+ABSORBED_REASON: Final = "absorbed"  # a row of a join had it, in which another of its input goes on
+REASONS: Final = (*OVERFLOWS, TOO_OLD_REASON, ABSORBED_REASON, *(reason.value for reason in Reason))
+"""Why data of an edge are not worked on by themselves, in the order of its words: first what a mailbox drops, then what
+is given up after it was taken."""
+REASON_COUNT_LIMIT: Final = 16
 
 # Words of an edge's block at its receiver, ...
 RECEIVED: Final = 0
@@ -126,8 +134,10 @@ HELD: Final = 2
 DEPTH_PEAK: Final = 3
 LAST_ARRIVAL_NS: Final = 4
 STRANGER_COUNT: Final = 5
+IDLE_COUNT: Final = 6  # how often a join waited for it no longer
+STEP_COUNT: Final = 7  # how often its clock was set back
 INPUT_DROPPED: Final = 8
-INPUT_HEAD: Final = 16  # then the table of what was removed
+INPUT_HEAD: Final = 24  # then the table of what was removed
 # ... and at its sender; HELD and DEPTH_PEAK are as above.
 OFFERED: Final = 0
 TRANSMITTED: Final = 1
@@ -135,7 +145,7 @@ LOST_DATA: Final = 4
 LAST_OFFERED_NS: Final = 5
 BLOCKED: Final = 6
 OUTPUT_DROPPED: Final = 8
-OUTPUT_HEAD: Final = 16  # then the table of live data
+OUTPUT_HEAD: Final = 24  # then the table of live data
 
 # A slot of the table of live data: state | origin count << 8 | turn << 16, place, nth | serial << 16, then each
 # origin's (stream, seq).

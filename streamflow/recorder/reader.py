@@ -11,7 +11,6 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from streamflow.core.statistics import Histogram
 from streamflow.core.verdict import WORK, Kind
 from streamflow.errors import RecorderError
 from streamflow.recorder import layout as at
+from streamflow.recorder.counts import InputCounts, Live, OutputCounts
 from streamflow.recorder.mapped_histogram import read_histogram
 from streamflow.recorder.records import DTYPE, Piece, Pieces, Record, Rows, Tail, TailRecords, to_records
 
@@ -34,60 +34,6 @@ _REASON_COUNT = len(at.REASONS)
 _MASK = 8  # of a `Piece`
 _STARTED, _ENDED, _AGAIN = 7, 9, 13  # words of a record
 _EMPTY: Rows = np.empty(0, DTYPE)
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """A datum on an edge, as its sender knows it."""
-
-    is_out: bool
-    """Else the sender holds it; with a number it may or may not have gone out."""
-    number: int
-    """On the link, from 0; -1: it has none yet."""
-    generation: int
-    origins: tuple[tuple[int, int], ...]
-    """Data of sources (stream, seq) that it was made from, at most 8."""
-    origin_count: int
-    serial: int
-    """Of the handling that it came from."""
-    nth: int = 0
-    """How many data that handling had got onto this edge before."""
-    is_given_up: bool = False
-    """It is being dropped or let go as lost: `generation` of such were counted before it, after record `number` + 1."""
-    turn: int = field(default=0, compare=False)
-    """Of an edge between stages: how many had been offered with it."""
-    is_free: bool = False
-    """It is done with; number, generation, serial and `nth` still stand."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputCounts:
-    """Of an edge, at its receiver."""
-
-    name: str
-    received: int
-    taken: int
-    held: int
-    depth_peak: int
-    last_arrival_ns: int
-    stranger_count: int
-    dropped: dict[str, int]
-    """By reason; only reasons that occurred."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutputCounts:
-    """Of an edge, at its sender."""
-
-    name: str
-    offered: int
-    transmitted: int
-    held: int
-    depth_peak: int
-    lost: int
-    last_offered_ns: int
-    is_blocked: bool
-    dropped: dict[str, int]
 
 
 class Recording:
@@ -177,7 +123,7 @@ class Recording:
         for base in self._input_bases:
             received += words[base + at.RECEIVED]
             first = base + at.INPUT_DROPPED
-            gone += words[base + at.TAKEN] + sum(words[first : first + _REASON_COUNT])
+            gone += words[base + at.TAKEN] + sum(words[first : first + len(at.OVERFLOWS)])
         return received, gone
 
     def passed_on(self, out_edge_index: int) -> int:
@@ -197,6 +143,8 @@ class Recording:
             last_arrival_ns=words[base + at.LAST_ARRIVAL_NS],
             stranger_count=words[base + at.STRANGER_COUNT],
             dropped=self._dropped(base + at.INPUT_DROPPED),
+            idle_count=words[base + at.IDLE_COUNT],
+            step_count=words[base + at.STEP_COUNT],
         )
 
     def _output(self, base: int, name: str) -> OutputCounts:

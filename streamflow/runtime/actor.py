@@ -16,7 +16,6 @@ import numpy as np
 import trio
 
 from streamflow.core.graph import Resolved
-from streamflow.core.joins import ExactJoin
 from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.errors import StreamflowError
@@ -28,13 +27,16 @@ from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.guard import guarded
 from streamflow.runtime.handling import Handler, Handling
 from streamflow.runtime.interference import Interference
-from streamflow.runtime.joining import HeldInJoin, together
+from streamflow.runtime.joiner import Joiner
+from streamflow.runtime.joining import Joined
 from streamflow.runtime.logbook import NOWHERE, Logbook
 from streamflow.runtime.node import Node, Output
+from streamflow.runtime.promises import Promises
 from streamflow.runtime.replay import Replay
 from streamflow.runtime.sending import Sending
 from streamflow.runtime.serving import Serving
 from streamflow.runtime.spinner import Spinner
+from streamflow.runtime.waker import Waker
 
 
 class Actor:
@@ -87,6 +89,9 @@ class Actor:
         self._is_source = definition.is_source
         self._live = definition.live
         self._is_joined = definition.is_joined
+        self._join = definition.join
+        self._clock = clock
+        self._promises: Promises | None = None
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
         outputs = {port: resolved.output_types[stage, port] for port in definition.outputs}
         self._conformity = Conformity(stage, self._input_types, outputs)
@@ -123,6 +128,9 @@ class Actor:
         self._recorder.set(layout.DUE_NS, max(instant_ns, 0))
         await self._timer.sleep_until(instant_ns, self._serving.napping)
         self._recorder.set(layout.DUE_NS, 0)
+
+    def advance(self, event_time_ns: int) -> None:
+        self.sending.advance(event_time_ns)
 
     async def pace(self, recorded_ns: int) -> int:
         self._replay.paced()
@@ -193,6 +201,7 @@ class Actor:
     async def run(self) -> None:
         """Until the inputs have ended and everything was sent on, or the source has ended."""
         await self._serving.begin()
+        self._promises = self._make_promises()
         if self._is_source:
             await self._run_source()
         else:
@@ -220,6 +229,13 @@ class Actor:
         with self._draining:
             await guarded(self.stage, run, "run")
 
+    def _make_promises(self) -> Promises | None:
+        """Where somebody below waits for them, and the node gives results in the order of what it takes."""
+        outlets = [outlet for outlets in self.sending.outlets.values() for outlet in outlets if outlet.is_timed]
+        if not outlets or self._is_source or self.node.retimes:
+            return None
+        return Promises([""] if self._is_joined else list(self.inlets), outlets)
+
     async def _run_inputs(self) -> None:
         process = getattr(self.node, "process", None)
         if self._is_joined:
@@ -228,50 +244,79 @@ class Actor:
         handlers: dict[str, Handler] = {port: process or getattr(self.node, f"process_{port}") for port in self.inlets}
 
         inlets, received, handle = self.inlets, self._conformity.received, self.handling.handle
+        promises = self._promises
 
         def handle_each(port: str, message: Message) -> Awaitable[None] | None:
             inlet = inlets[port]
             message = received(port, message)
             if inlet.max_age_ns is not None and self._is_too_old(port, message):
                 return None
-            return handle(handlers[port], message, inlet)
+            rest = handle(handlers[port], message, inlet)
+            if promises is None:
+                return rest
+            if rest is not None:
+                return self._then_promise(promises, rest, port, message.event_time_ns)
+            promises.handled(port, message.event_time_ns, self.now_ns())
+            return None
+
+        def heard(port: str, watermark_ns: int) -> None:
+            if promises is not None:
+                promises.heard(port, watermark_ns, self.now_ns())
+
+        async def ended(port: str) -> None:
+            if promises is not None:
+                promises.ended(port, self.now_ns())
 
         try:
-            await self._serving.serve(inlets, handle_each, lambda port: None)
+            await self._serving.serve(inlets, handle_each, ended, heard=None if promises is None else heard)
         finally:
             self.logbook.settle()  # it may have failed before what was picked was in service
 
+    async def _then_promise(self, promises: Promises, rest: Awaitable[None], port: str, event_time_ns: int) -> None:
+        await rest
+        promises.handled(port, event_time_ns, self.now_ns())
+
     async def _run_joined(self, process: Any) -> None:
-        join: ExactJoin[Message] = ExactJoin(list(self.inlets))
-        held = HeldInJoin(self.logbook, {inlet.edge for inlet in self.inlets.values()})
+        handling = self.handling
 
-        def give_up() -> None:
-            for port, message in join.given_up():
-                self.logbook.dropped(message, "unmatched", self.inlets[port].edge, held.release)
+        def pass_on(message: Message) -> Any:
+            return Output(message.tensors, self._join.late)
 
-        async def handle_joined(port: str, message: Message) -> None:
+        async def work(row: Joined, inlet: Inlet) -> None:
+            rest = handling.handle(pass_on if row.port else process, row.message, inlet, row)
+            if rest is not None:
+                await rest
+            if self._promises is not None and not row.port:
+                self._promises.handled("", row.message.event_time_ns, self.now_ns())
+
+        waker = Waker(self._clock, self._serving.bell.ring)
+        joiner = Joiner(
+            self.stage,
+            self._join,
+            self.inlets,
+            self.logbook,
+            waker,
+            self.now_ns,
+            work,
+            offline=self.offline,
+        )
+
+        async def take(port: str, message: Message) -> None:
             message = self._conformity.received(port, message)
-            if self._is_too_old(port, message):
-                return
-            held.hold(message)
-            join.offer(port, message)
-            while (row := join.ready()) is not None:
-                held.begin(row)
-                rest = self.handling.handle(process, together(row), self.inlets[port], row)
-                if rest is not None:
-                    await rest
-                for part in row.values():  # not before: what was held back and in service is lost together
-                    held.release(part)
-                self.logbook.idle()
-            give_up()
+            if not self._is_too_old(port, message):
+                await joiner.take(port, message)
 
-        try:
-            await self._serving.serve(self.inlets, handle_joined, join.end)
-        except StreamflowError:
-            held.lose_all()
-            raise
-        join.ready()
-        give_up()
+        failure: StreamflowError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waker.run)
+            try:
+                await self._serving.serve(self.inlets, take, joiner.end, joiner, joiner.heard)
+            except StreamflowError as error:  # as it is: a nursery would wrap it
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            joiner.lose_all()
+            raise failure
 
     def _is_too_old(self, port: str, message: Message) -> bool:
         """Whether it is older than its edge lets pass; then it has been dropped."""
@@ -279,7 +324,7 @@ class Actor:
         if inlet.max_age_ns is None or message.age_ns(self.now_ns()) <= inlet.max_age_ns:
             return False
         self.logbook.settle()
-        self.logbook.dropped(message, "too_old", inlet.edge)
+        self.logbook.too_old(message, inlet.edge)
         self.logbook.commit()
         self.logbook.put_down()
         inlet.receiver.picked()
@@ -294,4 +339,8 @@ class Actor:
             self.inlets[port].receiver.picked()
             await trio.lowlevel.checkpoint()
 
-        await self._serving.serve(self.inlets, let_go, lambda port: None)
+        await self._serving.serve(self.inlets, let_go, _nothing)
+
+
+async def _nothing(port: str) -> None:
+    """An input has ended."""

@@ -16,7 +16,7 @@ from streamflow.core.losses import Died, EdgeState, InService, Live, Loss, losse
 from streamflow.core.message import Origin
 from streamflow.core.paths import Paths
 from streamflow.core.verdict import Kind
-from streamflow.recorder import reader
+from streamflow.recorder import counts
 from streamflow.recorder.edges import GIVING_UP_MARK
 from streamflow.recorder.layout import (
     EDGE_SHIFT,
@@ -30,8 +30,8 @@ from streamflow.recorder.layout import (
 )
 from streamflow.recorder.reader import Recording
 from streamflow.runtime.dead_stage import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
-from streamflow.runtime.edge_traces import LOST_HERE, TOO_OLD
-from streamflow.runtime.logbook import FORMER, GIVING_UP, JOINED
+from streamflow.runtime.edge_traces import LOST_HERE, LOST_IN_JOIN, TOO_OLD
+from streamflow.runtime.tables import FORMER, GIVING_UP, JOINED
 
 
 @dataclass(slots=True)
@@ -39,9 +39,10 @@ class Remains:
     """Of one dead process: what it left on its edges, as it was when it died. `unheard`: receivers yet to answer;
     `generations`: of these edges, which ended.
 
-    `in_hand`: what its stages had taken and not begun. `uncounted`: those that had shed what they had not counted;
+    `in_hand`: what its stages had taken and not begun. `uncounted`: data that they had shed and not counted;
     `given_up`: those that had given up a datum otherwise, and not counted it. `dropped`, `lost` and `offered`: the same
-    of edges. `untold`: of data that are on the accounts, or will be, the origins that had no record yet.
+    of edges. `width`: data of what each had in service that it had not counted. `untold`: of data that are on the
+    accounts, or will be, the origins that had no record yet.
     """
 
     stages: tuple[str, ...]
@@ -50,7 +51,8 @@ class Remains:
     unheard: set[str] = field(default_factory=set)
     generations: dict[str, int] = field(default_factory=dict)
     in_hand: list[Loss] = field(default_factory=list)
-    uncounted: list[str] = field(default_factory=list)
+    uncounted: Counter[str] = field(default_factory=Counter)
+    width: dict[str, int] = field(default_factory=dict)
     given_up: list[str] = field(default_factory=list)
     untold: list[Loss] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -62,13 +64,13 @@ class Remains:
 class Settled:
     """What went with a process: `losses`, and how many data or rows its stages had to account for themselves.
 
-    `lost`: data that were lost in each stage. `handled`: what each had handled, to its records, and not counted yet.
+    `lost`: data that were lost in each stage. `done`: what each had handled or shed, to its records, and not counted.
     `dropped`, `lost_on` and `offered`: the same of edges.
     """
 
     losses: list[Loss]
     lost: dict[str, int]
-    handled: dict[str, int]
+    done: dict[str, int]
     dropped: Counter[str] = field(default_factory=Counter)
     lost_on: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
@@ -112,7 +114,7 @@ class Casualties:
             removed.add(hand.name[1])
         return removed
 
-    def _dropping(self, edge: EdgeDef, receiver: Traces) -> list[reader.Live]:
+    def _dropping(self, edge: EdgeDef, receiver: Traces) -> list[counts.Live]:
         """What was being dropped from the receiver's mailbox, if its record was written."""
         newest = receiver.recording.newest()
         return [
@@ -126,15 +128,15 @@ class Casualties:
 
     def _read_steps(self, edge: EdgeDef, sender: Traces, remains: Remains) -> None:
         """What the dead sender had done to the edge, and not counted yet: each is one step of several."""
-        counts = sender.recording.outputs()[self._output_index(edge)]
+        sent = sender.recording.outputs()[self._output_index(edge)]
         for one in sender.recording.live(self._output_index(edge)):
-            remains.offered[edge.name] += one.turn > counts.offered
+            remains.offered[edge.name] += one.turn > sent.offered
             if not is_given_up(one):
                 continue
             told, untold = sender.told_given_up(one)
             if told is not None:
                 is_lost = told.kind == Kind.LOST
-                count = counts.lost if is_lost else counts.dropped.get(edge.overflow.value, 0)
+                count = sent.lost if is_lost else sent.dropped.get(edge.overflow.value, 0)
                 is_counted = count & GIVEN_UP_MASK | GIVING_UP_MARK != one.generation
                 (remains.lost if is_lost else remains.dropped)[edge.name] += not is_counted
                 self._add_untold(remains, edge.source, untold, self._paths.masks_by_edge(edge.name))
@@ -190,13 +192,15 @@ class Casualties:
                 is_counted = recording.counter("lost") > giving_up.serial
             if not is_counted:
                 remains.in_service += traces.in_service(hand, giving_up)
+                row = [one for one in traces.table(JOINED) if one.is_out]
+                remains.width[stage] = traces.uncounted(row) if self._graph.stage(stage).is_joined else 1
         elif hand is not None:
             told, untold = traces.told(hand.origins, traces.whole(hand.head), ENDS)
             mask = self._paths.masks_by_edge(hand.edge.name)
             if told is not None:
                 self._add_untold(remains, stage, untold, mask)
                 if told.kind == Kind.SHED and recording.counter("shed") & SHED_MASK == hand.shed_before:
-                    remains.uncounted.append(stage)
+                    remains.uncounted[stage] += 1
             elif not traces.is_held_back(hand):
                 remains.in_hand.append(Loss(stage, untold, mask))
         held = [one for one in traces.table(JOINED) if not (is_serving and one.is_out)]
@@ -214,11 +218,11 @@ class Casualties:
             remains.states[place] = EdgeState(place, stage, Died.SENDER, live, mask=mask)
 
     def _read_given_up(
-        self, stage: str, traces: Traces, remains: Remains, one: reader.Live, held: list[reader.Live]
+        self, stage: str, traces: Traces, remains: Remains, one: counts.Live, held: list[counts.Live]
     ) -> None:
         """What was taken and was being given up: too old, or without a partner. `held`: without it, if that is told."""
         recording = traces.recording
-        told, untold = traces.told(one.origins, traces.whole(one.nth), LET_GO)
+        told, untold = traces.told(one.origins, traces.whole(one.nth), ENDS)
         if told is None:
             return
         index, place = one.generation >> EDGE_SHIFT - NUMBER_BITS, (one.generation & GENERATION_MASK) << NUMBER_BITS
@@ -227,7 +231,7 @@ class Casualties:
         if place == TOO_OLD:  # and still in hand
             count = recording.inputs()[index].dropped.get("too_old", 0)
         else:
-            count = recording.counter("unmatched")
+            count = recording.counter("lost" if place == LOST_IN_JOIN else "left_out")
             edge = self._graph.edges_into(stage)[index]
             self._add_untold(remains, stage, untold, self._paths.masks_by_edge(edge.name))
             same = (each for each in held if each.origins == one.origins and each.generation >> 16 == index)
@@ -236,7 +240,7 @@ class Casualties:
         if count == one.serial:
             remains.given_up.append(stage)
 
-    def _is_row_shed(self, stage: str, traces: Traces, remains: Remains, row: Sequence[reader.Live]) -> bool:
+    def _is_row_shed(self, stage: str, traces: Traces, remains: Remains, row: Sequence[counts.Live]) -> bool:
         """Whether a join has shed the row that it was about to work on; `row`: what of it is still held back."""
         ids = dict.fromkeys(one_id for one in row for one_id in one.origins)
         hand = traces.table(IN_HAND, with_free=True)
@@ -244,8 +248,7 @@ class Casualties:
         told, untold = traces.told(ids, traces.whole(since >> SHED_BITS), {Kind.SHED})
         if told is not None:
             self._add_untold(remains, stage, untold, traces.through(ids))
-            if traces.recording.counter("shed") & SHED_MASK == since & SHED_MASK:
-                remains.uncounted.append(stage)
+            remains.uncounted[stage] += traces.uncounted(row)
         return told is not None
 
     def _read_former(self, stage: str, traces: Traces, remains: Remains, unheard: Set[tuple[str, int]]) -> None:
@@ -286,7 +289,7 @@ class Casualties:
         assert not remains.unheard
         found = losses(remains.states.values(), remains.in_service)
         lost: dict[str, int] = {}
-        handled: dict[str, int] = dict.fromkeys(remains.uncounted, 1)
+        done = dict(remains.uncounted)
         for loss in [*remains.in_hand, *found]:
             stage, _, table = loss.place.partition(" ")
             if table == JOINED or loss in remains.in_hand:
@@ -294,14 +297,10 @@ class Casualties:
         for stage in remains.given_up:
             lost[stage] = lost.get(stage, 0) + 1
         for stage in dict.fromkeys(service.stage for service in remains.in_service):
-            definition = self._graph.stage(stage)
-            if any(loss.place == stage for loss in found):
-                width = len(definition.inputs) if definition.is_joined else 1
-                lost[stage] = lost.get(stage, 0) + width
-            else:
-                handled[stage] = handled.get(stage, 0) + 1
+            sums = lost if any(loss.place == stage for loss in found) else done
+            sums[stage] = sums.get(stage, 0) + remains.width[stage]
         all_lost = [*remains.in_hand, *remains.untold, *found]
-        return Settled(all_lost, lost, handled, remains.dropped, remains.lost, remains.offered)
+        return Settled(all_lost, lost, done, remains.dropped, remains.lost, remains.offered)
 
     def _state(self, edge: EdgeDef, died: Died, recording: Recording) -> EdgeState:
         sender = self._traces(edge.source, recording)

@@ -7,7 +7,7 @@ how far that had come; of a datum that is made from several there may be a recor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from streamflow.core.graph import EdgeDef, Graph
@@ -15,7 +15,7 @@ from streamflow.core.losses import InService, Live, LiveState
 from streamflow.core.message import Origin
 from streamflow.core.paths import Paths
 from streamflow.core.verdict import WORK, Kind
-from streamflow.recorder import reader
+from streamflow.recorder import counts
 from streamflow.recorder.edges import GIVING_UP_MARK
 from streamflow.recorder.layout import (
     EDGE_SHIFT,
@@ -24,6 +24,8 @@ from streamflow.recorder.layout import (
     IN_SERVICE,
     IN_SERVICE_OFFSET,
     IN_SERVICE_SIZE,
+    JOINED_BEFORE,
+    JOINED_DATA,
     NUMBER_BITS,
     SERVING,
     SHED_BITS,
@@ -31,7 +33,7 @@ from streamflow.recorder.layout import (
 )
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
-from streamflow.runtime.logbook import JOINED
+from streamflow.runtime.tables import JOINED
 
 GENERATION_MASK = (1 << EDGE_SHIFT - NUMBER_BITS) - 1
 LET_GO = frozenset({Kind.DROPPED, Kind.LOST})
@@ -73,7 +75,7 @@ class Traces:
                 return Hand(into[index], (generation, live.number), live.origins, live.serial, shed, head)
         return None
 
-    def table(self, name: str, *, with_free: bool = False) -> list[reader.Live]:
+    def table(self, name: str, *, with_free: bool = False) -> list[counts.Live]:
         """One of those that are no edge."""
         for index, (each, _) in enumerate(self.recording.shape.out_edges):
             if each == name:
@@ -92,7 +94,7 @@ class Traces:
                 untold.append(one_id)
         return found, self.origins(untold)
 
-    def told_given_up(self, one: reader.Live) -> tuple[Record | None, tuple[Origin, ...]]:
+    def told_given_up(self, one: counts.Live) -> tuple[Record | None, tuple[Origin, ...]]:
         """The same of what the sender of an edge was giving up."""
         return self.told(one.origins, one.number + 1, LET_GO)
 
@@ -106,7 +108,12 @@ class Traces:
             for one in self.table(JOINED)
         )
 
-    def live(self, live: reader.Live) -> Live:
+    def uncounted(self, row: Sequence[counts.Live]) -> int:
+        """Data of the row in hand that are not counted yet; `row`: those that the join holds still."""
+        is_counted = self.recording.word(JOINED_DATA) > self.recording.word(JOINED_BEFORE)
+        return 0 if is_counted else len(row)
+
+    def live(self, live: counts.Live) -> Live:
         if live.is_free:
             state = LiveState.FREE
         elif is_given_up(live):
@@ -126,7 +133,7 @@ class Traces:
             mask |= self._paths.through(self._stage, self._names[stream])
         return mask
 
-    def in_service(self, hand: Hand | None, giving_up: reader.Live | None) -> list[InService]:
+    def in_service(self, hand: Hand | None, giving_up: counts.Live | None) -> list[InService]:
         """What the stage was working on, each datum by itself: it may have recorded the end of some of them."""
         turn = self.recording.word(SERVING)
         slot = IN_SERVICE_OFFSET + (turn & 1) * IN_SERVICE_SIZE
@@ -169,7 +176,7 @@ class Traces:
         return newest - (newest - head & HEAD_MASK)
 
 
-def is_given_up(live: reader.Live) -> bool:
+def is_given_up(live: counts.Live) -> bool:
     """Its place says so before its state does."""
     return not live.is_free and live.generation & GIVING_UP_MARK != 0
 

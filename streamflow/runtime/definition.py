@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamflow.core.graph import Graph, PortDef, Resolved, StageDef, resolve
+from streamflow.core.joins.contract import Join
+from streamflow.core.joins.exact import Exact
 from streamflow.core.paths import faults as deadline_faults
 from streamflow.core.realtime import RealTime
 from streamflow.core.restart import group_faults
@@ -49,6 +51,7 @@ def stage_of(
     hang_limit_ns: int | None = None,
     realtime: RealTime | None = None,
     spin_ns: int | None = None,
+    join: Join | None = None,
 ) -> tuple[StageDef, StreamflowError | None]:
     """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
     fault: StreamflowError | None = None
@@ -80,8 +83,29 @@ def stage_of(
         is_fork_safe=node.fork_safe,
         realtime=realtime,
         spin_ns=spin_ns,
+        join=join or node.join or Exact(),
     )
     return stage, fault
+
+
+def join_faults(stage: StageDef, node: Node, join: object) -> list[Fault]:
+    """What is wrong with how its inputs are to come together; `join` as it was given where it was added."""
+    subject = f"stage {stage.name}"
+    given = node.join if join is None else join
+    if given is None:
+        return []
+    if not isinstance(given, Join):
+        hint = "as in join=joins.Nearest(trigger='camera')"
+        return [Fault(subject, f"join {given!r}", "a policy of streamflow.joins", hint)]
+    if not stage.is_joined:
+        found = f"{stage.node} has no process() that takes several inputs together"
+        return [Fault(subject, f"a join, but {found}", "several In ports and one process()")]
+    name = type(given).__name__
+    faults = [Fault(subject, f"join {name}: {text}") for text in given.faults(list(stage.inputs))]
+    if given.late and given.late not in stage.outputs:
+        expected = f"one of {', '.join(stage.outputs)}" if stage.outputs else "an Out port for late data"
+        faults.append(Fault(subject, f"join {name}: late names {given.late!r}", expected))
+    return faults
 
 
 def handler_faults(name: str, node: Node) -> list[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamflow.core.watermark import NEVER
 from streamflow.runtime.edge_traces import SentOn
 from streamflow.transport.link import Receiver, Sender
 
@@ -28,3 +29,16 @@ class Outlet:
     mask: int
     waits: bool = True
     """Whether it blocks, so that its sender waits where there is no room."""
+    is_timed: bool = False
+    """Whether it leads to a join, which wants to know how far event time has come."""
+    newest_ns: int = NEVER
+    """The event time that was sent or promised last."""
+    keeps_order: bool = True
+    """Whether nothing was sent that was older."""
+
+    def sends(self, event_time_ns: int) -> None:
+        """A datum of that time goes out."""
+        if event_time_ns < self.newest_ns:
+            self.keeps_order = False
+        else:
+            self.newest_ns = event_time_ns

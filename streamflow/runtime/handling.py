@@ -24,14 +24,13 @@ from streamflow.runtime.ends import Inlet
 from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.guard import RAISED, blamed
 from streamflow.runtime.interference import Interference
-from streamflow.runtime.joining import merged
+from streamflow.runtime.joining import Joined, flagged, merged
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.sending import Sending
 from streamflow.transport.link import Backlog
 from streamflow.wire.data import lightened
 
 Handler = Callable[..., Any]
-Row = Mapping[str, Message]
 
 _HELD: Final = int(Flag.HELD)
 _MISSED: Final = int(Flag.MISSED)  # `~` and `|` on members of a Flag cost more than a record
@@ -69,7 +68,7 @@ class Handling:
         self._is_plain = interference is None and not self._keeps_results
 
     def handle(
-        self, handler: Handler, message: Message, inlet: Inlet, row: Row | None = None
+        self, handler: Handler, message: Message, inlet: Inlet, row: Joined | None = None
     ) -> Awaitable[None] | None:
         """Work on one datum, or on one of each input, as its verdict says; what is left to do, or None."""
         enforcer = self._enforcer
@@ -120,7 +119,7 @@ class Handling:
             await rest
 
     def _finish(
-        self, message: Message, inlet: Inlet, row: Row | None, verdict: Verdict, started_ns: int, blocked_ns: int
+        self, message: Message, inlet: Inlet, row: Joined | None, verdict: Verdict, started_ns: int, blocked_ns: int
     ) -> None:
         """It was worked on, and what came of it was sent."""
         enforcer, logbook, act = self._enforcer, self._logbook, verdict.act
@@ -135,10 +134,10 @@ class Handling:
         if row is None and act is Act.RUN and not message.origins:
             goes_on = logbook.finished(message, ended_ns, blocked_ns, flags)
         else:
-            repeated = merged(row) if row else ()
+            repeated = merged(row.data) if row is not None else ()
             kind = _KINDS.get(act, Kind.HELD)
             goes_on = logbook.ended(kind, message, inlet.sender, started_ns, ended_ns, blocked_ns, flags, repeated)
-            logbook.service(service_ns)
+            logbook.service(service_ns, 0 if row is None else len(row.data))
             if row is None:
                 logbook.idle()
         if not goes_on and self._outputs:
@@ -147,7 +146,7 @@ class Handling:
     # ------------------------------------------------------------------------- the longer way round
 
     async def _handle(
-        self, handler: Handler, message: Message, inlet: Inlet, row: Row | None, verdict: Verdict, started_ns: int
+        self, handler: Handler, message: Message, inlet: Inlet, row: Joined | None, verdict: Verdict, started_ns: int
     ) -> None:
         enforcer, logbook, act = self._enforcer, self._logbook, verdict.act
         if verdict is not RUN:
@@ -155,7 +154,10 @@ class Handling:
                 self.stop_wanted(enforcer.stops(message))
             if act is Act.SHED:
                 logbook.settle()
-                logbook.shed(message, inlet.sender, started_ns, merged(row) if row else ())
+                if row is None:
+                    logbook.shed(message, inlet.sender, started_ns)
+                else:
+                    logbook.shed(message, inlet.sender, started_ns, merged(row.data), len(row.data))
                 inlet.receiver.picked()
                 return
             message, row = _flagged(message, row, act, is_late=started_ns > message.deadline_ns)
@@ -178,7 +180,7 @@ class Handling:
         if self._interference is not None:
             self._interference.handled(self._stage, message)
 
-    async def _work(self, handler: Handler, message: Message, row: Row | None, act: Act) -> None:
+    async def _work(self, handler: Handler, message: Message, row: Joined | None, act: Act) -> None:
         """Call what the verdict says, and send what it returns."""
         if act is Act.DEGRADE and self._enforcer.cheap is not None:
             handler = self._enforcer.cheap
@@ -191,7 +193,7 @@ class Handling:
                 return called(stage, message)
 
         try:
-            result = handler(message) if row is None else handler(**row)
+            result = handler(message) if row is None or row.port else handler(**row.arguments)
             if type(result) is not np.ndarray and inspect.isawaitable(result):
                 result = await result
             is_good = self._keeps_results and act is Act.RUN
@@ -240,11 +242,11 @@ class Handling:
         return now_ns - event_time_ns if result else None
 
 
-def _flagged(message: Message, row: Row | None, act: Act, *, is_late: bool) -> tuple[Message, Row | None]:
+def _flagged(message: Message, row: Joined | None, act: Act, *, is_late: bool) -> tuple[Message, Joined | None]:
     """What is handed over says how it is handled."""
     flags = _MISSED if act is Act.DELIVER and is_late else _FLAGS.get(act, 0)
     if flags:
         message = message.replace(flags=message.flags | flags)
         if row is not None:
-            row = {port: part.replace(flags=message.flags) for port, part in row.items()}
+            row = Joined(message, flagged(row.arguments, flags), row.data)
     return message, row

@@ -1,69 +1,162 @@
-"""Data that are handled together: what stands for a row of them, and what a join holds back meanwhile."""
+"""Data that are worked on together: rows as a node gets them, and what a join holds back meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from streamflow.core.message import Message, Origin
-from streamflow.core.verdict import Kind
+from streamflow.core.joins.contract import InputState, Join, Reason, Row
+from streamflow.core.joins.interpolate import Blend, Interpolate
+from streamflow.core.message import Attribute, Flag, Message, Origin
+from streamflow.core.timebase import ms
+from streamflow.errors import MissingInputError
 from streamflow.recorder import layout
-from streamflow.runtime.logbook import JOINED, Logbook
+from streamflow.runtime.interpolation import between
+from streamflow.runtime.logbook import Logbook
+from streamflow.runtime.tables import JOINED
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A row at its stage: `message` stands for it, `process` is called with `arguments`, and `data` end in it.
+
+    `port`: where it goes as it is, without a call.
+    """
+
+    message: Message
+    arguments: Mapping[str, Any]
+    data: tuple[Message, ...]
+    port: str = ""
 
 
 class HeldInJoin:
     """Data that a join holds back, so that they are known to be lost if the process dies."""
 
-    def __init__(self, logbook: Logbook, edges: Set[str]) -> None:
-        """`edges`: those that lead into the join."""
+    def __init__(self, logbook: Logbook, edges: Mapping[str, str]) -> None:
+        """`edges`: by input, those that lead into the join."""
         self._logbook = logbook
-        self._paths = 0
-        for edge in edges:
-            self._paths |= logbook.edge_mask(edge)
+        self._edges = edges
         named = zip(logbook.recorder.outputs, logbook.recorder.shape.out_edges, strict=True)
         self._output = next(output for output, (name, _) in named if name == JOINED)
-        self._held: dict[int, tuple[Message, int]] = {}
+        self._held: dict[int, tuple[Message, int, str]] = {}
 
-    def hold(self, message: Message) -> None:
+    def hold(self, name: str, message: Message) -> None:
         slot = self._output.accept(self._logbook.ids(message), 0, 0, self._logbook.place_in_hand)
-        self._held[id(message)] = message, slot
+        self._held[id(message)] = message, slot, self._edges[name]
         self._logbook.commit()
         self._logbook.put_down()
 
-    def begin(self, row: Mapping[str, Message]) -> None:
-        """These are in service next: they show as out, by the number of that service, until they are released."""
-        turn = self._logbook.recorder.turn + 1
-        for message in row.values():
+    def leave_out(self, message: Message, reason: Reason | None) -> None:
+        """As `Logbook.left_out`."""
+        self._logbook.left_out(message, reason, self._held[id(message)][2], self._release)
+
+    def begin(self, row: Joined) -> None:
+        """It is in service next: its data show as out, by the number of that service, until they are released."""
+        recorder = self._logbook.recorder
+        recorder.set(layout.JOINED_BEFORE, recorder.get(layout.JOINED_DATA))
+        turn = recorder.turn + 1
+        for message in row.data:
             self._output.transmitted(self._held[id(message)][1], turn, 0)
 
-    def release(self, message: Message) -> None:
-        _, slot = self._held.pop(id(message))
-        self._output.release(slot)
+    def end(self, row: Joined) -> None:
+        """It was worked on, or shed."""
+        for message in row.data:  # not before: what was held back and in service is lost together
+            self._release(message)
+        self._logbook.idle()
+
+    def lose(self, row: Joined) -> None:
+        """The stage failed while it worked on it."""
+
+        def let_go() -> None:
+            for message in row.data:
+                self._release(message)
+
+        self._logbook.lost_in_service(row.message, merged(row.data), len(row.data), let_go)
 
     def lose_all(self) -> None:
-        """The stage has failed."""
-        for message, slot in self._held.values():
-            self._logbook.note(Kind.LOST, message, self._paths)
-            self._logbook.recorder.add(layout.LOST)
-            self._output.release(slot)
-        self._held.clear()
-        self._logbook.recorder.idle()
+        """The stage has failed: what it held back is lost with it."""
+        for message, _, edge in list(self._held.values()):
+            self._logbook.lost_in_join(message, edge, self._release)
+
+    def _release(self, message: Message) -> None:
+        self._output.release(self._held.pop(id(message))[1])
 
 
-def together(row: Mapping[str, Message]) -> Message:
-    """What stands for a row of joined data: the first's name, the oldest origin's time, the origins of all."""
-    first = next(iter(row.values()))
-    origins = tuple(dict.fromkeys(origin for part in row.values() for origin in part.all_origins()))
-    if len(origins) == 1:
-        return first
-    oldest = min(origin.event_time_ns for origin in origins)
-    return first.replace(event_time_ns=min(first.event_time_ns, oldest), origins=origins)
+def joined(row: Row[Message], join: Join, stage: str, seq: int = 0) -> Joined:
+    """What the stage works on; `seq`: of one without a new datum. Raises MissingInputError where the join says so."""
+    if join.fails(row):
+        name = row.missing[0]
+        found = f"{row.parts[name].state.value} at event time {row.time_ns:,} ns"
+        raise MissingInputError(f"stage {stage}: input {name}", found, "a value for every row (on_missing=FAIL)")
+    data = tuple(row.fresh.values())
+    first = data[0] if data else Message({}, stage, seq, row.time_ns, origins=(Origin("", seq, row.time_ns),))
+    origins = tuple(dict.fromkeys(origin for part in data for origin in part.all_origins()))
+    if join.is_plain:
+        arguments: dict[str, Any] = {name: part.items[0] for name, part in row.parts.items()}
+        if len(origins) == 1:
+            return Joined(first, arguments, data)
+        return Joined(first.replace(origins=origins), arguments, data)
+    arguments = {name: _argument(row, join, name) for name in row.parts}
+    attributes = {**first.attributes, **facts(row)}
+    flags = first.flags | _flags(row)
+    message = first.replace(
+        event_time_ns=row.time_ns, origins=origins or first.origins, attributes=attributes, flags=flags
+    )
+    return Joined(message, arguments, data)
 
 
-def merged(row: Mapping[str, Message]) -> list[Origin]:
+def passed_on(message: Message, port: str) -> Joined:
+    """A datum that goes to an output as it is."""
+    return Joined(message, {}, (message,), port)
+
+
+def _argument(row: Row[Message], join: Join, name: str) -> Any:
+    """A message, None where there is none, or a tuple of those of a window."""
+    part = row.parts[name]
+    if join.gives_several(name):
+        return part.items
+    if not part.items:
+        return None
+    if part.weight:
+        blend = join.blend_of(name) if isinstance(join, Interpolate) else Blend.LINEAR
+        return between(part.items[0], part.items[1], part.weight, row.time_ns, blend)
+    message = part.items[-1]
+    return message.replace(flags=message.flags | Flag.HELD) if part.state is InputState.HELD else message
+
+
+def facts(row: Row[Message]) -> dict[str, Attribute]:
+    """What every result of a row says of it: of each input the state and, of what it has, the age; and the skew."""
+    found: dict[str, Attribute] = {"skew_ms": row.skew_ns / ms}
+    for name, part in row.parts.items():
+        found[f"{name}_state"] = part.state.value
+        if part.age_ns is not None:
+            found[f"{name}_age_ms"] = part.age_ns / ms
+    return found
+
+
+def _flags(row: Row[Message]) -> int:
+    states = {part.state for part in row.parts.values()}
+    flags = int(Flag.HELD) if InputState.HELD in states else 0
+    return flags | (int(Flag.PARTIAL) if states & {InputState.STALE, InputState.MISSING} else 0)
+
+
+def flagged(arguments: Mapping[str, Any], flags: int) -> dict[str, Any]:
+    """What a node is handed, each message with these flags as well."""
+
+    def with_flags(argument: Any) -> Any:
+        if isinstance(argument, tuple):
+            return tuple(with_flags(part) for part in argument)
+        return None if argument is None else argument.replace(flags=argument.flags | flags)
+
+    return {name: with_flags(argument) for name, argument in arguments.items()}
+
+
+def merged(data: Iterable[Message]) -> list[Origin]:
     """Origins of the pieces that end because others of the same datum go on in their place."""
     found = []
     seen: set[Origin] = set()
-    for origin in (origin for part in row.values() for origin in part.all_origins()):
+    for origin in (origin for part in data for origin in part.all_origins()):
         if origin in seen:
             found.append(origin)
         seen.add(origin)

@@ -10,22 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streamflow.core.credit import window_of
 from streamflow.core.graph import EdgeDef, Resolved
-from streamflow.core.joins import HELD_LIMIT
+from streamflow.core.joins.contract import ABSORBED, Reason
 from streamflow.core.message import Flag, Message, Origin
 from streamflow.core.paths import Paths
 from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
 from streamflow.recorder.layout import EDGE_SHIFT, HEAD_MASK, IN_HAND, SHED_BITS, SHED_MASK
-from streamflow.recorder.shape import Shape
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Clock
-from streamflow.runtime.edge_traces import LOST_HERE, NO_STREAM, TOO_OLD, UNMATCHED, InputTrace, SentOn
+from streamflow.runtime.edge_traces import LEFT_OUT, LOST_HERE, LOST_IN_JOIN, NO_STREAM, TOO_OLD, InputTrace, SentOn
+from streamflow.runtime.tables import FORMER, GIVING_UP
 
-FORMER: Final = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
-GIVING_UP: Final = "(drop)"  # the table of the datum that is dropped from a mailbox here, or was taken and is given up
-JOINED: Final = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
 NOWHERE: Final = NO_STREAM  # no stream, no sender
 _RUN: Final = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
 _MISSED: Final = int(Flag.MISSED)
@@ -36,33 +32,6 @@ _KIND_COUNTERS: Final = {
     Kind.CALLED: layout.CALLED,
     Kind.SHED: layout.SHED,
 }
-
-
-def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
-    """What the recorder of `stage` has room for: the same for all lives of the stage."""
-    graph = resolved.graph
-    definition = graph.stage(stage)
-    names = tuple(each.name for each in graph.stages)
-    outputs = [
-        # Accepted before it is known whether another must go, so one more than may wait; and all that may be out.
-        (edge.name, edge.capacity + window_of(edge.overflow, edge.capacity) + 1)
-        for edge in graph.edges_from(stage)
-    ]
-    if definition.is_joined:
-        outputs.append((JOINED, len(definition.inputs) * (HELD_LIMIT + 1)))
-    if not definition.is_source:
-        outputs.append((FORMER, sum(window_of(edge.overflow, edge.capacity) for edge in graph.edges_into(stage)) + 1))
-        outputs.append((GIVING_UP, 1))
-        outputs.append((IN_HAND, 1))
-    return Shape(
-        stage,
-        names.index(stage),
-        tuple((edge.name, window_of(edge.overflow, edge.capacity)) for edge in graph.edges_into(stage)),
-        tuple(outputs),
-        names,
-        tuple(path.name for path in paths.definitions),
-        tuple(index for index, path in enumerate(paths.definitions) if path.sink == stage),
-    )
 
 
 class Logbook:
@@ -333,9 +302,14 @@ class Logbook:
         self.put_down()
         return goes_on
 
-    def service(self, service_ns: int) -> None:
-        """It is counted; `idle` follows, so that whoever was killed has counted it or shows it."""
+    def service(self, service_ns: int, joined_count: int = 0) -> None:
+        """It is counted; `idle` follows, so that whoever was killed has counted it or shows it.
+
+        `joined_count`: data of the row that it was, counted first.
+        """
         recorder = self.recorder
+        if joined_count:
+            recorder.add(layout.JOINED_DATA, joined_count)
         recorder.add(layout.PROCESSED)
         recorder.add(layout.BUSY_NS, max(service_ns, 0))
         recorder.service.record(service_ns)
@@ -345,8 +319,15 @@ class Logbook:
         self.recorder.idle()
         self.put_down()
 
-    def shed(self, message: Message, sender: int, started_ns: int, repeated: Sequence[Origin] = ()) -> None:
-        """Given up before any work, on every path through here; `repeated` as in `ended`."""
+    def shed(
+        self,
+        message: Message,
+        sender: int,
+        started_ns: int,
+        repeated: Sequence[Origin] = (),
+        joined_count: int = 0,
+    ) -> None:
+        """Given up before any work, on every path through here; for `repeated` and `joined_count` see above."""
         self._covered = 0
         recorder = self.recorder
         for origin in (*(message.origins or (message,)), *repeated):
@@ -367,24 +348,31 @@ class Logbook:
                 1,
                 self._through.get(origin.stream, 0),
             )
+        if joined_count:
+            recorder.add(layout.JOINED_DATA, joined_count)
         recorder.add(layout.SHED)
         self.commit()
         self.put_down()
 
-    def dropped(
-        self, message: Message, reason: str, edge: str, let_go: Callable[[Message], None] | None = None
-    ) -> None:
-        """After it was taken: too old, and still in hand; or without a partner in a join, which then is to `let_go`."""
+    def too_old(self, message: Message, edge: str) -> None:
+        """It was taken, and is still in hand."""
         index = self._inputs[edge]
         own = self.recorder.inputs[index]
-        is_old = reason == "too_old"
-        before = own.dropped(reason) if is_old else self.recorder.get(layout.UNMATCHED)
-        slot = self._give_up(message, before, index << EDGE_SHIFT | (TOO_OLD if is_old else UNMATCHED))
+        slot = self._give_up(message, own.dropped(layout.TOO_OLD_REASON), index << EDGE_SHIFT | TOO_OLD)
         self.note(Kind.DROPPED, message, self._paths.masks_by_edge(edge))
-        own.drop(reason)
-        self.recorder.add(layout.TOO_OLD if is_old else layout.UNMATCHED)
-        if let_go is not None:
-            let_go(message)
+        own.drop(layout.TOO_OLD_REASON)
+        self.recorder.add(layout.TOO_OLD)
+        self._given_up(slot)
+
+    def left_out(self, message: Message, reason: Reason | None, edge: str, let_go: Callable[[Message], None]) -> None:
+        """By a join, which then is to `let_go`; None: a row had it, in which another of its input goes on."""
+        index = self._inputs[edge]
+        slot = self._give_up(message, self.recorder.get(layout.LEFT_OUT), index << EDGE_SHIFT | LEFT_OUT)
+        is_absorbed = reason is None or reason in ABSORBED
+        self.note(Kind.RUN if is_absorbed else Kind.DROPPED, message, self._paths.masks_by_edge(edge))
+        self.recorder.inputs[index].drop(layout.ABSORBED_REASON if reason is None else reason.value)
+        self.recorder.add(layout.LEFT_OUT)
+        let_go(message)
         self._given_up(slot)
 
     def _give_up(self, message: Message, count: int, place: int) -> int:
@@ -403,10 +391,19 @@ class Logbook:
         self.commit()
         self.put_down()
 
-    def lost_in_service(self, message: Message) -> None:
-        """The stage failed while it worked on it: what had not been sent on is lost."""
+    def lost_in_service(
+        self,
+        message: Message,
+        repeated: Sequence[Origin] = (),
+        count: int = 1,
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
+        """The stage failed while it worked on it: what had not been sent on is lost.
+
+        Of a row of `count` data, which its join then is to `let_go`; `repeated` as in `ended`.
+        """
         slot = self._give_up(message, self.recorder.get(layout.LOST), LOST_HERE)
-        for origin in message.origins or (message,):
+        for origin in (*(message.origins or (message,)), *repeated):
             mask = self._through.get(origin.stream, 0) & ~(0 if self._keeps else self._covered)
             stream = self.streams.get(origin.stream, NOWHERE)
             at_ns = self._now_ns()
@@ -414,8 +411,18 @@ class Logbook:
                 Kind.LOST, message.flags, stream, origin.seq, origin.event_time_ns, at_ns, message.deadline_ns,
                 NOWHERE, mask,
             )  # fmt: skip
-        self.recorder.add(layout.LOST)
+        self.recorder.add(layout.LOST, count)
+        if let_go is not None:
+            let_go()
         self.idle()
+        self._given_up(slot)
+
+    def lost_in_join(self, message: Message, edge: str, let_go: Callable[[Message], None]) -> None:
+        """The stage failed while a join held it back, which then is to `let_go`."""
+        slot = self._give_up(message, self.recorder.get(layout.LOST), self._inputs[edge] << EDGE_SHIFT | LOST_IN_JOIN)
+        self.note(Kind.LOST, message, self._paths.masks_by_edge(edge))
+        self.recorder.add(layout.LOST)
+        let_go(message)
         self._given_up(slot)
 
     def rejected(self, message: Message, edge: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from streamflow.core.joins.contract import Join
 from streamflow.core.message import Attribute
 from streamflow.core.ports import DEFAULT_TENSOR, PortType, parse_tensor
 from streamflow.errors import Fault, ResultError
@@ -113,6 +114,7 @@ class Context(Protocol):
     ) -> Awaitable[None] | None:
         """A source's datum; what is still to be waited for, or None."""
 
+    def advance(self, event_time_ns: int) -> None: ...
     async def pace(self, recorded_ns: int) -> int: ...
     async def sleep_until(self, instant_ns: int) -> None: ...
 
@@ -122,8 +124,8 @@ class Node:
 
     Exactly one of:
     - `process(self, message)`: one `In` port. Returns None (absorbed), an array, a mapping, an `Output`, or
-      an iterable or generator of those. With several `In` ports they arrive together, by name, when all have
-      one of the same event time: `process(self, *, left, right)`.
+      an iterable or generator of those. With several `In` ports they arrive together, by name, as `join` says:
+      `process(self, *, left, right)`; a message each, None where there is none, a tuple for each input of a window.
     - `process_<port>(self, message)` for every `In` port: each message by itself, as it comes.
     - `async run(self)`: a source; `await self.emit(array, event_time_ns=..., sample=...)` per datum.
 
@@ -133,6 +135,14 @@ class Node:
 
     live = False
     """A source whose signal cannot wait: what does not fit at once is rejected and counted, never awaited."""
+
+    join: Join | None = None
+    """How several inputs of one `process` come together: a policy of `streamflow.joins`; None: by equal event time.
+    What `p.add(..., join=...)` says comes before it."""
+
+    retimes = False
+    """True where results are older than what the node has handled already, as behind a filter with a delay: then it
+    does not promise those below, who may wait for it in a join, that nothing older comes."""
 
     fork_safe = True
     """False for one that holds what a fork would break (a device or a thread from `import` or `__init__` on, such as
@@ -189,6 +199,12 @@ class Node:
         sent. What is in it at first is undefined.
         """
         return self.context.allocate(shape, dtype)
+
+    def advance(self, event_time_ns: int) -> None:
+        """Promise that nothing older comes (sources): joins then do not wait for a sensor that has nothing to say."""
+        if type(event_time_ns) is not int:
+            raise _no_int("event_time_ns", event_time_ns)
+        self.context.advance(event_time_ns)
 
     async def pace(self, recorded_ns: int) -> int:
         """Wait until a recorded instant is due (`--speed`) and return its event time.

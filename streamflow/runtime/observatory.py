@@ -56,7 +56,7 @@ class Observatory:
         self._edge_generations: Counter[str] = Counter()
         self._lost_on_edge: Counter[str] = Counter()
         self._lost_in_stage: Counter[str] = Counter()
-        self._handled_found: Counter[str] = Counter()
+        self._done_found: Counter[str] = Counter()
         self._dropped_found: Counter[str] = Counter()
         self._offered_found: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class Observatory:
         edges = {edge.name for edge in self._resolved.graph.edges}
         self._lost_on_edge.update(loss.place for loss in settled.losses if loss.place in edges)
         self._lost_in_stage.update(settled.lost)
-        self._handled_found.update(settled.handled)
+        self._done_found.update(settled.done)
         self._lost_on_edge.update(settled.lost_on)
         self._dropped_found.update(settled.dropped)
         self._offered_found.update(settled.offered)
@@ -242,7 +242,7 @@ class Observatory:
         graph, recordings = self._resolved.graph, self._recordings
         counters = {name: recording.counters() for name, recording in recordings.items()}
         edges = edge_sums(graph, recordings, self._lost_on_edge, self._dropped_found, self._offered_found)
-        stages = stage_sums(graph, recordings, self._lost_in_stage, edges, self._handled_found, counters)
+        stages = stage_sums(graph, recordings, self._lost_in_stage, edges, self._done_found, counters)
         down = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
         return {
             "pipeline": self._resolved.graph.name,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from streamflow.core.joins.contract import Reason
+
 
 def table(report: Mapping[str, Any]) -> str:
     """The report as a few aligned tables: stages, edges, and from each source to each sink."""
@@ -12,7 +14,7 @@ def table(report: Mapping[str, Any]) -> str:
     stages = report["stages"]
     rare = [
         what
-        for what in ("shed", "rejected", "unmatched", "lost", "restarts")
+        for what in ("shed", "rejected", "left_out", "lost", "restarts")
         if any(_total(stage[what]) for stage in stages.values())
     ]
     rows = [
@@ -27,7 +29,20 @@ def table(report: Mapping[str, Any]) -> str:
         ]
         for name, stage in stages.items()
     ]
-    lines += _aligned(["stage", "data", "out", "absorbed", *rare, "busy", "p50 ms", "p99 ms", "max ms"], rows)
+    lines += _aligned(
+        [
+            "stage",
+            "data",
+            "out",
+            "absorbed",
+            *(what.replace("_", " ") for what in rare),
+            "busy",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+        ],
+        rows,
+    )
     rare = ["lost"] if any(edge["lost"] for edge in report["edges"].values()) else []
     edges = [
         [
@@ -46,12 +61,22 @@ def table(report: Mapping[str, Any]) -> str:
     lines += _culprits(report["paths"])
     lines += _promises(report)
     lines += _effects(stages)
-    nothing_matched = [
-        f"{name}: nothing matched, no two data were of one event time ({_each(stage['unmatched'])})"
-        for name, stage in stages.items()
-        if _total(stage["unmatched"]) and not stage["processed"]
-    ]
-    return "\n".join([*lines, *([""] if nothing_matched else []), *nothing_matched])
+    joins = [line for name, stage in stages.items() for line in _join(name, stage)]
+    return "\n".join([*lines, *([""] if joins else []), *joins])
+
+
+def _join(name: str, stage: Mapping[str, Any]) -> list[str]:
+    """What a join left out, why, and which of its inputs fell silent or had a clock that was set back."""
+    left_out = [f"{port} {_each(reasons)}" for port, reasons in stage["left_out"].items()]
+    lines = []
+    if left_out:
+        nothing = "nothing matched; " if not stage["processed"] else ""
+        lines.append(f"{name}: {nothing}left out: {'; '.join(left_out)}")
+    if stage["silent"]:
+        lines.append(f"{name}: fell silent, so that nobody waited for it: {_each(stage['silent'])}")
+    if stage["clock_steps"]:
+        lines.append(f"{name}: its clock was set back: {_each(stage['clock_steps'])}")
+    return lines
 
 
 def _paths(paths: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -120,12 +145,15 @@ def _effects(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return _aligned(["real time", "what", "asked", "got", "as asked"], rows)
 
 
-def _total(count: int | Mapping[str, int]) -> int:
-    return count if isinstance(count, int) else sum(count.values())
+def _total(count: int | Mapping[str, Mapping[str, int]]) -> int:
+    """Of what a join left out, without that which no row needed."""
+    if isinstance(count, int):
+        return count
+    return sum(n for reasons in count.values() for reason, n in reasons.items() if reason != Reason.PASSED_OVER.value)
 
 
 def _each(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
 
 
 def _verdict(report: Mapping[str, Any]) -> str:

@@ -115,6 +115,8 @@ class Sending:
             logbook.sending(message, outlet.mask)  # of all first: what one leads to may be over before the next
         full = None
         for outlet in outlets:
+            if outlet.is_timed:
+                outlet.sends(message.event_time_ns)
             if not outlet.sender.offer(message):
                 full = [outlet] if full is None else [*full, outlet]
         if not self._is_source:
@@ -143,6 +145,14 @@ class Sending:
             if outlet.sender.offer(message):
                 full.pop(0)
         self.blocked_ns += self._clock_ns() - blocked_since
+
+    def advance(self, watermark_ns: int) -> None:
+        """A source promises that nothing older comes."""
+        for outlets in self.outlets.values():
+            for outlet in outlets:
+                if outlet.is_timed and watermark_ns > outlet.newest_ns:
+                    outlet.newest_ns = watermark_ns
+                    outlet.sender.advance(watermark_ns)
 
     @property
     def holds_data(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -23,7 +23,24 @@ TURN_NS_MAX: Final = 20 * ms  # a turn costs some 50 us: one whose work takes lo
 
 Handle = Callable[[str, Message], Awaitable[None] | None]
 """Given the input's name and a datum; returns what is left to wait for."""
-Ended = Callable[[str], None]
+Ended = Callable[[str], Awaitable[None]]
+
+
+Heard = Callable[[str, int], Awaitable[None] | None]
+"""Given an input at which there is nothing to take, and the watermark that its sender has promised."""
+
+
+class Rows(Protocol):
+    """Data of several inputs that are worked on together."""
+
+    def has_room(self, port: str) -> bool:
+        """Whether to take from that input now."""
+
+    def is_due(self) -> bool:
+        """Whether there may be something to do although nothing has come."""
+
+    async def make_rows(self) -> None:
+        """Do it."""
 
 
 class Serving:
@@ -67,20 +84,35 @@ class Serving:
         if self._spinner is not None:
             self._spinner.close()
 
-    async def serve(self, inlets: Mapping[str, Inlet], handle: Handle, ended: Ended) -> None:
+    async def serve(
+        self,
+        inlets: Mapping[str, Inlet],
+        handle: Handle,
+        ended: Ended,
+        rows: Rows | None = None,
+        heard: Heard | None = None,
+    ) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
         if len(inlets) != 1:
-            await self._serve_several({port: inlet.receiver for port, inlet in inlets.items()}, handle, ended)
+            receivers = {port: inlet.receiver for port, inlet in inlets.items()}
+            await self._serve_several(receivers, handle, ended, rows, heard)
             return
         ((port, inlet),) = inlets.items()
-        await self._serve_one(port, inlet.receiver, handle)
-        ended(port)
+        await self._serve_one(port, inlet.receiver, handle, heard)
+        await ended(port)
 
     def bell_of(self, port: str) -> Bell:
         """For the link that ends there."""
         return NamedBell(port, self.bell, self._rung)
 
-    async def _serve_several(self, open_ports: dict[str, Receiver], handle: Handle, ended: Ended) -> None:
+    async def _serve_several(
+        self,
+        open_ports: dict[str, Receiver],
+        handle: Handle,
+        ended: Ended,
+        rows: Rows | None,
+        heard: Heard | None,
+    ) -> None:
         """A look at an input costs as much as a tenth of a datum: of many, only those are asked that may have one."""
         chooses = self._enforcer.is_active and not self._is_joined
         has_many = len(open_ports) > POLLED_MAX
@@ -90,8 +122,13 @@ class Serving:
             if self._interference is not None:
                 await self._interference.before_take()
             took_any = False
+            if rows is not None and rows.is_due():
+                took_any = True
+                await rows.make_rows()
             for port in self._next_ports(asked) if chooses else list(asked):
                 receiver = open_ports[port]
+                if rows is not None and not rows.has_room(port):
+                    continue
                 message = receiver.take()
                 if message is not None:
                     took_any = True
@@ -102,9 +139,12 @@ class Serving:
                         await rest
                 elif receiver.is_exhausted:
                     del open_ports[port], asked[port]
-                    ended(port)
-                elif has_many:
-                    del asked[port]
+                    await ended(port)
+                else:
+                    if heard is not None and (rest := heard(port, receiver.watermark_ns)) is not None:
+                        await rest
+                    if has_many:
+                        del asked[port]
             if not took_any and open_ports and not self._spins(open_ports.values()):
                 await self.bell.wait()
             elif self._now_ns() >= turn_ends_ns or has_many:
@@ -116,7 +156,7 @@ class Serving:
                 self._rung.clear()
             turn_ends_ns = self._turn_end_ns()
 
-    async def _serve_one(self, port: str, receiver: Receiver, handle: Handle) -> None:
+    async def _serve_one(self, port: str, receiver: Receiver, handle: Handle, heard: Heard | None) -> None:
         await receiver.take_over()
         take, now_ns = receiver.take if self._is_joined else receiver.pick, self._now_ns
         turn_ends_ns, napping = self._turn_end_ns(), self.napping
@@ -140,6 +180,8 @@ class Serving:
                     await trio.lowlevel.checkpoint()
             elif receiver.is_exhausted:
                 return
+            elif heard is not None and (rest := heard(port, receiver.watermark_ns)) is not None:
+                await rest
             elif self._spins([receiver]):
                 if now_ns() < turn_ends_ns:
                     continue

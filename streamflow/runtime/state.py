@@ -19,7 +19,6 @@ _PHASES = {
     layout.DRAINING: "draining",
     layout.CLOSED: "ended",
 }
-_AFTER_TAKING = ("too_old", "unmatched")  # reasons for which a datum is given up that was taken already
 
 
 def edge_sums(
@@ -39,9 +38,8 @@ def edge_sums(
     sent = {one.name: one for recording in read for one in recording.outputs()}
     for edge in graph.edges:
         into, out = received.get(edge.name), sent.get(edge.name)
-        dropped = dict(into.dropped) if into is not None else {}
-        too_old = dropped.pop("too_old", 0)
-        dropped.pop("unmatched", 0)
+        counted = into.dropped if into is not None else {}
+        dropped = {reason: count for reason, count in counted.items() if reason in layout.OVERFLOWS}
         if found := dropped_found.get(edge.name, 0):
             dropped[edge.overflow.value] = dropped.get(edge.overflow.value, 0) + found
         peaks = (into.depth_peak if into is not None else 0) + (out.depth_peak if out is not None else 0)
@@ -52,7 +50,7 @@ def edge_sums(
             taken=into.taken if into is not None else 0,
             receiver_dropped=dropped,
             lost_found=lost.get(edge.name, 0),
-            taken_too_old=too_old,
+            taken_too_old=counted.get(layout.TOO_OLD_REASON, 0),
             depth_peak=min(peaks, edge.capacity),  # the peaks of both sides need not have come at once
             stranger_count=into.stranger_count if into is not None else 0,
         )
@@ -64,12 +62,12 @@ def stage_sums(
     recordings: Mapping[str, Recording],
     lost: Mapping[str, int],
     edges: Mapping[str, EdgeCounts],
-    handled: Mapping[str, int],
+    done: Mapping[str, int],
     counters: Mapping[str, Mapping[str, int]],
 ) -> dict[str, StageCounts]:
     """What became of the data that were delivered to each stage that is no source.
 
-    `lost` and `handled`: what was found of that in the recorders of dead processes. `counters` of the stages must
+    `lost` and `done`: what was found of that in the recorders of dead processes. `counters` of the stages must
     have been read before the edges: then no stage has done more than was delivered to it.
     """
     sums = {}
@@ -81,19 +79,24 @@ def stage_sums(
         into = graph.edges_into(stage.name)
         sums[stage.name] = StageCounts(
             delivered=sum(edges[edge.name].delivered for edge in into),
-            handled=own["processed"] + handled.get(stage.name, 0),
-            shed=own["shed"],
-            unmatched=own["unmatched"],
+            done=(own["joined_data"] if stage.is_joined else own["processed"] + own["shed"]) + done.get(stage.name, 0),
+            left_out=own["left_out"],
             lost_told=own["lost"],
             lost_found=lost.get(stage.name, 0),
-            row_width=len(stage.inputs) if stage.is_joined else 1,
-            by_input={
-                one.name.rpartition("->")[2].rpartition(".")[2]: one.dropped["unmatched"]
-                for one in recording.inputs()
-                if "unmatched" in one.dropped
-            },
+            by_input={_port(one.name): left_out for one in recording.inputs() if (left_out := _left_out(one.dropped))},
         )
     return sums
+
+
+def _port(edge: str) -> str:
+    """The input at its end."""
+    return edge.rpartition("->")[2].rpartition(".")[2]
+
+
+def _left_out(dropped: Mapping[str, int]) -> dict[str, int]:
+    """What a join left out, by reason."""
+    others = (*layout.OVERFLOWS, layout.TOO_OLD_REASON, layout.ABSORBED_REASON)
+    return {reason: count for reason, count in dropped.items() if reason not in others}
 
 
 def edge_states(edges: Mapping[str, EdgeCounts]) -> dict[str, Any]:
@@ -149,7 +152,9 @@ def stage_states(
             "shed": counters["shed"],
             "degraded": counters["degraded"],
             "rejected": counters["rejected"],
-            "unmatched": dict(mine.by_input) if mine is not None else {},
+            "left_out": {port: dict(reasons) for port, reasons in mine.by_input.items()} if mine is not None else {},
+            "silent": {_port(one.name): one.idle_count for one in recording.inputs() if one.idle_count},
+            "clock_steps": {_port(one.name): one.step_count for one in recording.inputs() if one.step_count},
             "lost": mine.lost if mine is not None else 0,
             "restarts": restarts.get(name, 0),
             "service_ms": {} if stage.is_source else recording.histogram("service").summary_ms(),

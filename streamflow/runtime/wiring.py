@@ -10,6 +10,7 @@ from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
 from streamflow.core.paths import Paths
 from streamflow.core.trace import Preference
+from streamflow.core.watermark import timed_edges
 from streamflow.memory.lending import Borrowing, Lending
 from streamflow.memory.shares import Shares
 from streamflow.runtime.actor import Actor
@@ -46,6 +47,7 @@ class Wiring:
         self.senders: dict[str, Sender] = {}
         self.traces: dict[str, SentOn] = {}
         self._resolved = resolved
+        self._timed = timed_edges(resolved.graph)
         self._paths = paths
         self._context = context
         self._memory = memory
@@ -102,7 +104,8 @@ class Wiring:
                     sender.abandon()
             mask = self._paths.masks_by_edge(edge.name)
             waits = edge.overflow is Overflow.BLOCK
-            outlet = Outlet(edge.name, self.senders[edge.name], self.traces[edge.name], mask, waits)
+            is_timed = edge.name in self._timed
+            outlet = Outlet(edge.name, self.senders[edge.name], self.traces[edge.name], mask, waits, is_timed)
             if self._interference is not None:
                 outlet = self._interference.outlet(outlet, actor.logbook)
             actor.sending.outlets[edge.output].append(outlet)

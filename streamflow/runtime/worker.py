@@ -34,8 +34,9 @@ from streamflow.runtime.enforcer import Budget, Enforcer
 from streamflow.runtime.hygiene import Hygiene
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.life import Life
-from streamflow.runtime.logbook import Logbook, shape_of
+from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.looplag import LoopWatch
+from streamflow.runtime.tables import shape_of
 from streamflow.runtime.unending import Unending
 from streamflow.runtime.wiring import Wiring
 from streamflow.transport.link import Receiver, Sender

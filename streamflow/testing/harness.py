@@ -62,6 +62,9 @@ class _Context:
     def rate_hz(self, port: str) -> float | None:
         return self._rates.get(port)
 
+    def advance(self, event_time_ns: int) -> None:
+        """Nobody waits."""
+
     async def pace(self, recorded_ns: int) -> int:
         await trio.lowlevel.checkpoint()
         return recorded_ns

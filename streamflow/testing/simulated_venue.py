@@ -212,6 +212,7 @@ class _FaultyEnd:
         self._script = script
         self._sender = sender = outlet.sender
         self.wait_for_room = sender.wait_for_room
+        self.advance = sender.advance
         self.end = sender.end
         self.run = sender.run
         self.wait_open = sender.wait_open

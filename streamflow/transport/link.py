@@ -80,6 +80,9 @@ class Sender(Protocol):
     async def wait_for_room(self) -> None:
         """Return when an offer would be accepted."""
 
+    def advance(self, watermark_ns: int) -> None:
+        """Nothing older will be offered."""
+
     def end(self) -> None:
         """No more data: the end of the stream follows what is held."""
 
@@ -120,6 +123,10 @@ class Receiver(Protocol):
 
     def has_arrival(self) -> bool:
         """Whether `take` may find more than a moment ago: for one who waits awake, without a turn for anybody else."""
+
+    @property
+    def watermark_ns(self) -> int:
+        """Nothing older will be taken; below 0: nothing is promised."""
 
     @property
     def is_exhausted(self) -> bool:

@@ -33,6 +33,8 @@ class LocalLink:
         self._bell = bell
         self._room = Bell()
         self._has_ended = False
+        self._watermark_ns = -1
+        self._passed_ns = -1
         self._exhausted = trio.Event()
 
     def offer(self, message: Message) -> bool:
@@ -48,6 +50,16 @@ class LocalLink:
         await trio.lowlevel.checkpoint()
         while not self._mailbox.has_room:
             await self._room.wait()
+
+    def advance(self, watermark_ns: int) -> None:
+        self._watermark_ns = max(self._watermark_ns, watermark_ns)
+        self._bell.ring()
+
+    @property
+    def watermark_ns(self) -> int:
+        if not len(self._mailbox):
+            self._passed_ns = self._watermark_ns
+        return self._passed_ns
 
     def end(self) -> None:
         self._has_ended = True
@@ -137,6 +149,7 @@ class LocalSender:
     def __init__(self, link: LocalLink) -> None:
         self.offer = link.offer
         self.wait_for_room = link.wait_for_room
+        self.advance = link.advance
         self.end = link.end
         self.run = link.run
         self.wait_open = link.wait_open
@@ -165,6 +178,10 @@ class LocalReceiver:
 
     def napper(self, napping: Napping) -> None:
         """The sender is in the same loop."""
+
+    @property
+    def watermark_ns(self) -> int:
+        return self._link.watermark_ns
 
     @property
     def is_exhausted(self) -> bool:

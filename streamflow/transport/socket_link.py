@@ -93,6 +93,10 @@ class SocketSender:
         while not self._session.has_room:
             await self._room.wait()
 
+    def advance(self, watermark_ns: int) -> None:
+        self._session.advance(watermark_ns)
+        self._flush()
+
     def end(self) -> None:
         self._session.end()
         self._flush()
@@ -224,6 +228,10 @@ class SocketReceiver:
     @property
     def is_exhausted(self) -> bool:
         return self._session.is_exhausted
+
+    @property
+    def watermark_ns(self) -> int:
+        return self._session.watermark_ns
 
     def has_arrival(self) -> bool:
         return self._socket.has_arrival()

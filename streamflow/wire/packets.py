@@ -16,7 +16,7 @@ from streamflow.errors import WireError
 from streamflow.wire.data import DATA_KIND, HEADER_SIZE_LIMIT, Lend, decode_datum, encode_datum, is_datum
 from streamflow.wire.values import Frame, pack, unpack
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 NAME_SIZE_LIMIT = 256  # characters
 _INT64_LIMIT = 1 << 63
 
@@ -69,6 +69,13 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True)
+class Watermark:
+    """Nothing older than this event time (ns) will be sent."""
+
+    event_time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The stream ended after `transmitted_count` data."""
 
@@ -80,14 +87,14 @@ class Goodbye:
     """The receiver has served everything up to the end."""
 
 
-Packet = Hello | Welcome | Refuse | Data | Credit | Revocation | End | Goodbye
+Packet = Hello | Welcome | Refuse | Data | Credit | Revocation | End | Goodbye | Watermark
 _KINDS: dict[type[Packet], int] = {
-    Hello: 1, Welcome: 2, Refuse: 3, Credit: 5, Revocation: 6, End: 7, Goodbye: 8,
+    Hello: 1, Welcome: 2, Refuse: 3, Credit: 5, Revocation: 6, End: 7, Goodbye: 8, Watermark: 9,
 }  # fmt: skip
 _TYPES = {kind: packet for packet, kind in _KINDS.items()}
 _FIELDS: dict[type[Packet], tuple[type, ...]] = {
     Hello: (int, str, str, int), Welcome: (int,), Refuse: (str,), Credit: (int, list), Revocation: (int,), End: (int,),
-    Goodbye: (),
+    Goodbye: (), Watermark: (int,),
 }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from streamflow.wire.packets import (
     Packet,
     Refuse,
     Revocation,
+    Watermark,
     Welcome,
 )
 
@@ -68,6 +69,8 @@ class SenderSession:
         self._has_greeted = False
         self._wants_end = False
         self._granted_count = 0  # in this life
+        self._watermark_ns = -1
+        self._told_ns = -1  # of that, in this life of the receiver
 
     @property
     def has_room(self) -> bool:
@@ -104,6 +107,7 @@ class SenderSession:
         self.state = State.GREETING
         self._has_greeted = False
         self._granted_count = 0
+        self._told_ns = -1
         self.outbox.reattach(removed)
 
     def abandon(self, removed: Set[int]) -> None:
@@ -111,6 +115,10 @@ class SenderSession:
         self.state = State.CLOSED
         self.outbox.reattach(removed)
         self.outbox.abandon()
+
+    def advance(self, watermark_ns: int) -> None:
+        """Nothing older will be offered: told once what is held has gone."""
+        self._watermark_ns = max(self._watermark_ns, watermark_ns)
 
     def end(self) -> None:
         """No more data: the end follows what is held."""
@@ -128,6 +136,9 @@ class SenderSession:
                     out.append(Data(action.number, action.item))
                 else:
                     out.append(Revocation(action.number))
+            if self._watermark_ns > self._told_ns and not self.outbox.held_count:
+                self._told_ns = self._watermark_ns
+                out.append(Watermark(self._watermark_ns))
             if self._wants_end and not self.outbox.held_count:
                 self.state = State.ENDING
                 out.append(End(self.outbox.sent_count))
@@ -177,6 +188,15 @@ class ReceiverSession:
         self.terms = terms
         self.state = State.WAITING
         self.inbox: Inbox[Message] = Inbox(terms.overflow, terms.capacity, terms.preference, trace)
+        self._watermark_ns = -1
+        self._passed_ns = -1
+
+    @property
+    def watermark_ns(self) -> int:
+        """Nothing older will be taken; -1: nothing is promised. It holds once what came before it was taken."""
+        if not len(self.inbox):
+            self._passed_ns = self._watermark_ns
+        return self._passed_ns
 
     @property
     def is_exhausted(self) -> bool:
@@ -198,6 +218,9 @@ class ReceiverSession:
             case State.OPEN, Revocation():
                 self.inbox.revoke(packet.number)
                 return self.due()
+            case State.OPEN, Watermark():
+                self._watermark_ns = max(self._watermark_ns, packet.event_time_ns)
+                return []
             case State.OPEN, End():
                 if packet.transmitted_count != self.inbox.arrived_count:
                     raise BrokenLinkError(

@@ -253,6 +253,38 @@ async def test_a_full_blocking_edge_refuses_until_there_is_room(connect: Connect
     assert read == [0, 1, 2, 3, 4]
 
 
+# -------------------------------------------------------------------------------------------------- watermarks
+
+
+async def test_a_promise_travels_without_data(connect: Connect) -> None:
+    edge = connect()
+    async with edge.working():
+        assert edge.receiver.watermark_ns < 0
+        edge.sender.advance(1_000)
+        while edge.receiver.watermark_ns < 1_000:
+            await edge.bell.wait()
+        edge.sender.advance(500)
+        edge.sender.advance(2_000)
+        while edge.receiver.watermark_ns < 2_000:
+            await edge.bell.wait()
+            assert edge.receiver.watermark_ns >= 1_000
+
+
+async def test_a_promise_overtakes_no_datum_that_was_sent_before_it(connect: Connect) -> None:
+    edge = connect(capacity=2)
+    edge.sender.offer(datum(0))
+    edge.sender.offer(datum(1))
+    edge.sender.advance(1_000)
+    async with edge.working():
+        for seq in range(2):
+            assert edge.receiver.watermark_ns < 0
+            message = await edge.receive()
+            assert message is not None
+            assert message.seq == seq
+        while edge.receiver.watermark_ns < 1_000:
+            await edge.bell.wait()
+
+
 # ---------------------------------------------------------------------------------------------------- policies
 
 POLICIES = pytest.mark.parametrize(

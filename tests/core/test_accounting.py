@@ -53,21 +53,21 @@ def test_what_is_sent_is_delivered_dropped_lost_or_in_flight(
     assert bool(broken_sums("a->b", counts, ended=True)) == (under_way > 0)
 
 
-def test_a_stage_that_handled_shed_gave_up_or_lost_everything_is_conserved() -> None:
-    counts = StageCounts(delivered=20, handled=6, shed=1, unmatched=3, lost_told=1, lost_found=2, row_width=2)
+def test_a_stage_that_handled_shed_left_out_or_lost_everything_is_conserved() -> None:
+    counts = StageCounts(delivered=20, done=14, left_out=3, lost_told=1, lost_found=2)
     assert broken_stage_sums("join", counts, ended=True) == []
     assert counts.lost == 3
 
 
 def test_a_datum_of_which_a_stage_knows_nothing_is_told_when_its_streams_have_ended() -> None:
-    counts = StageCounts(delivered=10, handled=8, shed=1, unmatched=0, lost_told=0)
+    counts = StageCounts(delivered=10, done=9, left_out=0, lost_told=0)
     assert counts.open == 1
     assert broken_stage_sums("work", counts, ended=False) == []
     (sentence,) = broken_stage_sums("work", counts, ended=True)
-    assert sentence == "stage work: 10 delivered to it is not 8 handled, 1 shed, 0 unmatched, 0 lost"
+    assert sentence == "stage work: 10 delivered to it is not 9 handled or shed, 0 left out by its join, 0 lost"
 
 
 def test_a_stage_that_handled_more_than_it_got_is_told_at_any_time() -> None:
-    counts = StageCounts(delivered=4, handled=3, shed=0, unmatched=0, lost_told=0, row_width=2)
+    counts = StageCounts(delivered=4, done=6, left_out=0, lost_told=0)
     (sentence,) = broken_stage_sums("join", counts, ended=False)
-    assert sentence.endswith("is not 3 handled, 0 shed, 0 unmatched, 0 lost, 2 data each")
+    assert sentence.endswith("is not 6 handled or shed, 0 left out by its join, 0 lost")

@@ -79,8 +79,8 @@ def test_any_content_in_a_whole_frame_is_read_without_an_exception(noise: bytes,
 
 def test_a_newer_version_is_named() -> None:
     newer = whole()
-    newer[8:12] = struct.pack("<I", 3)
-    with pytest.raises(RecorderError, match="recorder version 3, expected version 2; a newer streamflow wrote it"):
+    newer[8:12] = struct.pack("<I", 4)
+    with pytest.raises(RecorderError, match="recorder version 4, expected version 3; a newer streamflow wrote it"):
         Recording.over(newer)
 
 

@@ -636,7 +636,7 @@ def test_what_waits_and_what_is_blocked_is_seen_without_the_counts_of_every_edge
     recorder.inputs[0].arrived(1, 1)
     recorder.inputs[1].arrived(2, 1)
     recorder.inputs[0].add(TAKEN)
-    recorder.inputs[1].drop("too_old")
+    recorder.inputs[1].drop("latest")
     assert recording.arrivals() == (2, 2)
     recorder.outputs[0].offered(3)
     recorder.outputs[0].offered(4)

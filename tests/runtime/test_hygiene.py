@@ -22,8 +22,9 @@ from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import TrioClock
 from streamflow.runtime.ends import Inlet
 from streamflow.runtime.hygiene import SOON_NS, has_slack
-from streamflow.runtime.logbook import Logbook, shape_of
+from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.priority import FIFO_PRIORITY, obtainable
+from streamflow.runtime.tables import shape_of
 from streamflow.transport.link import Bell
 from streamflow.transport.local_link import LocalLink, LocalReceiver
 from streamflow.wire.session import EdgeTerms

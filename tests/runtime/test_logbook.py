@@ -14,7 +14,8 @@ from streamflow.recorder.reader import Recording
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import TrioClock
 from streamflow.runtime.edge_traces import SentOn
-from streamflow.runtime.logbook import Logbook, shape_of
+from streamflow.runtime.logbook import Logbook
+from streamflow.runtime.tables import shape_of
 
 IN = EdgeDef("a", "", "b", "")
 OUT = EdgeDef("b", "", "c", "", Overflow.DROP_NEWEST, 2)

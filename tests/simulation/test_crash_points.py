@@ -30,6 +30,9 @@ TARGETS = [
     Target("fan", "middle", after="left"),
     Target("join", "both"),
     Target("pair", "sink"),
+    Target("window", "both"),
+    Target("settled_late", "both"),
+    Target("join_fails", "both"),
     Target("together_oldest", "middle"),
 ]
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow import In, Message, Node, OnMiss, Order, Out, Overflow, Pipeline, ms, s
+from streamflow import In, Message, Node, OnMiss, Order, Out, Output, Overflow, Pipeline, ms, s
+from streamflow.joins import Approximate, Blend, Interpolate, Join, Latest, Nearest, OnMissing, Settled, Window
 from streamflow.testing import Bursts, Ticks
-from tools.campaigns.random_pipelines import Join, Merge
+from tools.campaigns.random_pipelines import Join as ExactJoin
+from tools.campaigns.random_pipelines import Merge
 
 PERIOD_NS = 40 * ms
 BURST_SIZE, BURST_COUNT = 4, 3
@@ -173,7 +175,7 @@ def _pair(
     def build() -> Pipeline:
         p = Pipeline("pair")
         east, west = (p.add(name, Ticks(TICKS_HZ, BURST_SIZE * BURST_COUNT)) for name in ("east", "west"))
-        both, middle, sink = p.add("both", Join()), p.add("middle", node()), p.add("sink", Sink())
+        both, middle, sink = p.add("both", ExactJoin()), p.add("middle", node()), p.add("sink", Sink())
         p.connect(east, both.left, capacity=4)
         p.connect(west, both.right, capacity=4)
         p.connect(both, middle, overflow=overflow, **{"capacity": 2, **edge})
@@ -186,8 +188,46 @@ def _pair(
     return build
 
 
+class Fuse(Node):
+    """Takes whatever its join gives it, but sends on whole numbers only: it fails with what lies between two."""
+
+    left = In("int64[]")
+    right = In("int64[]")
+    out = Out("int64[]")
+    late = Out("int64[]")
+
+    def process(self, *, left: Any, right: Any) -> Any:
+        return Output(next(one for part in (left, right) for one in _messages(part)).array, port="out")
+
+
+def _messages(part: Any) -> tuple[Message, ...]:
+    """What a join gave for an input: one, several or none."""
+    if isinstance(part, tuple):
+        return part
+    return () if part is None else (part,)
+
+
+def _rates(join: Join, within_ns: int = 0) -> Callable[[], Pipeline]:
+    """Two sources at different rates, whose data come together as `join` says."""
+
+    def build() -> Pipeline:
+        p = Pipeline("rates")
+        east, west = p.add("east", Ticks(TICKS_HZ, 12)), p.add("west", Ticks(TICKS_HZ * 3 // 7, 12))
+        both, sink, other = p.add("both", Fuse(), join=join), p.add("sink", Sink()), p.add("other", Sink())
+        p.connect(east, both.left, capacity=4)
+        p.connect(west, both.right, capacity=4)
+        p.connect(both.out, sink, capacity=4)
+        p.connect(both.late, other, capacity=4)
+        if within_ns:
+            p.deadline("from_east", east, sink, within=within_ns, on_miss=OnMiss.SHED)
+        return p
+
+    return build
+
+
 _SLOW: Mapping[str, int] = {"middle": 3 * ms, "sink": 5 * ms}
 _JOIN: Mapping[str, int] = {"left": 1 * ms, "right": 3 * ms, "both": 2 * ms}
+_RATES: Mapping[str, int] = {"both": 2 * ms, "sink": 1 * ms}
 _PAIR: Mapping[str, int] = {"both": 1 * ms, "middle": 6 * ms, "sink": 2 * ms}
 
 SPECIMENS: Mapping[str, Specimen] = {
@@ -213,11 +253,11 @@ SPECIMENS: Mapping[str, Specimen] = {
     "together_oldest": Specimen(_line(process="both", overflow=Overflow.DROP_OLDEST, capacity=2), _SLOW),
     "fan": Specimen(_fan, {"left": 3 * ms, "right": 5 * ms}),
     "fork": Specimen(_fork, {"left": 3 * ms, "right": 5 * ms}, is_single=False),
-    "join": Specimen(_diamond(Pass, Join), _JOIN, is_single=False),
-    "unmatched": Specimen(_diamond(lambda: Pass(absorbs=3), Join), _JOIN, is_single=False),
+    "join": Specimen(_diamond(Pass, ExactJoin), _JOIN, is_single=False),
+    "unmatched": Specimen(_diamond(lambda: Pass(absorbs=3), ExactJoin), _JOIN, is_single=False),
     "merge": Specimen(_diamond(Pass, Merge), _JOIN, is_single=False),
-    "join_twice": Specimen(_diamond(Twice, Join), _JOIN, is_single=False),
-    "join_shed": Specimen(_diamond(Pass, Join, 12 * ms), {**_JOIN, "both": 6 * ms}, is_single=False),
+    "join_twice": Specimen(_diamond(Twice, ExactJoin), _JOIN, is_single=False),
+    "join_shed": Specimen(_diamond(Pass, ExactJoin, 12 * ms), {**_JOIN, "both": 6 * ms}, is_single=False),
     "merge_shed": Specimen(_diamond(Pass, Merge, 12 * ms), _JOIN, is_single=False),
     "pair": Specimen(_pair(), _PAIR, is_single=False),
     "pair_twice": Specimen(_pair(Twice), _PAIR, is_single=False),
@@ -225,5 +265,19 @@ SPECIMENS: Mapping[str, Specimen] = {
     "pair_too_old": Specimen(_pair(overflow=Overflow.BLOCK, capacity=8, max_age=8 * ms), _PAIR, is_single=False),
     "pair_shed": Specimen(_pair(overflow=Overflow.BLOCK, capacity=8, within_ns=14 * ms), _PAIR, is_single=False),
     "pair_fails": Specimen(_pair(Fails), _PAIR, is_single=False),
+    "nearest": Specimen(_rates(Nearest(trigger="right", max_wait=8 * ms)), _RATES, is_single=False),
+    "latest_timer": Specimen(
+        _rates(Latest(every=7 * ms, on_missing=OnMissing.PARTIAL, max_age=20 * ms)), _RATES, is_single=False
+    ),
+    "window": Specimen(_rates(Window(trigger="right", span=15 * ms, max_wait=8 * ms)), _RATES, is_single=False),
+    "settled_late": Specimen(
+        _rates(Settled(max_wait=1 * ms, on_missing=OnMissing.PARTIAL, late="late")), _RATES, is_single=False
+    ),
+    "approximate": Specimen(_rates(Approximate(max_wait=6 * ms)), _RATES, is_single=False),
+    "approximate_shed": Specimen(_rates(Approximate(max_wait=6 * ms), 9 * ms), _RATES, is_single=False),
+    "interpolate": Specimen(
+        _rates(Interpolate(trigger="right", blend=Blend.HOLD, max_wait=9 * ms)), _RATES, is_single=False
+    ),
+    "join_fails": Specimen(_rates(Interpolate(every=10 * ms, max_wait=9 * ms)), _RATES, is_single=False),
     "fails": Specimen(_line(Fails, capacity=4), _SLOW, is_single=False),
 }

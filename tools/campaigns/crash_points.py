@@ -58,6 +58,7 @@ FILES = frozenset(
         "runtime/edge_traces.py",
         "runtime/emission.py",
         "runtime/handling.py",
+        "runtime/joiner.py",
         "runtime/joining.py",
         "runtime/logbook.py",
         "runtime/replay.py",

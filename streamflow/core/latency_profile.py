@@ -11,9 +11,9 @@ what a smaller one takes. Beyond it the limit grows by additive increase and mul
 2017): one more for each good batch of the limit's size, a tenth less for each that was late.
 
 An estimate that keeps its bucket from being run is never corrected by a service. So a bucket that has not run for
-`STALE_COUNT` batches counts with the least it has taken, or as if it never ran; and while nothing at all is started, every time halves
-each `STARVED_HALVING_NS`, as in `cost`. Alternative not taken: one straight line through all sizes; real models
-are staircases, and one that switches kernels at a size is wrong everywhere by what it jumps there.
+`STALE_COUNT` batches counts with the least it has taken, or as if it never ran; and while nothing at all is started,
+every time halves each `STARVED_HALVING_NS`, as in `cost`. Alternative not taken: one straight line through all sizes;
+real models are staircases, and one that switches kernels at a size is wrong everywhere by what it jumps there.
 """
 
 from __future__ import annotations

@@ -184,13 +184,11 @@ def _front_run_ns(waiting: Sequence[Waiting], batch: Sequence[int], levels: Sequ
 def _with_a_place(queue: Queue) -> Window | None:
     """The best batch that leaves a place to an item without a deadline, unless a critical one is lost by that."""
     without, window = _best_by_class(queue), _best_by_class(queue, 1)
-    critical = _classes(queue).get(Criticality.CRITICAL)
     if window is None or without is None:
         return window or without
-    if critical is not None:
-        limit = queue.lost_after(without, len(critical), among=critical)
-        if queue.lost_after(window, limit, among=critical) > limit:
-            return without
+    critical = queue.among(_classes(queue).get(Criticality.CRITICAL, ()))
+    if critical and queue.lost_count_after(window, critical) > queue.lost_count_after(without, critical):
+        return without
     return window
 
 
@@ -213,28 +211,35 @@ def _best_beside(queue: Queue, base: Window | None, higher: set[int], place_coun
     windows = queue.windows(place_count) + queue.windows_preferring(higher, place_count)
     if base is None:
         return _best(queue, windows)
-    over_limit = queue.over_count(base, higher)
-    lost_limit = queue.lost_after(base, len(higher), among=higher)
+    heads = queue.among(higher)
+    lost_max, over_max = queue.lost_count_after(base, heads)
 
     def is_harmless(window: Window) -> bool:
-        if queue.over_count(window, higher) > over_limit:
-            return False
-        return queue.lost_after(window, lost_limit, among=higher) <= lost_limit
+        lost, over_count = queue.lost_count_after(window, heads)
+        return lost <= lost_max and over_count <= over_max
 
     return _best(queue, windows, is_harmless) or queue.filled(base, place_count)
 
 
 def _best(queue: Queue, windows: list[Window], is_allowed: Callable[[Window], bool] | None = None) -> Window | None:
-    """Most value per unit of time of those allowed, or else one that loses nothing, now or after it."""
+    """Most value per unit of time of those allowed; of mixed deadlines, less what is lost for it."""
     windows.sort(key=lambda window: (-window.gain, window.over_count, window.level.size))
-    best = next((window for window in windows if is_allowed is None or is_allowed(window)), None)
-    if best is None or not best.over_count:
+    allowed = filter(is_allowed, windows) if is_allowed else iter(windows)
+    best = next(allowed, None)
+    if best is None or not best.over_count or not queue.is_mixed:
         return best
+    windows = [best, *allowed]
     spare_ns = queue.levels[0].cost_ns
-    for window in windows:
-        if not window.over_count and not queue.lost_after(window, 0, spare_ns=spare_ns):
+    losses = [queue.lost_after(window, spare_ns=spare_ns) for window in windows]
+    least = min(losses)
+    for window, loss in zip(windows, losses, strict=True):
+        if not window.over_count and not loss:
             return window
-    return best
+    gains = [
+        (window.value - (loss - least)) / max(window.level.cost_ns, 1)
+        for window, loss in zip(windows, losses, strict=True)
+    ]
+    return windows[gains.index(max(gains))]
 
 
 def _classes(queue: Queue) -> dict[Criticality, set[int]]:

@@ -3,8 +3,9 @@
 Sizes fall into buckets: powers of two for a model that pads its batches, every size by itself for one that does
 not. A bucket takes an upper quantile of its last `WINDOW` services: some slow ones (a page fault, a neighbour) do
 not move it, a slower device does within a few batches. A larger batch is never said to take less than a smaller
-one, so the figures are levelled upwards; a bucket that never ran is interpolated between its neighbours, and beyond
-the largest that ran the time grows as the size does, which is too much wherever a batch saves anything.
+one, so the figures are levelled upwards; a bucket that never ran is interpolated between its neighbours. Beyond the
+largest that ran a batch is said to take no more than that: it is then worth a try, and one try tells. Alternative
+not taken: more in proportion; no larger batch would ever promise more per unit of time, and none be tried.
 
 Up to the largest size at which, or beyond which, `KNOWN_COUNT` batches ran, the size is free: a larger batch bounds
 what a smaller one takes. Beyond it the limit grows by additive increase and multiplicative decrease (Clipper, NSDI
@@ -193,7 +194,7 @@ def _interpolated(costs: Sequence[tuple[int, int]], size: int) -> int:
             share = (size - below[0]) / (edge - below[0])
             return below[1] + round(share * (cost_ns - below[1]))
         below = edge, cost_ns
-    return below[1] * size // below[0]
+    return below[1]
 
 
 def _distinct(levels: Iterable[Level]) -> tuple[Level, ...]:

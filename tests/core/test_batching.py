@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamflow.core.batching import BatchRule, Fill, Plan, Timing, Waiting, choose
+from streamflow.core.batching import ALIKE, MIXED, BatchRule, Fill, Plan, Timing, Waiting, choose
 from streamflow.core.deadline import Criticality
 from streamflow.core.latency_profile import LatencyProfile
 
@@ -383,15 +383,16 @@ def best_of_all_windows(waiting: list[Waiting], profile: LatencyProfile, size_ma
                     loss = lost_after(waiting, queue, skipped, size, profile, size_max)
                     found.append((Fraction(value) / cost_ns, -skipped, -size, value, cost_ns, loss))
     best = max(found)
-    spans = [waiting[index].deadline_ns - waiting[index].arrival_ns for index in queue]
-    if best[1] and 2 * max(spans) >= 3 * min(spans):
+    if best[1]:
+        spans = [waiting[index].deadline_ns - waiting[index].arrival_ns for index in queue]
+        regret, _ = MIXED if 2 * max(spans) >= 3 * min(spans) else ALIKE
         full = [one for one in found if is_largest(one, found)]
         least = min(one[5] for one in full)
         lossless = [one for one in full if not one[1] and not one[5]]
         if lossless:
             best = max(lossless)
         else:
-            best = max(full, key=lambda one: ((one[3] - Fraction(one[5] - least)) / one[4], *one[:3]))
+            best = max(full, key=lambda one: ((one[3] - Fraction(regret) * (one[5] - least)) / one[4], *one[:3]))
     return queue[-best[1] : -best[1] - best[2]]
 
 
@@ -402,13 +403,15 @@ def is_largest(one: tuple[Fraction, int, int, float, int, float], found: list[tu
 def lost_after(
     waiting: list[Waiting], queue: list[int], skipped: int, size: int, profile: LatencyProfile, size_max: int
 ) -> float:
+    spans = [waiting[index].deadline_ns - waiting[index].arrival_ns for index in queue]
+    _, spare_count = MIXED if 2 * max(spans) >= 3 * min(spans) else ALIKE
     together_max = min(size_max, len(queue))
     lost = sum(waiting[index].value for index in queue[:skipped])
     end_ns, left = NOW + profile.cost_ns(size), queue[skipped + size :]
     while left:
         batch, left = left[:together_max], left[together_max:]
         end_ns += profile.cost_ns(len(batch))
-        due_ns = end_ns + profile.cost_ns(1)
+        due_ns = end_ns + spare_count * profile.cost_ns(1)
         lost += sum(waiting[index].value for index in batch if waiting[index].deadline_ns < due_ns)
     return lost
 

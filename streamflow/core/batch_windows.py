@@ -112,10 +112,9 @@ class Queue:
         """The same, with as many of the `preferred` in each as there is room for."""
         windows = []
         for level, end_ns, heads, first in self._at_each(place_count):
-            room = level.size - place_count
-            chosen = [head for head in heads[first:] if head[1] in preferred][:room]
-            others = (head for head in heads[first:] if head[1] not in preferred)
-            chosen += islice(others, room - len(chosen))
+            room, eligible = level.size - place_count, heads[first:]
+            chosen = [head for head in eligible if head[1] in preferred][:room]
+            chosen += islice((head for head in eligible if head[1] not in preferred), room - len(chosen))
             windows.append(self._window(sorted(chosen), level, end_ns, first))
         return windows
 

@@ -132,7 +132,11 @@ class LatencyProfile:
         return max(self.known_size, int(self._aimd_limit))
 
     def cost_ns(self, size: int, now_ns: int | None = None) -> int:
-        """Of a batch of `size`, as it is known, or as it counts now; 0 while nothing is known."""
+        """Of a batch of `size`, as it is known, or as it counts now; 0 while nothing is known. Raises ValueError."""
+        if size > self.buckets[-1]:
+            raise ValueError(
+                f"a batch of {size}: the profile has none beyond {self.buckets[-1]}; add it to its buckets"
+            )
         levels = self._levels if now_ns is None else self._eased(now_ns)
         return next(level.cost_ns for level in levels if size <= level.size)
 

@@ -47,6 +47,11 @@ def test_buckets_that_are_not_ascending_sizes_are_refused(buckets: tuple[int, ..
         LatencyProfile(buckets)
 
 
+def test_a_batch_beyond_the_largest_bucket_is_refused() -> None:
+    with pytest.raises(ValueError, match="none beyond 32"):
+        learnt(b4=3).cost_ns(33)
+
+
 def test_a_batch_takes_what_its_bucket_takes() -> None:
     profile = learnt(b4=3, b8=5)
     assert [profile.cost_ns(size) for size in (3, 4, 5, 8)] == [3 * ms, 3 * ms, 5 * ms, 5 * ms]

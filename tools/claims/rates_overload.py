@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from streamflow.core.batching import BatchRule, Timing, Waiting, choose
+from streamflow.core.deadline import Criticality
 from streamflow.core.latency_profile import LatencyProfile
 from streamflow.core.timebase import ms, s, us
 from tools.claims.batching_bounds import bound_of_one, bound_of_three
@@ -123,14 +124,20 @@ def deferred(options: Options) -> Iterator[Row]:
 
 
 def decided(options: Options) -> Iterator[Row]:
-    """What a decision costs: most of what waits is in time, a third is given up."""
+    """What a decision costs: some of what waits is given up early, the rest is more than fits into a batch."""
     profile = LatencyProfile(range(1, SIZE_MAX + 1), dict(enumerate(COST_NS[1:], 1)))
     rule = BatchRule(SIZE_MAX)
-    for name, spans_ms in (("one deadline", (25,)), ("mixed deadlines", MIXED_MS)):
+    one, several = (25,), MIXED_MS
+    for name, spans_ms, critical_each in (
+        ("one deadline", one, 0),
+        ("mixed deadlines", several, 0),
+        ("one deadline, every tenth critical", one, 10),
+        ("mixed deadlines, every tenth critical", several, 10),
+    ):
         texts = []
         for count in DECISION_COUNTS:
-            waiting = _queue(count, spans_ms)
-            texts.append(f"{_decision_us(waiting, profile, rule, 20 if options.is_quick else 200):.0f} of {count}")
+            waiting = _queue(count, spans_ms, critical_each)
+            texts.append(f"{_decision_us(waiting, profile, rule, 10 if options.is_quick else 200):.0f} of {count}")
         yield Row(f"a decision, {name}", "", f"{', '.join(texts)} waiting (median µs)", None)
 
 
@@ -155,13 +162,15 @@ def _shares(runs: Sequence[list[Arrival]], policy: Policy) -> list[float]:
     return [serve(run, policy).share for run in runs]
 
 
-def _queue(count: int, spans_ms: Sequence[int]) -> list[Waiting]:
+def _queue(count: int, spans_ms: Sequence[int], critical_each: int) -> list[Waiting]:
     """Arrived evenly over the shortest of the spans, as if the device had been busy for as long."""
     chance = random.Random(count)
     queue = []
     for index in range(count):
         arrival_ns = -min(spans_ms) * ms * (count - index) // count
-        queue.append(Waiting(arrival_ns + chance.choice(spans_ms) * ms + 2 * ms, arrival_ns))
+        item = Waiting(arrival_ns + chance.choice(spans_ms) * ms + 2 * ms, arrival_ns)
+        is_critical = critical_each and index % critical_each == 0
+        queue.append(item._replace(criticality=Criticality.CRITICAL) if is_critical else item)
     return queue
 
 

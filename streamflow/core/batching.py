@@ -115,8 +115,8 @@ def choose(
     undated: list[int] = []
     too_late: list[int] = []
     for index, item in enumerate(waiting):
-        deadline_ns = item[0]
-        (dated if deadline_ns >= soonest_ns else too_late if deadline_ns else undated).append(index)
+        deadline_ns = item.deadline_ns
+        (undated if not deadline_ns else dated if deadline_ns >= soonest_ns else too_late).append(index)
     if now_ns < free_ns - rule.stage_ns:
         return Plan((), tuple(too_late), free_ns - rule.stage_ns)
     fillers = _first_of_streams(waiting, undated)

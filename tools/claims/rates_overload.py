@@ -90,7 +90,11 @@ def overloaded(options: Options) -> Iterator[Row]:
 
 
 def in_bursts(options: Options) -> Iterator[Row]:
-    """The same, arrivals in bursts."""
+    """The same, arrivals in bursts: the optimum knows when the next one comes, which is worth more here.
+
+    A rule that knows how arrivals are distributed, and tries every batch against 24 sampled futures of 70 ms, has
+    0.1 to 0.3 % more than the plain rule at 25 ms, and so is as far from that optimum.
+    """
     for within_ms in (25, 50):
         for load in BURST_LOADS:
             name = f"bursts of {BURST_SIZE}, {within_ms} ms, {load:g} of capacity"

@@ -166,6 +166,10 @@ class Snapshots:
             names = os.listdir(self._folder)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StateError(
+                str(self._folder), f"cannot be read ({error.strerror})", "a folder for snapshots"
+            ) from None
         return [int(match[1]) for name in names if (match := self._pattern.fullmatch(name))]
 
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from streamflow.errors import StateError
 
 NO_SEQ: Final = -1
-"""The state belongs to no datum of this numbering."""
+"""The state belongs to no datum of this numbering, which begins at 0: whatever comes is after it."""
 NO_TIME_NS: Final = -(1 << 63)
 """It belongs to no instant: no step has been made."""
 
@@ -114,7 +114,7 @@ class GapRule:
 
     def step(self, *, last_seq: int, last_time_ns: int, seq: int, event_time_ns: int) -> Step:
         """For the datum `seq`, where the state belongs to `last_seq`; NO_SEQ and NO_TIME_NS for what there is not."""
-        if last_seq != NO_SEQ and seq <= last_seq:
+        if seq <= last_seq:
             return _SKIP
         if last_time_ns == NO_TIME_NS:
             return Step(StepKind.START, elapsed_ns=self.period_ns)

@@ -93,6 +93,10 @@ class PoolError(StreamflowError, ValueError):
     """Shared memory for tensors that cannot be made or read."""
 
 
+class StateError(StreamflowError, ValueError):
+    """Recurrent state that cannot be kept, read or gone on from, or a rule for it that makes no sense."""
+
+
 class ResultError(StreamflowError, ValueError):
     """User code returned something that is none of the forms of a result."""
 

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TOPICS := core deadlines speed
+TOPICS := core deadlines speed rates
 INTERPRETED := tests/core tests/memory tests/recorder tests/wire tests/conformance tests/simulation/test_crash_points.py
 
 .PHONY: demo test lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean

@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import trio
 
+from streamflow.core.joins.in_order import InOrder
 from streamflow.core.message import Attribute, Message
 from streamflow.errors import Fault
 from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
+from streamflow.runtime.joining import Joined, joined
 from streamflow.runtime.node import Node, Output
 
 SAMPLE_PERIOD_NS = 1_000_000  # the event time between two inputs that were given as plain arrays
@@ -107,9 +109,10 @@ def drive(
     """Inspect, open, feed, flush and close `node`; return what it sent.
 
     `inputs`: messages or arrays for the only In port, or a mapping of port names to such sequences. A joined
-    node (`process` with several ports) gets the i-th of each together; `process_<port>` handlers get theirs
-    port by port. Arrays become read-only, as received ones are, and what goes in and comes out must be of the
-    ports' types, or a PortError says what is not. A source is run until it ends or has emitted `limit` data.
+    node (`process` with several ports) gets the i-th of each together, or where it has a `join` the rows that this
+    makes of their event times; `process_<port>` handlers get theirs port by port. Arrays become read-only, as
+    received ones are, and what goes in and comes out must be of the ports' types, or a PortError says what is
+    not. A source is run until it ends or has emitted `limit` data.
     An exception of the node comes out as it is, after `close`. `generation`: lives of the stage before this one.
     """
     return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation)
@@ -166,10 +169,27 @@ async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Con
         for last in queues[ports[0]]:
             context.keep(await _settled(process(last)), last)
     else:
-        for row in zip(*queues.values(), strict=False):
-            last = row[0]
-            context.keep(await _settled(process(**dict(zip(queues, row, strict=True)))), last)
+        for row in _rows(node, queues, context.stage):
+            last = row.message
+            context.keep(await _settled(process(**row.arguments)), last)
     context.keep(await _settled(node.flush()), last)
+
+
+def _rows(node: Node, queues: Mapping[str, Sequence[Message]], stage: str) -> Iterator[Joined]:
+    """The i-th of each together; or where the node has a join, as a run without a clock has them."""
+    if node.join is None:
+        for row in zip(*queues.values(), strict=False):
+            yield Joined(row[0], dict(zip(queues, row, strict=True)), row)
+        return
+    join = node.join
+    decider: InOrder[Message] = InOrder(join.decider(list(queues)), list(queues), join.queue_size)
+    for name, queue in queues.items():
+        for message in queue:
+            decider.offer(name, message, 0)
+    for name in queues:
+        decider.end(name, 0)
+    while (made := decider.ready(0)) is not None:
+        yield joined(made, join, stage)
 
 
 def _queues(node: Node, inputs: Inputs | Mapping[str, Inputs], stage: str) -> dict[str, list[Message]]:

@@ -7,6 +7,7 @@ import pytest
 
 from streamflow import In, Message, Node, Out, Output
 from streamflow.errors import Fault, PortError, ResultError, WireError
+from streamflow.joins import Nearest
 from streamflow.testing import drive
 
 
@@ -137,3 +138,19 @@ def test_inputs_that_are_taken_together_must_all_be_given():
 
 def test_a_node_that_neither_runs_nor_takes_anything_is_told():
     assert sentence(Fault, Node(), GOOD) == "drive(Node): neither run() nor an In port, expected a source or an input"
+
+
+def test_a_node_that_says_how_its_inputs_come_together_gets_them_so():
+    class Nearest3(Pair):
+        join = Nearest(trigger="right")
+        both = Out("float32[2]")
+
+        def process(self, *, left, right):
+            return np.float32([left.array[0], right.array[0]])
+
+    def sent(*times_ms):
+        return [Message({"array": np.float32([time])}, "s", k, time * 1_000_000) for k, time in enumerate(times_ms)]
+
+    driven = drive(Nearest3(), {"left": sent(0, 10, 20, 30), "right": sent(4, 16, 29)})
+    assert [row.tolist() for row in driven.arrays] == [[0, 4], [20, 16], [30, 29]]
+    assert driven.messages[1].attributes["skew_ms"] == 4

@@ -67,14 +67,18 @@ class ApproximateJoin(Generic[T]):
         }
         self._queues: dict[str, deque[Entry[T]]] = {name: deque() for name in inputs}
         self._passed: dict[str, list[Entry[T]]] = {name: [] for name in inputs}
-        self._has_dropped = dict.fromkeys(inputs, False)
+        self._has_dropped: set[str] = set()  # whose oldest datum went, so that it is no good pivot
         self._active = list(inputs)
         """Those that a set must have: without the silent ones, where a row may lack them."""
         self._settings = settings
         self._penalty = 1 + settings.age_penalty
         self._bounds_ns = {name: settings.lower_bounds.get(name, 0) for name in inputs}
         self._assembly: Assembly[T] = Assembly(settings, inputs)
+        self._has_clock = settings.idle_timeout is not None or bool(settings.disorder)
         self._candidate: dict[str, Entry[T]] | None = None
+        self._candidate_since_ns = 0  # when the first of it came
+        self._since_ns: int | None = None  # what waits does so since then
+        self._may_be_hopeless = False  # an input has ended, or was silent for too long
         self._start_ns = self._end_ns = 0  # of the candidate
         self._pivot = ""
         self._pivot_ns = 0
@@ -97,6 +101,7 @@ class ApproximateJoin(Generic[T]):
 
     def end(self, name: str, now_ns: int) -> None:
         self._inputs[name].end()
+        self._may_be_hopeless = True
         self._arrive(self._inputs[name])
         self._try_to_prove()
 
@@ -112,30 +117,37 @@ class ApproximateJoin(Generic[T]):
         return {name: one.step_count for name, one in self._inputs.items()}
 
     def wake_ns(self) -> int | None:
-        wakes = [wake_ns for one in self._inputs.values() if (wake_ns := one.wake_ns()) is not None]
-        since_ns = self._waits_since_ns()
-        if since_ns is not None and self._settings.max_wait is not None:
-            wakes.append(since_ns + self._settings.max_wait)
+        wakes = []
+        if self._has_clock:
+            wakes = [wake_ns for one in self._inputs.values() if (wake_ns := one.wake_ns()) is not None]
+        if self._settings.max_wait is not None and self._since_ns is not None:
+            wakes.append(self._since_ns + self._settings.max_wait)
         return min(wakes, default=None)
 
     def ready(self, now_ns: int) -> Row[T] | None:
-        self._tick(now_ns)
+        if self._has_clock:
+            self._tick(now_ns)
+        if not self._rows:
+            self._find(now_ns)
+        return self._rows.popleft() if self._rows else None
+
+    def _find(self, now_ns: int) -> None:
+        """Rows that are not proved, where nothing should be waited for any longer."""
         max_wait_ns = self._settings.max_wait
         while not self._rows:
-            since_ns = self._waits_since_ns()
-            if since_ns is None:
+            self._since_ns = self._waits_since_ns()
+            if self._since_ns is None:
                 break
-            is_overdue = max_wait_ns is not None and now_ns >= since_ns + max_wait_ns
+            is_overdue = max_wait_ns is not None and now_ns >= self._since_ns + max_wait_ns
             if self._candidate is not None:
                 if not is_overdue:
                     break
                 self._publish(timed_out=True)
-            elif is_overdue or self._is_hopeless():
+            elif is_overdue or (self._may_be_hopeless and self._is_hopeless()):
                 self._give_up_oldest(timed_out=is_overdue)
             else:
                 break
             self._search()
-        return self._rows.popleft() if self._rows else None
 
     # ---------------------------------------------------------------------------- what comes, or does not
 
@@ -146,6 +158,7 @@ class ApproximateJoin(Generic[T]):
             if one.entries:
                 self._arrive(one)
             if one.is_idle and not was_idle:
+                self._may_be_hopeless = True
                 self._try_to_prove()
 
     def _arrive(self, one: Input[T]) -> None:
@@ -161,7 +174,7 @@ class ApproximateJoin(Generic[T]):
     def _overflow(self, name: str) -> None:
         self._recover()
         self._leave_out(name, Reason.OVERFLOW)
-        self._has_dropped[name] = True
+        self._has_dropped.add(name)
         if self._candidate is not None:
             self._candidate = None
             self._search()
@@ -172,8 +185,8 @@ class ApproximateJoin(Generic[T]):
             everything = [*self._queues.values(), *self._passed.values()]
             return min((entry.arrived_ns for entries in everything for entry in entries), default=None)
         if self._candidate is not None:
-            return min(entry.arrived_ns for entry in self._candidate.values())
-        return min((queue[0].arrived_ns for queue in self._queues.values() if queue), default=None)
+            return self._candidate_since_ns
+        return min([queue[0].arrived_ns for queue in self._queues.values() if queue], default=None)
 
     def _is_silent(self, name: str) -> bool:
         """Whether nothing waits there, and nobody should wait for it."""
@@ -226,24 +239,31 @@ class ApproximateJoin(Generic[T]):
     def _search(self) -> None:
         queues = self._queues
         max_skew_ns = self._settings.max_skew
-        while self._active and all(queues[name] for name in self._active):
-            heads_ns = {name: queues[name][0].time_ns for name in self._active}
-            first, last = _ends(heads_ns)
-            start_ns, end_ns = heads_ns[first], heads_ns[last]
-            for name in self._active:
-                if name != last:
-                    self._has_dropped[name] = False
+        while self._active:
+            first = last = ""
+            start_ns, end_ns = FOREVER + 1, -FOREVER
+            for name in self._active:  # of several, the first is the oldest and the last the newest, as in ROS
+                queue = queues[name]
+                if not queue:
+                    return
+                time_ns = queue[0].time_ns
+                if time_ns < start_ns:
+                    first, start_ns = name, time_ns
+                if time_ns >= end_ns:
+                    last, end_ns = name, time_ns
+            if self._has_dropped:
+                self._has_dropped.intersection_update((last,))
             if self._candidate is None:
-                if (max_skew_ns is not None and end_ns - start_ns > max_skew_ns) or self._has_dropped[last]:
+                if (max_skew_ns is not None and end_ns - start_ns > max_skew_ns) or last in self._has_dropped:
                     self._leave_out(first, Reason.UNMATCHED)
                     continue
                 self._take(start_ns, end_ns)
                 self._pivot, self._pivot_ns = last, end_ns
             elif self._is_better(start_ns, end_ns):
                 self._take(start_ns, end_ns)
-            self._passed[first].append(queues[first].popleft())
-            has_all = all(queues[name] for name in self._active)
-            if first == self._pivot or self._is_best(end_ns) or (not has_all and self._proves()):
+            queue = queues[first]
+            self._passed[first].append(queue.popleft())
+            if first == self._pivot or self._is_best(end_ns) or (not queue and self._proves()):
                 self._publish()
 
     def _is_better(self, start_ns: int, end_ns: int) -> bool:
@@ -280,9 +300,11 @@ class ApproximateJoin(Generic[T]):
     def _take(self, start_ns: int, end_ns: int) -> None:
         """The heads are the candidate; what was passed over before them is in no set."""
         for name, passed in self._passed.items():
-            self._left_out += [LeftOut(name, entry.item, Reason.PASSED_OVER) for entry in passed]
-            passed.clear()
+            if passed:
+                self._left_out += [LeftOut(name, entry.item, Reason.PASSED_OVER) for entry in passed]
+                passed.clear()
         self._candidate = {name: self._queues[name][0] for name in self._active}
+        self._candidate_since_ns = min([entry.arrived_ns for entry in self._candidate.values()])
         self._start_ns, self._end_ns = start_ns, end_ns
 
     def _publish(self, *, timed_out: bool = False) -> None:
@@ -294,18 +316,21 @@ class ApproximateJoin(Generic[T]):
         self._make(candidate, timed_out=timed_out)
 
     def _make(self, entries: Mapping[str, Entry[T]], *, timed_out: bool) -> None:
-        newest_ns = max(entry.time_ns for entry in entries.values())
+        newest_ns = max([entry.time_ns for entry in entries.values()])
         choices = {name: single(entry) for name, entry in entries.items()}
         row = self._assembly.row(newest_ns, choices, timed_out=timed_out)
         if row is not None:
             self._rows.append(row)
+            if len(row.fresh) == len(entries):
+                return
         reason = Reason.TIMED_OUT if timed_out else Reason.UNMATCHED
         self._left_out += [LeftOut(name, one.item, reason) for name, one in entries.items() if not one.is_used]
 
     def _recover(self) -> None:
         for name, passed in self._passed.items():
-            self._queues[name].extendleft(reversed(passed))
-            passed.clear()
+            if passed:
+                self._queues[name].extendleft(reversed(passed))
+                passed.clear()
 
     def _leave_out(self, name: str, reason: Reason) -> None:
         self._left_out.append(LeftOut(name, self._queues[name].popleft().item, reason))

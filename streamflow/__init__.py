@@ -14,6 +14,7 @@ compilation.choose()
 if TYPE_CHECKING:
     from streamflow.core.deadline import Criticality, OnMiss, Order
     from streamflow.core.firm import Escalation
+    from streamflow.core.joins.feedback import Reseed
     from streamflow.core.message import Flag, Message
     from streamflow.core.overflow import Overflow
     from streamflow.core.realtime import RealTime
@@ -33,6 +34,7 @@ else:
     _NAMES = {
         "core.deadline": ("Criticality", "OnMiss", "Order"),
         "core.firm": ("Escalation",),
+        "core.joins.feedback": ("Reseed",),
         "core.message": ("Flag", "Message"),
         "core.overflow": ("Overflow",),
         "core.realtime": ("RealTime",),
@@ -72,6 +74,7 @@ __all__ = [
     "Pipeline",
     "PipelineError",
     "RealTime",
+    "Reseed",
     "Restart",
     "RestartStrategy",
     "StreamflowError",

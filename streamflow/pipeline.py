@@ -24,6 +24,7 @@ from streamflow.core.deadline import Criticality, OnMiss, Order, PathDef, RateDe
 from streamflow.core.firm import Escalation, Firm
 from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.core.joins.contract import Join
+from streamflow.core.joins.feedback import DELAY_LIMIT, Loop, Reseed
 from streamflow.core.overflow import Overflow
 from streamflow.core.realtime import RealTime
 from streamflow.core.realtime import faults as realtime_faults
@@ -133,24 +134,38 @@ class Pipeline:
         source: Stage | PortRef,
         target: Stage | PortRef,
         *,
-        overflow: Overflow = Overflow.BLOCK,
-        capacity: int = 8,
+        overflow: Overflow | None = None,
+        capacity: int | None = None,
         order: Order = Order.FIFO,
         max_age: int | None = None,
         link: str | None = None,
+        delay: int = 0,
+        initial: Any = None,
+        reseed: Reseed = Reseed.LAST,
     ) -> None:
         """Join an output to an input.
 
-        `capacity` counts the data that wait, on both sides together, and `overflow` says what happens to one
-        for which there is no room. By default the sender waits: choose a dropping policy where fresh matters
+        `capacity` (8) counts the data that wait, on both sides together, and `overflow` says what happens to one
+        for which there is no room. By default (BLOCK) the sender waits: choose a dropping policy where fresh matters
         more than complete. Several edges may leave one output, each with its own policy. `order` says which is
         served next. Data older than `max_age` (ns, from event time) are dropped when their turn comes.
 
         `link="direct"`: data go from process to process through shared memory and wake nobody but their reader, a
         third of the time that ZeroMQ takes; None: as the run says (`--link`).
+
+        `delay` (at least 1) makes it lead back: with each row of its other inputs `target` gets what came of the row
+        `delay` rows before, and `initial` (an array, or tensors by name) until there is any, also in a new life. It
+        waits for that no longer than its join's `max_wait` (100 ms without one); what does not come is replaced as
+        `reseed` says. Such an edge drops what is old (DROP_OLDEST), so that nothing can stand still in the cycle.
         """
         subject = f"edge {_text(source)}->{_text(target)}"
-        overflow = self._one_of(subject, "overflow", overflow, Overflow.BLOCK)
+        default = Overflow.DROP_OLDEST if delay else Overflow.BLOCK
+        overflow = default if overflow is None else self._one_of(subject, "overflow", overflow, default)
+        loop = self._loop(subject, delay, initial, reseed)
+        if capacity is None:
+            capacity = 8 if loop is None else max(8, 2 * loop.delay)
+        elif loop is not None and type(capacity) is int and capacity <= loop.delay:
+            self._faults.append(Fault(subject, f"capacity {capacity}", f"more than its delay, {loop.delay}"))
         order = self._one_of(subject, "order", order, Order.FIFO)
         if max_age is not None:
             max_age = self._duration(subject, "max_age", max_age)
@@ -166,7 +181,21 @@ class Pipeline:
                 self._faults.append(Fault("connect", f"a {type(end).__name__} as the {what}", "a stage or its port"))
         if len(ends) == 2:
             (a, output), (b, port) = ends
-            self._edges.append(EdgeDef(a, output, b, port, overflow, capacity, order, max_age, link == DIRECT))
+            self._edges.append(
+                EdgeDef(a, output, b, port, overflow, capacity, order, max_age, link == DIRECT, loop, initial)
+            )
+
+    def _loop(self, subject: str, delay: object, initial: object, reseed: object) -> Loop | None:
+        """How an edge leads back; None for one that does not, or says it wrongly."""
+        if delay == 0 and initial is None:
+            return None
+        if type(delay) is not int or not 1 <= delay <= DELAY_LIMIT:
+            found = "initial without a delay" if delay == 0 else f"delay {delay!r}"
+            self._faults.append(Fault(subject, found, f"a delay of 1 to {DELAY_LIMIT:,} rows, as in delay=1"))
+            return None
+        if initial is None:
+            self._faults.append(Fault(subject, "delay without initial", "the value of the first rows", "initial=..."))
+        return Loop(delay, self._one_of(subject, "reseed", reseed, Reseed.LAST))
 
     def deadline(
         self,

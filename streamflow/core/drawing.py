@@ -16,10 +16,11 @@ def type_text(port: PortType) -> str:
 
 
 def policy_text(edge: EdgeDef) -> str:
-    """What a full edge does and how many data may wait; of `latest` only one ever does."""
+    """What a full edge does, how many data may wait (of `latest` only one ever does), and by how much it leads back."""
+    back = f", delay {edge.loop.delay}" if edge.loop is not None else ""
     if edge.overflow is Overflow.LATEST:
-        return str(edge.overflow.value)
-    return f"{edge.overflow.value} {edge.capacity}"
+        return f"{edge.overflow.value}{back}"
+    return f"{edge.overflow.value} {edge.capacity}{back}"
 
 
 def summary_text(graph: Graph) -> str:
@@ -59,6 +60,11 @@ def as_text(resolved: Resolved) -> str:
         for lane in arriving:
             lanes[lane] = None
         for edge in graph.edges_from(name):
+            if edge.loop is not None:
+                rails.append(_rail(lanes, [], "", "", ""))
+                back = f"↩ {edge.target}.{edge.input}"
+                cells.append((f".{edge.output}", back, policy_text(edge), type_text(sent_type(resolved, edge))))
+                continue
             lane = lanes.index(None) if None in lanes else len(lanes)
             lanes[lane : lane + 1] = [edge]
             rails.append(_rail(lanes, [lane], "╭", "┬", "─"))
@@ -69,6 +75,7 @@ def as_text(resolved: Resolved) -> str:
 
 def reading_order(graph: Graph) -> list[str]:
     """Stages with every sender before its receivers, and a chain in one piece where that is possible."""
+    graph = graph.forward
     missing = {stage.name: {edge.source for edge in graph.edges_into(stage.name)} for stage in graph.stages}
     waiting = [stage.name for stage in reversed(graph.stages) if not missing[stage.name]]
     order: list[str] = []
@@ -137,7 +144,8 @@ def as_mermaid(resolved: Resolved) -> str:
     lines += [f"  {node(stage)}" for stage in _alone(graph)]
     for edge in graph.edges:
         label = _mermaid_text(type_text(sent_type(resolved, edge)), policy_text(edge))
-        lines.append(f"  {numbers[edge.source]} -->|{label}| {numbers[edge.target]}")
+        arrow = "-->" if edge.loop is None else "-.->"
+        lines.append(f"  {numbers[edge.source]} {arrow}|{label}| {numbers[edge.target]}")
     return "\n".join(lines)
 
 
@@ -164,7 +172,8 @@ def as_dot(resolved: Resolved) -> str:
     lines += [f"  {node(stage)}" for stage in _alone(graph)]
     for edge in graph.edges:
         label = _dot_text(type_text(sent_type(resolved, edge)), policy_text(edge))
-        lines.append(f"  {_dot_text(edge.source)} -> {_dot_text(edge.target)} [label={label}];")
+        back = "" if edge.loop is None else ", style=dashed, constraint=false"
+        lines.append(f"  {_dot_text(edge.source)} -> {_dot_text(edge.target)} [label={label}{back}];")
     return "\n".join([*lines, "}"])
 
 

@@ -88,6 +88,7 @@ class _Hop:
 
 def examine(graph: Graph, order: Sequence[str], measured: Measured, path: PathDef) -> Finding:
     """Of a deadline with `within_ns`. `order` has every sender before its receivers."""
+    graph = graph.forward
     within_ns = path.within_ns or 0
     route = on_route(graph.edges, path.source, path.sink)
     hops = {edge.name: hop for edge, hop in zip(graph.edges, _hops(graph, order, measured), strict=True)}
@@ -122,6 +123,7 @@ def examine(graph: Graph, order: Sequence[str], measured: Measured, path: PathDe
 
 def examine_rate(graph: Graph, measured: Measured, rate: RateDef) -> Finding | None:
     """Of a deadline on silence: data must come more often than it allows. None where the rate is not known."""
+    graph = graph.forward
     rates = [measured.rates_hz.get(e.name) for e in graph.edges_into(rate.stage) if e.input == rate.port]
     if not rates or not rates[0]:
         return None

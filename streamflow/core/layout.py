@@ -67,6 +67,7 @@ class _Cell:
 
 def arrange(graph: Graph, sizes: Mapping[str, tuple[float, float]], label_widths: Mapping[str, float]) -> Layout:
     """`sizes`: width and height of each stage's box; `label_widths`: room wanted at the left of each."""
+    whole, graph = graph, graph.forward
     ranks = ranks_of(graph)
     processes = list(shared_processes(graph))
     bands = {s.name: processes.index(s.process) + 1 if s.process in processes else 0 for s in graph.stages}
@@ -81,12 +82,16 @@ def arrange(graph: Graph, sizes: Mapping[str, tuple[float, float]], label_widths
         gaps[cell.rank] = max(gaps[cell.rank], label_widths.get(name, 0))
     width = _place_columns(columns, gaps)
     height = _stack(columns, len(processes) + 1)
+    loops = [edge for edge in whole.edges if edge.loop is not None]
+    routes = {edge.name: _route(graph, edge, chains[edge.name]) for edge in graph.edges}
+    for number, edge in enumerate(loops):
+        routes[edge.name] = _way_back(graph, edge, cells, height + number * STACK_GAP)
     return Layout(
         width,
-        height,
+        height + len(loops) * STACK_GAP,
         {name: Box(cell.x, cell.y, cell.width, cell.height) for name, cell in cells.items()},
         {process: _around([cells[name] for name in stages]) for process, stages in shared_processes(graph).items()},
-        {edge.name: _route(graph, edge, chains[edge.name]) for edge in graph.edges},
+        routes,
     )
 
 
@@ -94,7 +99,7 @@ def ranks_of(graph: Graph) -> dict[str, int]:
     """0 for what receives nothing, else one more than the highest rank of the senders."""
     ranks: dict[str, int] = {}
     for name in reading_order(graph):
-        ranks[name] = max((ranks[edge.source] + 1 for edge in graph.edges_into(name)), default=0)
+        ranks[name] = max((ranks[edge.source] + 1 for edge in graph.forward.edges_into(name)), default=0)
     return ranks
 
 
@@ -178,6 +183,15 @@ def _route(graph: Graph, edge: EdgeDef, chain: list[_Cell]) -> tuple[Point, ...]
         points += [(cell.x, cell.middle), (cell.x + cell.width, cell.middle)]
     points.append((last.x, _port_height(last, list(graph.stage(edge.target).inputs), edge.input)))
     return tuple(points)
+
+
+def _way_back(graph: Graph, edge: EdgeDef, cells: Mapping[str, _Cell], level: float) -> tuple[Point, ...]:
+    """From the sender's right side round below everything to the receiver's left."""
+    first, last = cells[edge.source], cells[edge.target]
+    start = _port_height(first, list(graph.stage(edge.source).outputs), edge.output)
+    end = _port_height(last, list(graph.stage(edge.target).inputs), edge.input)
+    right, left = first.x + first.width + BAND_PADDING, last.x - RANK_GAP / 2
+    return ((first.x + first.width, start), (right, start), (right, level), (left, level), (left, end), (last.x, end))
 
 
 def _port_height(cell: _Cell, ports: list[str], port: str) -> float:

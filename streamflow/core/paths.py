@@ -45,6 +45,7 @@ class Paths:
     """
 
     def __init__(self, graph: Graph, declared: Sequence[PathDef]) -> None:
+        graph = graph.forward
         taken = {(path.source, path.sink) for path in declared}
         implicit = [
             PathDef(f"{source.name}{_ARROW}{sink}", source.name, sink, None)
@@ -146,6 +147,7 @@ def _reached(start: str, neighbours: Mapping[str, Sequence[str]]) -> set[str]:
 
 def faults(graph: Graph, paths: Sequence[PathDef], rates: Sequence[RateDef]) -> list[Fault]:
     """Everything that is wrong with the declared deadlines; of a graph that has faults itself, what can be told."""
+    graph = graph.forward
     found = []
     names = [path.name for path in paths] + [rate.name for rate in rates]
     for name, count in Counter(names).items():

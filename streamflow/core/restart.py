@@ -190,7 +190,8 @@ def _strongest(restart_of: Mapping[str, Restart], stages: Iterable[str]) -> Rest
 
 
 def downstream_of(graph: Graph) -> dict[str, frozenset[str]]:
-    """For each stage of a graph without cycles all those that its data can reach."""
+    """For each stage all those that its data can reach, without what leads back."""
+    graph = graph.forward
     found: dict[str, frozenset[str]] = {}
 
     def reach(stage: str) -> frozenset[str]:

@@ -52,11 +52,12 @@ class Watermarks:
 
 
 def timed_edges(graph: Graph) -> frozenset[str]:
-    """Names of the edges whose watermark somebody waits for: those from which data come to a join by event time.
+    """Names of the edges whose watermark somebody waits for: from which data come to a join by event time, or back.
 
     The exact join is none: of data of one event time it waits for whichever comes.
     """
     joins = {stage.name for stage in graph.stages if stage.is_joined and not isinstance(stage.join, Exact)}
+    joins |= {edge.target for edge in graph.edges if edge.loop is not None}
     timed: set[str] = set()
     behind = set(joins)
     while behind:

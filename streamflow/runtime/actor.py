@@ -28,7 +28,7 @@ from streamflow.runtime.guard import guarded
 from streamflow.runtime.handling import Handler, Handling
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.joiner import Joiner
-from streamflow.runtime.joining import Joined
+from streamflow.runtime.joining import Joined, seed_of
 from streamflow.runtime.logbook import NOWHERE, Logbook
 from streamflow.runtime.node import Node, Output
 from streamflow.runtime.promises import Promises
@@ -90,6 +90,8 @@ class Actor:
         self._live = definition.live
         self._is_joined = definition.is_joined
         self._join = definition.join
+        self._loops = resolved.graph.loops_into(stage)
+        self._joiner: Joiner | None = None
         self._clock = clock
         self._promises: Promises | None = None
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
@@ -214,6 +216,8 @@ class Actor:
             if rest is not None:
                 await rest
         self.sending.end()
+        if self._joiner is not None and self._loops:
+            await self._take_what_comes_back(self._joiner)
 
     async def close(self) -> None:
         self._serving.close()
@@ -277,7 +281,7 @@ class Actor:
         promises.handled(port, event_time_ns, self.now_ns())
 
     async def _run_joined(self, process: Any) -> None:
-        handling = self.handling
+        handling, received, types = self.handling, self._conformity.received, self._input_types
 
         def pass_on(message: Message) -> Any:
             return Output(message.tensors, self._join.late)
@@ -298,8 +302,11 @@ class Actor:
             waker,
             self.now_ns,
             work,
+            loops={port: edge.loop for port, edge in self._loops.items() if edge.loop is not None},
+            seeds={port: received(port, seed_of(edge, types[port])) for port, edge in self._loops.items()},
             offline=self.offline,
         )
+        self._joiner = joiner
 
         async def take(port: str, message: Message) -> None:
             message = self._conformity.received(port, message)
@@ -311,12 +318,22 @@ class Actor:
             nursery.start_soon(waker.run)
             try:
                 await self._serving.serve(self.inlets, take, joiner.end, joiner, joiner.heard)
+                await joiner.finish()
             except StreamflowError as error:  # as it is: a nursery would wrap it
                 failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
             joiner.lose_all()
             raise failure
+
+    async def _take_what_comes_back(self, joiner: Joiner) -> None:
+        """All is done, and the cycle ends when those in it have heard of that."""
+
+        async def pass_over(port: str, message: Message) -> None:
+            joiner.pass_over(port, message)
+
+        loops = {port: inlet for port, inlet in self.inlets.items() if port in self._loops}
+        await self._serving.serve(loops, pass_over, _nothing)
 
     def _is_too_old(self, port: str, message: Message) -> bool:
         """Whether it is older than its edge lets pass; then it has been dropped."""

@@ -209,13 +209,12 @@ class Casualties:
         row = [one for one in held if one.is_out]
         if row and self._is_row_shed(stage, traces, remains, row):
             held = [one for one in held if not one.is_out]
-        if held:
-            mask = 0
-            for edge in self._graph.edges_into(stage):
-                mask |= self._paths.masks_by_edge(edge.name)
-            place = f"{stage} {JOINED}"
-            live = [traces.live(one) for one in held]
-            remains.states[place] = EdgeState(place, stage, Died.SENDER, live, mask=mask)
+        place = f"{stage} {JOINED}"
+        for index, edge in enumerate(self._graph.edges_into(stage)):
+            live = [traces.live(one) for one in held if one.generation >> EDGE_SHIFT - NUMBER_BITS == index]
+            if live:
+                mask = self._paths.masks_by_edge(edge.name)
+                remains.states[f"{place} {edge.name}"] = EdgeState(place, stage, Died.SENDER, live, mask=mask)
 
     def _read_given_up(
         self, stage: str, traces: Traces, remains: Remains, one: counts.Live, held: list[counts.Live]

@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.core.graph import Graph, PortDef, Resolved, StageDef, resolve
+from streamflow.core.graph import EdgeDef, Graph, PortDef, Resolved, StageDef
 from streamflow.core.joins.contract import Join
 from streamflow.core.joins.exact import Exact
 from streamflow.core.paths import faults as deadline_faults
 from streamflow.core.realtime import RealTime
+from streamflow.core.resolution import resolve
 from streamflow.core.restart import group_faults
 from streamflow.core.supervision import Restart
-from streamflow.errors import Fault, InputError, PipelineError, StreamflowError
+from streamflow.errors import Fault, InputError, PipelineError, StreamflowError, WireError
+from streamflow.runtime.conformity import require_received
+from streamflow.runtime.joining import seed_of
 from streamflow.runtime.node import Node, Port
 
 
@@ -38,6 +41,8 @@ class Definition:
             *deadline_faults(named, self.graph.deadlines, self.graph.rates),
             *group_faults(self.graph.groups, self.graph.stages),
         ]
+        if resolved is not None:
+            faults += [fault for edge in resolved.graph.edges if (fault := _seed_fault(edge, resolved)) is not None]
         if self.faults or faults or resolved is None:
             raise PipelineError([*self.faults, *faults])
         return resolved
@@ -84,8 +89,21 @@ def stage_of(
         realtime=realtime,
         spin_ns=spin_ns,
         join=join or node.join or Exact(),
+        retimes=node.retimes,
     )
     return stage, fault
+
+
+def _seed_fault(edge: EdgeDef, resolved: Resolved) -> Fault | None:
+    """What is wrong with the initial value of an edge that leads back."""
+    if edge.loop is None or edge.initial is None:
+        return None
+    expected = resolved.input_types[edge.target, edge.input]
+    try:
+        require_received(f"edge {edge.name}", seed_of(edge, expected), expected)
+    except WireError as error:
+        return Fault(f"edge {edge.name}, initial", error.found.replace(" received", ""), error.expected)
+    return None
 
 
 def join_faults(stage: StageDef, node: Node, join: object) -> list[Fault]:

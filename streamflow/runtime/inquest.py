@@ -107,7 +107,7 @@ class Inquest:
         self, edge: EdgeDef, stream: int, seq: int, found: Mapping[str, Sequence[Record]], left_ns: int | None
     ) -> Hop | None:
         stage = edge.target
-        is_sink = not self._graph.edges_from(stage)
+        is_sink = not self._graph.forward.edges_from(stage)
         record = next((one for one in found.get(stage, ()) if one.kind in WORK or one.kind == Kind.SHED), None)
         if record is None and stage in self._recordings:
             record = self._recordings[stage].in_service()

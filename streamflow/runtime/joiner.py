@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from streamflow.core.joins.contract import Decider, Join, Reason
 from streamflow.core.joins.exact import Exact
+from streamflow.core.joins.feedback import WAIT_NS, Loop, WithFeedback
 from streamflow.core.joins.in_order import InOrder
 from streamflow.core.message import Message
 from streamflow.errors import StreamflowError
@@ -31,9 +32,13 @@ class Joiner:
         now_ns: Callable[[], int],
         work: Work,
         *,
+        loops: Mapping[str, Loop],
+        seeds: Mapping[str, Message],
         offline: bool,
     ) -> None:
-        """`work` on a row, whose first datum came by the inlet; what is left to wait for."""
+        """`work` on a row, whose first datum came by the inlet; what is left to wait for. `loops`, `seeds`: of inputs
+        that come back.
+        """
         self._stage = stage
         self._join = join
         self._inlets = inlets
@@ -42,10 +47,20 @@ class Joiner:
         self._now_ns = now_ns
         self._work = work
         self._held = HeldInJoin(logbook, {port: inlet.edge for port, inlet in inlets.items()})
-        self._decider: Decider[Message] = join.decider(list(inlets))
+        self._forward = forward = [port for port in inlets if port not in loops]
+        self._decider: Decider[Message] = join.decider(forward)
         self._in_order: InOrder[Message] | None = None
         if offline and not isinstance(join, Exact):  # which depends on no order of arrival
-            self._decider = self._in_order = InOrder(self._decider, list(inlets), join.queue_size)
+            self._decider = self._in_order = InOrder(self._decider, forward, join.queue_size)
+        self._seeds = seeds
+        self._feedback: WithFeedback[Message] | None = None
+        if loops:
+            max_wait_ns = None if offline else join.max_wait or WAIT_NS
+            self._decider = self._feedback = WithFeedback(self._decider, forward, loops, max_wait_ns)
+        self._uses_clock = not offline and (join.uses_clock or bool(loops))
+        recorder = logbook.recorder
+        edges = {name: edge for (name, _), edge in zip(recorder.shape.in_edges, recorder.inputs, strict=True)}
+        self._recorded = {port: edges[inlet.edge] for port, inlet in inlets.items()}
         self._counts = [
             (layout.IDLE_COUNT, self._decider.idle_counts),
             (layout.STEP_COUNT, self._decider.step_counts),
@@ -55,7 +70,11 @@ class Joiner:
 
     def has_room(self, port: str) -> bool:
         """Whether to take from the input now."""
-        return self._in_order is None or self._in_order.has_room(port)
+        return self._in_order is None or port not in self._forward or self._in_order.has_room(port)
+
+    def is_over(self) -> bool:
+        """Whether nothing more is to be done although some inputs, which come back, have not ended."""
+        return self._feedback is not None and self._feedback.is_over()
 
     def is_due(self) -> bool:
         """Whether there may be a row although nothing has come."""
@@ -89,18 +108,20 @@ class Joiner:
             first = next(iter(row.fresh), None)
             if first is None:
                 self._seq += 1
-            await self._work_on(joined(row, self._join, self._stage, self._seq), first or next(iter(self._inlets)))
+            await self._work_on(
+                joined(row, self._join, self._stage, self._seq, self._seeds), first or next(iter(self._inlets))
+            )
         for name, message, reason in decider.left_out():
             if reason is Reason.LATE and self._join.late:
                 await self._work_on(passed_on(message, self._join.late), name)
             else:
                 held.leave_out(message, reason)
-        if self._join.uses_clock and self._in_order is None:
+        if self._uses_clock:
             self._waker.arm(decider.wake_ns())
         for word, counts in self._counts:
-            for edge, count in zip(self._logbook.recorder.inputs, counts().values(), strict=True):
+            for port, count in counts().items():
                 if count:
-                    edge.set(word, count)
+                    self._recorded[port].set(word, count)
 
     async def _work_on(self, row: Joined, port: str) -> None:
         self._held.begin(row)
@@ -112,6 +133,17 @@ class Joiner:
             self._held.lose(row)
             raise
         self._held.end(row)
+
+    async def finish(self) -> None:
+        """What came back and is not needed any more is let go."""
+        if self._feedback is not None:
+            self._feedback.discard()
+            await self.make_rows()
+
+    def pass_over(self, port: str, message: Message) -> None:
+        """What comes back when everything is done."""
+        self._held.hold(port, message)
+        self._held.leave_out(message, Reason.PASSED_OVER)
 
     def lose_all(self) -> None:
         """The stage has failed."""

@@ -6,12 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from streamflow.core.graph import EdgeDef
 from streamflow.core.joins.contract import InputState, Join, Reason, Row
 from streamflow.core.joins.interpolate import Blend, Interpolate
 from streamflow.core.message import Attribute, Flag, Message, Origin
+from streamflow.core.ports import DEFAULT_TENSOR, PortType
 from streamflow.core.timebase import ms
 from streamflow.errors import MissingInputError
 from streamflow.recorder import layout
+from streamflow.recorder.layout import NUMBER_BITS
 from streamflow.runtime.interpolation import between
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.tables import JOINED
@@ -57,7 +62,9 @@ class HeldInJoin:
         recorder.set(layout.JOINED_BEFORE, recorder.get(layout.JOINED_DATA))
         turn = recorder.turn + 1
         for message in row.data:
-            self._output.transmitted(self._held[id(message)][1], turn, 0)
+            slot = self._held[id(message)][1]
+            # It keeps the part of its place that says by which edge it came.
+            self._output.transmitted(slot, turn, self._output.place_of(slot) >> NUMBER_BITS)
 
     def end(self, row: Joined) -> None:
         """It was worked on, or shed."""
@@ -83,8 +90,14 @@ class HeldInJoin:
         self._output.release(self._held.pop(id(message))[1])
 
 
-def joined(row: Row[Message], join: Join, stage: str, seq: int = 0) -> Joined:
-    """What the stage works on; `seq`: of one without a new datum. Raises MissingInputError where the join says so."""
+def joined(
+    row: Row[Message], join: Join, stage: str, seq: int = 0, seeds: Mapping[str, Message] | None = None
+) -> Joined:
+    """What the stage works on. Raises MissingInputError where the join says so.
+
+    `seq`: of a row without a new datum. `seeds`: of inputs that come back, what they have at first.
+    """
+    seeds = seeds or {}
     if join.fails(row):
         name = row.missing[0]
         found = f"{row.parts[name].state.value} at event time {row.time_ns:,} ns"
@@ -92,12 +105,12 @@ def joined(row: Row[Message], join: Join, stage: str, seq: int = 0) -> Joined:
     data = tuple(row.fresh.values())
     first = data[0] if data else Message({}, stage, seq, row.time_ns, origins=(Origin("", seq, row.time_ns),))
     origins = tuple(dict.fromkeys(origin for part in data for origin in part.all_origins()))
-    if join.is_plain:
+    if join.is_plain and not seeds:
         arguments: dict[str, Any] = {name: part.items[0] for name, part in row.parts.items()}
         if len(origins) == 1:
             return Joined(first, arguments, data)
         return Joined(first.replace(origins=origins), arguments, data)
-    arguments = {name: _argument(row, join, name) for name in row.parts}
+    arguments = {name: _argument(row, join, name, seeds) for name in row.parts}
     attributes = {**first.attributes, **facts(row)}
     flags = first.flags | _flags(row)
     message = first.replace(
@@ -106,14 +119,26 @@ def joined(row: Row[Message], join: Join, stage: str, seq: int = 0) -> Joined:
     return Joined(message, arguments, data)
 
 
+def seed_of(edge: EdgeDef, expected: PortType) -> Message:
+    """What an input that comes back has at first."""
+    names = list(expected.tensors) or [DEFAULT_TENSOR]
+    given = edge.initial if isinstance(edge.initial, Mapping) else {names[0]: edge.initial}
+    tensors = {name: np.array(value) for name, value in given.items()}
+    for array in tensors.values():
+        array.flags.writeable = False
+    return Message(tensors, edge.target, flags=int(Flag.HELD))
+
+
 def passed_on(message: Message, port: str) -> Joined:
     """A datum that goes to an output as it is."""
     return Joined(message, {}, (message,), port)
 
 
-def _argument(row: Row[Message], join: Join, name: str) -> Any:
+def _argument(row: Row[Message], join: Join, name: str, seeds: Mapping[str, Message]) -> Any:
     """A message, None where there is none, or a tuple of those of a window."""
     part = row.parts[name]
+    if part.state is InputState.INITIAL:
+        return seeds[name].replace(event_time_ns=row.time_ns)
     if join.gives_several(name):
         return part.items
     if not part.items:

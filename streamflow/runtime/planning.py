@@ -74,7 +74,7 @@ class Planning:
         """The sum of a measure of the parts on the longest way from each stage to each path's sink."""
         return tails(
             self._resolved.order,
-            self._resolved.graph.edges,
+            self._resolved.graph.forward.edges,
             self._paths.definitions[: self._paths.declared_count],
             {stage: measure(estimate) for stage, estimate in self._service.items()},
             {edge: measure(estimate) for edge, estimate in self._transport.items()},
@@ -89,7 +89,7 @@ class Planning:
         if path not in self._budgets:
             self._budgets[path] = budgets(
                 self._resolved.order,
-                self._resolved.graph.edges,
+                self._resolved.graph.forward.edges,
                 self._paths.definitions[path],
                 self._service,
                 self._transport,

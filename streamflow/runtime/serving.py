@@ -42,6 +42,9 @@ class Rows(Protocol):
     async def make_rows(self) -> None:
         """Do it."""
 
+    def is_over(self) -> bool:
+        """Whether all is done although some inputs have not ended."""
+
 
 class Serving:
     """Of one stage. Several inputs ring its bell; one wakes it itself."""
@@ -118,7 +121,7 @@ class Serving:
         has_many = len(open_ports) > POLLED_MAX
         asked = dict(open_ports)
         turn_ends_ns = self._turn_end_ns()
-        while open_ports:
+        while open_ports and not (rows is not None and rows.is_over()):
             if self._interference is not None:
                 await self._interference.before_take()
             took_any = False

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.core.drawing import as_dot, as_mermaid, as_text, policy_text, reading_order, summary_text
-from streamflow.core.graph import EdgeDef, Graph, PortDef, Resolved, StageDef, resolve
+from streamflow.core.graph import EdgeDef, Graph, PortDef, Resolved, StageDef
 from streamflow.core.layout import Box, arrange, ranks_of
 from streamflow.core.overflow import Overflow
 from streamflow.core.ports import PortType, parse_tensor
+from streamflow.core.resolution import resolve
 from streamflow.core.svg import as_svg
 
 PORT = PortDef(PortType({"array": parse_tensor("float32[time]")}, 100.0), None)

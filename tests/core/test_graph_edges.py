@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamflow import In, Message, Node, Out, Pipeline
-from streamflow.core.graph import CAPACITY_LIMIT
+from streamflow.core.resolution import CAPACITY_LIMIT
 from tests.core.graph_nodes import Pair, Sink, Source, Through, chain, fault, faults, resolved
 
 
@@ -87,7 +87,7 @@ def test_a_cycle_is_printed_as_it_flows() -> None:
     sentence = fault(p)
     assert sentence.startswith("graph: a cycle ")
     assert "loop -> back -> loop" in sentence or "back -> loop -> back" in sentence
-    assert sentence.endswith("; feedback needs an edge with a declared delay, which is not available yet")
+    assert sentence.endswith("; an edge that leads back says p.connect(..., delay=1, initial=...)")
 
 
 def test_a_stage_that_feeds_itself_is_a_cycle() -> None:

@@ -33,6 +33,7 @@ TARGETS = [
     Target("window", "both"),
     Target("settled_late", "both"),
     Target("join_fails", "both"),
+    Target("loop", "both"),
     Target("together_oldest", "middle"),
 ]
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from streamflow import In, Message, Node, OnMiss, Order, Out, Output, Overflow, Pipeline, ms, s
 from streamflow.joins import Approximate, Blend, Interpolate, Join, Latest, Nearest, OnMissing, Settled, Window
 from streamflow.testing import Bursts, Ticks
@@ -207,6 +209,28 @@ def _messages(part: Any) -> tuple[Message, ...]:
     return () if part is None else (part,)
 
 
+class Sum(Node):
+    """Of what comes, and of what came back."""
+
+    number = In("int64[]")
+    before = In("int64[]")
+    out = Out("int64[]")
+
+    def process(self, *, number: Message, before: Message) -> Any:
+        return number.array + before.array
+
+
+def _loop() -> Pipeline:
+    p = Pipeline("loop")
+    source, both = p.add("source", Ticks(TICKS_HZ, BURST_SIZE * BURST_COUNT)), p.add("both", Sum())
+    back, sink = p.add("back", Pass()), p.add("sink", Sink())
+    p.connect(source, both.number, capacity=4)
+    p.connect(both, back, capacity=4)
+    p.connect(both, sink, capacity=4)
+    p.connect(back, both.before, delay=1, initial=np.int64(0))
+    return p
+
+
 def _rates(join: Join, within_ns: int = 0) -> Callable[[], Pipeline]:
     """Two sources at different rates, whose data come together as `join` says."""
 
@@ -279,5 +303,6 @@ SPECIMENS: Mapping[str, Specimen] = {
         _rates(Interpolate(trigger="right", blend=Blend.HOLD, max_wait=9 * ms)), _RATES, is_single=False
     ),
     "join_fails": Specimen(_rates(Interpolate(every=10 * ms, max_wait=9 * ms)), _RATES, is_single=False),
+    "loop": Specimen(_loop, {"both": 2 * ms, "back": 1 * ms}, is_single=False),
     "fails": Specimen(_line(Fails, capacity=4), _SLOW, is_single=False),
 }

@@ -24,7 +24,7 @@ def broken_laws(simulation: Simulation, graph: Graph) -> list[str]:
         *_misses(simulation),
         *_starts(simulation, graph),
         *_restarts(simulation, graph),
-        *_orders(simulation, graph),
+        *_orders(simulation, graph.forward),
     ]
 
 

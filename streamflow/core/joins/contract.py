@@ -48,6 +48,8 @@ class InputState(Enum):
     """Not at all: what there is, is older than `max_age`, or too far off for `max_skew`."""
     MISSING = "missing"
     """Not at all: there is nothing."""
+    INITIAL = "initial"
+    """With the value that was declared for the beginning, of an input that comes back."""
 
 
 class Reason(Enum):
@@ -102,7 +104,8 @@ class Row(Generic[T]):
 
     @property
     def missing(self) -> list[str]:
-        return [name for name, part in self.parts.items() if not part.items]
+        """Inputs of which there is nothing to hand over."""
+        return [name for name, part in self.parts.items() if not part.items and part.state is not InputState.INITIAL]
 
 
 class LeftOut(NamedTuple, Generic[T]):

@@ -191,9 +191,13 @@ class Casualties:
             if giving_up is not None:
                 is_counted = recording.counter("lost") > giving_up.serial
             if not is_counted:
-                remains.in_service += traces.in_service(hand, giving_up)
+                found = traces.in_service(hand, giving_up)
+                remains.in_service += found
+                definition = self._graph.stage(stage)
+                if not found and not definition.is_source and not definition.is_joined:
+                    remains.given_up.append(stage)  # a datum in nobody's name: of a timer, or a remainder
                 row = [one for one in traces.table(JOINED) if one.is_out]
-                remains.width[stage] = traces.uncounted(row) if self._graph.stage(stage).is_joined else 1
+                remains.width[stage] = traces.uncounted(row) if definition.is_joined else 1
         elif hand is not None:
             told, untold = traces.told(hand.origins, traces.whole(hand.head), ENDS)
             mask = self._paths.masks_by_edge(hand.edge.name)

@@ -1,7 +1,9 @@
-"""Nodes that compute results: models in ONNX files, functions of one's own, and a forecaster that learns as it runs."""
+"""Nodes that compute results: models in ONNX files, functions, rules, and forecasters that learn as they run."""
 
 from nodes.infer.forecaster import EchoForecaster
 from nodes.infer.function import Function
 from nodes.infer.onnx_model import OnnxModel
+from nodes.infer.rules import BrightBox, Loudness, Tilt
+from nodes.infer.trend import Trend
 
-__all__ = ["EchoForecaster", "Function", "OnnxModel"]
+__all__ = ["BrightBox", "EchoForecaster", "Function", "Loudness", "OnnxModel", "Tilt", "Trend"]

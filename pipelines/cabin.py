@@ -1,0 +1,213 @@
+"""A cabin is watched: microphone, camera, inertial sensor and thermometer, joined into one situation for each frame.
+
+| sensor | rate | model | newest age in a record | in time |
+|---|---|---|---|---|
+| microphone | 31.25 chunks/s of 32 ms | Silero VAD | up to 32 ms | 200 ms |
+| camera | 29.83 frames/s | FastestDet | 0, it asks for the record | 200 ms |
+| inertial sensor | 285.7 samples/s, one a message | RIANN | up to 3.5 ms | 200 ms |
+| thermometer | 1 reading/s | trend of the last minute | up to 1 s | 200 ms |
+
+A record has of every sensor the newest datum up to the frame's own instant, and so follows from the sensors' own times
+alone: it waits until each has passed that instant, up to 32 ms for the microphone. What is older than its `max_age` is
+left out of the record, which then says `stale`; a sensor that says nothing holds a record up for `max_wait`, and after
+`idle_timeout` not at all.
+
+The deadlines run from the sensor's instant to the line that is written. Within them a datum waits for the next frame (up
+to 34 ms), with it for the microphone, and behind the detector. Sound and motion are worked on although they
+are late, as every step moves their model's state; a frame that cannot be on time is given up.
+"""
+
+from typing import Literal, NamedTuple
+
+from nodes.infer import BrightBox, Function, Loudness, OnnxModel, Tilt, Trend
+from nodes.ingest import (
+    Camera,
+    DiskTemperature,
+    Hdf5File,
+    ImuMotion,
+    Microphone,
+    MovingShapes,
+    Talk,
+    Thermometer,
+    UdpDatagrams,
+    VideoFile,
+    WavFile,
+)
+from nodes.postprocess import Detections, JsonLines, Situation
+from nodes.preprocess import Normalise, Resize
+from streamflow import InputError, Node, OnMiss, Overflow, Pipeline, ms, s
+from streamflow.joins import OnMissing, Settled
+from streamflow.pipeline import PortRef, Stage
+
+SOUND_HZ, SOUND_CHUNK, SOUND_CONTEXT = 16_000, 512, 64  # as the speech model wants it
+FRAME_HZ = 179 / 6
+IMU_HZ = 2000 / 7
+CAMERA_SIZE = (640, 480)
+MODEL_SIZE = 352  # pixels, of the object detector
+
+TOLD_BY = {"mic": "speech", "camera": "objects", "imu": "attitude", "thermometer": "temperature"}
+WITHIN = 200 * ms
+MAX_AGE = {"objects": 1 * ms, "speech": 100 * ms, "attitude": 50 * ms, "temperature": 3 * s}
+FACTS = ("frame", "time_s", "skew_ms") + tuple(
+    f"{name}_{fact}" for name in ("speech", "attitude", "temperature") for fact in ("state", "age_ms")
+)
+TABLES = {"objects": ("box", "score", "class", "name")}
+
+
+class Branch(NamedTuple):
+    """A sensor, and what its model makes of it."""
+
+    sensor: Stage
+    result: Stage | PortRef
+
+
+def build(
+    sensors: Literal["synthetic", "recordings", "live"] = "synthetic",
+    thermometer: Literal["synthetic", "machine"] = "synthetic",
+    wav: str | None = None,
+    video: str | None = None,
+    imu: str | None = None,
+    speech_model: str | None = None,
+    object_model: str | None = None,
+    attitude_model: str | None = None,
+    names: str | None = None,
+    out: str = "-",
+    seconds: float | None = None,
+    laps: int = 1,
+    microphone: str | None = None,
+    camera: str = "/dev/video0",
+    imu_port: int = 7001,
+) -> Pipeline:
+    """`sensors`: made up, with rules for models; files `wav`, `video`, `imu` (HDF5); or devices. The latter two need
+    the models. `thermometer`: made up, or this machine's. `names`: of the classes, one a line; `out`: JSON lines.
+    `seconds`: no more of each sensor, unless live; `laps`: how often the video is played. Devices: `microphone` and
+    `camera` by name; `imu_port`: UDP, float32[1, 6] a datagram, m/s² and rad/s.
+    """
+    p = Pipeline("cabin")
+    if sensors == "synthetic":
+        branches = {"mic": _talk(p, seconds), "camera": _shapes(p, seconds), "imu": _motion(p, seconds)}
+    else:
+        is_live = sensors == "live"
+        mic: Node = Microphone(SOUND_HZ, SOUND_CHUNK, microphone) if is_live else WavFile(
+            _needed("wav", wav, sensors), SOUND_CHUNK, duration_s=seconds
+        )  # fmt: skip
+        eye: Node = Camera(camera, CAMERA_SIZE) if is_live else VideoFile(
+            _needed("video", video, sensors), laps=laps, duration_s=seconds
+        )  # fmt: skip
+        motion: Node = UdpDatagrams(imu_port, shape=(1, 6)) if is_live else _recorded_motion(
+            _needed("imu", imu, sensors), seconds
+        )  # fmt: skip
+        branches = {
+            "mic": _speech(p, mic, _needed("speech_model", speech_model, sensors)),
+            "camera": _objects(p, eye, _needed("object_model", object_model, sensors), names),
+            "imu": _attitude(p, motion, _needed("attitude_model", attitude_model, sensors)),
+        }
+    branches["thermometer"] = _temperature(p, thermometer, seconds)
+    join = Settled(
+        trigger="objects",
+        max_age=MAX_AGE,
+        max_wait=100 * ms,
+        idle_timeout=3 * s,
+        on_missing=OnMissing.PARTIAL,
+    )
+    situation = p.add("situation", Situation(), join=join)
+    log = p.add("log", JsonLines(out, tables=TABLES, attributes=FACTS))
+    for sensor, branch in branches.items():
+        p.connect(branch.result, situation[TOLD_BY[sensor]], capacity=64)
+        on_miss = OnMiss.SHED if sensor == "camera" else OnMiss.DELIVER
+        p.deadline(sensor, branch.sensor, log, within=WITHIN, on_miss=on_miss)
+    p.connect(situation, log)
+    return p
+
+
+def _needed(name: str, value: str | None, sensors: str) -> str:
+    if value is None:
+        raise InputError("cabin", f"sensors={sensors} without {name}", "a file", f"--set {name}=...")
+    return value
+
+
+# ----------------------------------------------------------------------- recordings and devices, and their models
+
+
+def _speech(p: Pipeline, node: Node, path: str) -> Branch:
+    mic = p.add("mic", node)
+    model = OnnxModel(
+        path,
+        state={"state": "stateN"},
+        context={"input": SOUND_CONTEXT},
+        rate_hz=SOUND_HZ,
+        sizes={"time": SOUND_CHUNK},
+        outputs={"output": "probability"},
+    )
+    vad = p.add("vad", model)
+    p.connect(mic, vad, capacity=64)
+    return Branch(mic, vad)
+
+
+def _objects(p: Pipeline, node: Node, path: str, names: str | None) -> Branch:
+    camera = p.add("camera", node)
+    resize = p.add("resize", Resize(MODEL_SIZE, MODEL_SIZE))
+    normalise = p.add("normalise", Normalise(scale=1 / 255, layout="chw"))
+    detector = p.add("detector", OnnxModel(path))
+    boxes = p.add("boxes", Detections(names, size=CAMERA_SIZE))  # of a recording the frames tell their own size
+    p.connect(camera, resize, overflow=Overflow.DROP_OLDEST, capacity=4)
+    p.connect(resize, normalise)
+    p.connect(normalise, detector)
+    p.connect(detector, boxes)
+    return Branch(camera, boxes)
+
+
+def _recorded_motion(path: str, seconds: float | None) -> Node:
+    fields = {"acc": "imu_acc", "gyr": "imu_gyr"}  # m/s² and rad/s, three columns each
+    stop = None if seconds is None else round(seconds * IMU_HZ)
+    return Hdf5File(path, fields, rate_hz="sampling_rate", stop=stop, stack=True, nan="hold")
+
+
+def _attitude(p: Pipeline, node: Node, path: str) -> Branch:
+    imu = p.add("imu", node)
+    model = OnnxModel(path, state={"h0": "hn"}, dt=("input", 6), outputs={"output": "quaternion"})
+    estimate = p.add("estimate", model)
+    p.connect(imu, estimate, capacity=64)
+    return Branch(imu, estimate)
+
+
+def _temperature(p: Pipeline, kind: str, seconds: float | None) -> Branch:
+    trend = p.add("trend", Trend())
+    if kind == "synthetic":
+        sensor = p.add("thermometer", Thermometer(duration_s=seconds))
+        p.connect(sensor.signal, trend)
+        return Branch(sensor, trend)
+    machine = DiskTemperature(rate_hz=1)
+    if "temperature" not in machine.find_channels():
+        raise InputError("cabin thermometer=machine", "this machine shows no temperature", "a sensor")
+    sensor = p.add("thermometer", machine)
+    hottest = p.add("hottest", Function(_last_row, input="float32[channels, time]", output="float32[time]"))
+    p.connect(sensor, hottest)
+    p.connect(hottest, trend)
+    return Branch(sensor, trend)
+
+
+# ---------------------------------------------------------------------------------- made up, with rules for models
+
+
+def _talk(p: Pipeline, seconds: float | None) -> Branch:
+    mic, vad = p.add("mic", Talk(chunk=SOUND_CHUNK, duration_s=seconds)), p.add("vad", Loudness())
+    p.connect(mic.signal, vad, capacity=64)
+    return Branch(mic, vad)
+
+
+def _shapes(p: Pipeline, seconds: float | None) -> Branch:
+    camera = p.add("camera", MovingShapes(count=1, rate_hz=FRAME_HZ, duration_s=seconds))
+    boxes = p.add("boxes", BrightBox())
+    p.connect(camera.signal, boxes, overflow=Overflow.DROP_OLDEST, capacity=4)
+    return Branch(camera, boxes)
+
+
+def _motion(p: Pipeline, seconds: float | None) -> Branch:
+    imu, estimate = p.add("imu", ImuMotion(rate_hz=IMU_HZ, duration_s=seconds)), p.add("estimate", Tilt())
+    p.connect(imu.signal, estimate, capacity=64)
+    return Branch(imu, estimate)
+
+
+def _last_row(readings):  # type: ignore[no-untyped-def]
+    return readings[-1]

@@ -12,9 +12,11 @@ alone: it waits until each has passed that instant, up to 32 ms for the micropho
 left out of the record, which then says `stale`; a sensor that says nothing holds a record up for `max_wait`, and after
 `idle_timeout` not at all.
 
-The deadlines run from the sensor's instant to the line that is written. Within them a datum waits for the next frame (up
-to 34 ms), with it for the microphone, and behind the detector. Sound and motion are worked on although they
-are late, as every step moves their model's state; a frame that cannot be on time is given up.
+The deadlines run from the sensor's instant to the line that is written. Within them a datum waits for the next frame
+(up to 34 ms), with it for the microphone, and behind the detector. Sound and motion are worked on although they are
+late, as every step moves their model's state; a frame that cannot be on time is given up.
+
+It takes 1.2 processors. Where others use them too, `--set priority=2` puts it before them.
 """
 
 from typing import Literal, NamedTuple
@@ -35,7 +37,7 @@ from nodes.ingest import (
 )
 from nodes.postprocess import Detections, JsonLines, Situation
 from nodes.preprocess import Normalise, Resize
-from streamflow import InputError, Node, OnMiss, Overflow, Pipeline, ms, s
+from streamflow import InputError, Node, OnMiss, Overflow, Pipeline, RealTime, ms, s
 from streamflow.joins import OnMissing, Settled
 from streamflow.pipeline import PortRef, Stage
 
@@ -48,10 +50,28 @@ MODEL_SIZE = 352  # pixels, of the object detector
 TOLD_BY = {"mic": "speech", "camera": "objects", "imu": "attitude", "thermometer": "temperature"}
 WITHIN = 200 * ms
 MAX_AGE = {"objects": 1 * ms, "speech": 100 * ms, "attitude": 50 * ms, "temperature": 3 * s}
-FACTS = ("frame", "time_s", "skew_ms") + tuple(
-    f"{name}_{fact}" for name in ("speech", "attitude", "temperature") for fact in ("state", "age_ms")
+FACTS = (
+    "frame",
+    "time_s",
+    "skew_ms",
+    *(f"{name}_{fact}" for name in ("speech", "attitude", "temperature") for fact in ("state", "age_ms")),
 )
 TABLES = {"objects": ("box", "score", "class", "name")}
+
+
+class Ranks(NamedTuple):
+    """What a stage asks of the machine: one that is soon done goes before one that takes long, as of frames."""
+
+    quick: RealTime | None = None
+    slow: RealTime | None = None
+
+
+class Sensors(NamedTuple):
+    """Those of which there are recordings."""
+
+    mic: Node
+    camera: Node
+    imu: Node
 
 
 class Branch(NamedTuple):
@@ -77,32 +97,34 @@ def build(
     microphone: str | None = None,
     camera: str = "/dev/video0",
     imu_port: int = 7001,
+    priority: int | None = None,
 ) -> Pipeline:
     """`sensors`: made up, with rules for models; files `wav`, `video`, `imu` (HDF5); or devices. The latter two need
     the models. `thermometer`: made up, or this machine's. `names`: of the classes, one a line; `out`: JSON lines.
     `seconds`: no more of each sensor, unless live; `laps`: how often the video is played. Devices: `microphone` and
     `camera` by name; `imu_port`: UDP, float32[1, 6] a datagram, m/s² and rad/s.
+    `priority`: real time, 1 to 98, for a machine that others use too.
     """
     p = Pipeline("cabin")
+    ranks = Ranks() if priority is None else Ranks(RealTime(priority=priority + 1), RealTime(priority=priority))
     if sensors == "synthetic":
-        branches = {"mic": _talk(p, seconds), "camera": _shapes(p, seconds), "imu": _motion(p, seconds)}
+        branches = _made_up(p, ranks, seconds)
     else:
-        is_live = sensors == "live"
-        mic: Node = Microphone(SOUND_HZ, SOUND_CHUNK, microphone) if is_live else WavFile(
-            _needed("wav", wav, sensors), SOUND_CHUNK, duration_s=seconds
-        )  # fmt: skip
-        eye: Node = Camera(camera, CAMERA_SIZE) if is_live else VideoFile(
-            _needed("video", video, sensors), laps=laps, duration_s=seconds
-        )  # fmt: skip
-        motion: Node = UdpDatagrams(imu_port, shape=(1, 6)) if is_live else _recorded_motion(
-            _needed("imu", imu, sensors), seconds
-        )  # fmt: skip
+        if sensors == "live":
+            motion = UdpDatagrams(imu_port, shape=(1, 6))
+            taken = Sensors(Microphone(SOUND_HZ, SOUND_CHUNK, microphone), Camera(camera, CAMERA_SIZE), motion)
+        else:
+            taken = Sensors(
+                WavFile(_needed("wav", wav), SOUND_CHUNK, duration_s=seconds),
+                VideoFile(_needed("video", video), laps=laps, duration_s=seconds),
+                _recorded_motion(_needed("imu", imu), seconds),
+            )
         branches = {
-            "mic": _speech(p, mic, _needed("speech_model", speech_model, sensors)),
-            "camera": _objects(p, eye, _needed("object_model", object_model, sensors), names),
-            "imu": _attitude(p, motion, _needed("attitude_model", attitude_model, sensors)),
+            "mic": _speech(p, ranks, taken.mic, _needed("speech_model", speech_model)),
+            "camera": _objects(p, ranks, taken.camera, _needed("object_model", object_model), names),
+            "imu": _attitude(p, ranks, taken.imu, _needed("attitude_model", attitude_model)),
         }
-    branches["thermometer"] = _temperature(p, thermometer, seconds)
+    branches["thermometer"] = _temperature(p, ranks, thermometer, seconds)
     join = Settled(
         trigger="objects",
         max_age=MAX_AGE,
@@ -110,8 +132,8 @@ def build(
         idle_timeout=3 * s,
         on_missing=OnMissing.PARTIAL,
     )
-    situation = p.add("situation", Situation(), join=join)
-    log = p.add("log", JsonLines(out, tables=TABLES, attributes=FACTS))
+    situation = p.add("situation", Situation(), join=join, realtime=ranks.quick)
+    log = p.add("log", JsonLines(out, tables=TABLES, attributes=FACTS), realtime=ranks.quick)
     for sensor, branch in branches.items():
         p.connect(branch.result, situation[TOLD_BY[sensor]], capacity=64)
         on_miss = OnMiss.SHED if sensor == "camera" else OnMiss.DELIVER
@@ -120,17 +142,18 @@ def build(
     return p
 
 
-def _needed(name: str, value: str | None, sensors: str) -> str:
+def _needed(name: str, value: str | None) -> str:
     if value is None:
-        raise InputError("cabin", f"sensors={sensors} without {name}", "a file", f"--set {name}=...")
+        hint = f"--set {name}=..., or sensors=synthetic, which needs no files"
+        raise InputError("cabin", f"{name} is not given", "a file", hint)
     return value
 
 
 # ----------------------------------------------------------------------- recordings and devices, and their models
 
 
-def _speech(p: Pipeline, node: Node, path: str) -> Branch:
-    mic = p.add("mic", node)
+def _speech(p: Pipeline, ranks: Ranks, node: Node, path: str) -> Branch:
+    mic = p.add("mic", node, realtime=ranks.quick)
     model = OnnxModel(
         path,
         state={"state": "stateN"},
@@ -139,17 +162,18 @@ def _speech(p: Pipeline, node: Node, path: str) -> Branch:
         sizes={"time": SOUND_CHUNK},
         outputs={"output": "probability"},
     )
-    vad = p.add("vad", model)
+    vad = p.add("vad", model, realtime=ranks.quick)
     p.connect(mic, vad, capacity=64)
     return Branch(mic, vad)
 
 
-def _objects(p: Pipeline, node: Node, path: str, names: str | None) -> Branch:
-    camera = p.add("camera", node)
-    resize = p.add("resize", Resize(MODEL_SIZE, MODEL_SIZE))
-    normalise = p.add("normalise", Normalise(scale=1 / 255, layout="chw"))
-    detector = p.add("detector", OnnxModel(path))
-    boxes = p.add("boxes", Detections(names, size=CAMERA_SIZE))  # of a recording the frames tell their own size
+def _objects(p: Pipeline, ranks: Ranks, node: Node, path: str, names: str | None) -> Branch:
+    camera = p.add("camera", node, realtime=ranks.slow)
+    resize = p.add("resize", Resize(MODEL_SIZE, MODEL_SIZE), realtime=ranks.slow)
+    normalise = p.add("normalise", Normalise(scale=1 / 255, layout="chw"), realtime=ranks.slow)
+    detector = p.add("detector", OnnxModel(path), realtime=ranks.slow)
+    detections = Detections(names, size=CAMERA_SIZE)  # of a recording the frames tell their own size
+    boxes = p.add("boxes", detections, realtime=ranks.slow)
     p.connect(camera, resize, overflow=Overflow.DROP_OLDEST, capacity=4)
     p.connect(resize, normalise)
     p.connect(normalise, detector)
@@ -163,25 +187,29 @@ def _recorded_motion(path: str, seconds: float | None) -> Node:
     return Hdf5File(path, fields, rate_hz="sampling_rate", stop=stop, stack=True, nan="hold")
 
 
-def _attitude(p: Pipeline, node: Node, path: str) -> Branch:
-    imu = p.add("imu", node)
+def _attitude(p: Pipeline, ranks: Ranks, node: Node, path: str) -> Branch:
+    imu = p.add("imu", node, realtime=ranks.quick)
     model = OnnxModel(path, state={"h0": "hn"}, dt=("input", 6), outputs={"output": "quaternion"})
-    estimate = p.add("estimate", model)
-    p.connect(imu, estimate, capacity=64)
+    estimate = p.add("estimate", model, realtime=ranks.quick)
+    p.connect(imu.arrays if isinstance(node, UdpDatagrams) else imu, estimate, capacity=64)
     return Branch(imu, estimate)
 
 
-def _temperature(p: Pipeline, kind: str, seconds: float | None) -> Branch:
-    trend = p.add("trend", Trend())
+def _temperature(p: Pipeline, ranks: Ranks, kind: str, seconds: float | None) -> Branch:
+    trend = p.add("trend", Trend(), realtime=ranks.quick)
     if kind == "synthetic":
-        sensor = p.add("thermometer", Thermometer(duration_s=seconds))
+        sensor = p.add("thermometer", Thermometer(duration_s=seconds), realtime=ranks.quick)
         p.connect(sensor.signal, trend)
         return Branch(sensor, trend)
     machine = DiskTemperature(rate_hz=1)
     if "temperature" not in machine.find_channels():
         raise InputError("cabin thermometer=machine", "this machine shows no temperature", "a sensor")
-    sensor = p.add("thermometer", machine)
-    hottest = p.add("hottest", Function(_last_row, input="float32[channels, time]", output="float32[time]"))
+    sensor = p.add("thermometer", machine, realtime=ranks.quick)
+    hottest = p.add(
+        "hottest",
+        Function(lambda rows: rows[-1], input="float32[channels, time]", output="float32[time]"),
+        realtime=ranks.quick,
+    )
     p.connect(sensor, hottest)
     p.connect(hottest, trend)
     return Branch(sensor, trend)
@@ -190,24 +218,14 @@ def _temperature(p: Pipeline, kind: str, seconds: float | None) -> Branch:
 # ---------------------------------------------------------------------------------- made up, with rules for models
 
 
-def _talk(p: Pipeline, seconds: float | None) -> Branch:
-    mic, vad = p.add("mic", Talk(chunk=SOUND_CHUNK, duration_s=seconds)), p.add("vad", Loudness())
+def _made_up(p: Pipeline, ranks: Ranks, seconds: float | None) -> dict[str, Branch]:
+    mic = p.add("mic", Talk(chunk=SOUND_CHUNK, duration_s=seconds), realtime=ranks.quick)
+    vad = p.add("vad", Loudness(), realtime=ranks.quick)
+    camera = p.add("camera", MovingShapes(count=1, rate_hz=FRAME_HZ, duration_s=seconds), realtime=ranks.slow)
+    boxes = p.add("boxes", BrightBox(), realtime=ranks.slow)
+    imu = p.add("imu", ImuMotion(rate_hz=IMU_HZ, duration_s=seconds), realtime=ranks.quick)
+    estimate = p.add("estimate", Tilt(), realtime=ranks.quick)
     p.connect(mic.signal, vad, capacity=64)
-    return Branch(mic, vad)
-
-
-def _shapes(p: Pipeline, seconds: float | None) -> Branch:
-    camera = p.add("camera", MovingShapes(count=1, rate_hz=FRAME_HZ, duration_s=seconds))
-    boxes = p.add("boxes", BrightBox())
     p.connect(camera.signal, boxes, overflow=Overflow.DROP_OLDEST, capacity=4)
-    return Branch(camera, boxes)
-
-
-def _motion(p: Pipeline, seconds: float | None) -> Branch:
-    imu, estimate = p.add("imu", ImuMotion(rate_hz=IMU_HZ, duration_s=seconds)), p.add("estimate", Tilt())
     p.connect(imu.signal, estimate, capacity=64)
-    return Branch(imu, estimate)
-
-
-def _last_row(readings):  # type: ignore[no-untyped-def]
-    return readings[-1]
+    return {"mic": Branch(mic, vad), "camera": Branch(camera, boxes), "imu": Branch(imu, estimate)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,9 @@ class Reference:
                 before[name] = number
             objects = self._seen[frame % len(self._seen)]
             people = sum(each["class"] == 0 for each in objects)
-            found.append(record | values | {"skew_ms": (time_ns - oldest_ns) / 1e6, "people": people, "objects": objects})
+            found.append(
+                record | values | {"skew_ms": (time_ns - oldest_ns) / 1e6, "people": people, "objects": objects}
+            )
         return found
 
 
@@ -109,7 +110,9 @@ def differences(found: Sequence[Record], expected: Sequence[Record]) -> list[str
     """One sentence for each record that is not the expected one."""
     said = []
     for one, other in zip(found, expected, strict=True):
-        fields = [name for name in other if not _is_same(name, one[name], other[name])] + sorted(one.keys() - other.keys())
+        fields = [name for name in other if not _is_same(name, one[name], other[name])] + sorted(
+            one.keys() - other.keys()
+        )
         if fields:
             told = ", ".join(f"{name} {one.get(name)} for {other.get(name)}" for name in fields)
             said.append(f"frame {other['frame']}: {told}")
@@ -150,7 +153,7 @@ def _speech(wav: Path, model: Path, seconds: float) -> Sense:
         output, state = session.run(["output", "stateN"], {"input": heard, "state": state, "sr": np.array(rate_hz)})
         values.append({"speech": float(output[0, 0])})
     newest = np.minimum(np.arange(1, chunks + 1) * CHUNK, count) - 1
-    return Sense(_ns(newest / rate_hz), values)
+    return Sense(_ns(np.asarray(newest / rate_hz)), values)
 
 
 def _attitude(imu: Path, model: Path, seconds: float) -> Sense:
@@ -180,7 +183,7 @@ def _inclination_deg(w: float, x: float, y: float, z: float) -> float:
 
 def _temperature(seconds: float) -> Sense:
     """A reading a second of 21 °C + 1.5 °C · sin(2π t / 600 s), and the straight line through those of a minute."""
-    time_s = np.arange(np.ceil(seconds))
+    time_s = np.arange(np.ceil(seconds), dtype=np.float64)
     reading = (21 + 1.5 * np.sin(2 * np.pi * time_s / 600)).astype(np.float32).astype(np.float64)
     values: list[Record] = []
     for now in range(len(time_s)):
@@ -201,8 +204,8 @@ def _frame_times_s(video: Path, seconds: float) -> Floats:
     import av  # an extra
 
     with av.open(str(video)) as container:
-        frames = [(frame.pts, frame.time_base) for frame in container.decode(video=0)]
-    stamps = np.array([float((pts - frames[0][0]) * Fraction(base)) for pts, base in frames])
+        stamps = np.array([frame.time for frame in container.decode(video=0)], np.float64)
+    stamps -= stamps[0]
     lap_s = stamps[-1] * len(stamps) / (len(stamps) - 1)
     laps = int(np.ceil(seconds / lap_s))
     times_s = (np.arange(laps)[:, None] * lap_s + stamps).ravel()
@@ -216,7 +219,7 @@ def _objects(video: Path, model: Path, names: Sequence[str], limit: int) -> Iter
     session = _session(model)
     with av.open(str(video)) as container:
         for _, frame in zip(range(limit), container.decode(video=0), strict=False):
-            image = frame.to_ndarray(format="bgr24")
+            image = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
             small = resize_area(image, MODEL_SIZE, MODEL_SIZE).astype(np.float32) / np.float32(255)
             (raw,) = session.run(None, {"input.1": small.transpose(2, 0, 1)[None]})
             yield list(_kept(raw[0], image.shape[1], image.shape[0], names))
@@ -256,4 +259,4 @@ def _session(model: Path) -> Any:
 
 
 def _ns(time_s: Floats) -> Instants:
-    return np.rint(time_s * 1e9).astype(np.int64)
+    return np.asarray(np.rint(time_s * 1e9), np.int64)

@@ -131,6 +131,7 @@ def build(
         max_wait=100 * ms,
         idle_timeout=3 * s,
         on_missing=OnMissing.PARTIAL,
+        queue_size=1024,  # 3.6 s of the inertial sensor: a camera that stalls does not cost what its frames need
     )
     situation = p.add("situation", Situation(), join=join, realtime=ranks.quick)
     log = p.add("log", JsonLines(out, tables=TABLES, attributes=FACTS), realtime=ranks.quick)

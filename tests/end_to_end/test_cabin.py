@@ -101,3 +101,17 @@ def test_without_its_files_it_says_which_one_is_missing(project: Project) -> Non
     ended = project.run("pipelines.cabin", "--set", "sensors=recordings")
     assert ended.code == 2
     assert ended.sentence.startswith("cabin: wav is not given, expected a file; --set wav=...")
+
+
+def test_with_devices_and_models_it_is_a_pipeline_without_faults(
+    project: Project, recordings: Callable[[str], Path]
+) -> None:
+    settings = {
+        "speech_model": recordings("silero_vad/silero_vad.onnx"),
+        "object_model": recordings("cam_fastestdet/FastestDet.onnx"),
+        "attitude_model": recordings("imu_riann/riann.onnx"),
+    }
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    ended = project.start("check", "pipelines.cabin", "--set", "sensors=live", "--set", "priority=2", *words).wait()
+    assert ended.code == 0, ended.stderr
+    assert "13 stages in 13 processes, 12 edges, no faults" in ended.stdout

@@ -1,8 +1,10 @@
-"""Nodes that compute results: models in ONNX files, functions of one's own, a tracker, a forecaster that learns."""
+"""Nodes that compute results: models in ONNX files, functions, rules, a tracker, forecasters that learn as they run."""
 
 from nodes.infer.forecaster import EchoForecaster
 from nodes.infer.function import Function
 from nodes.infer.onnx_model import OnnxModel
+from nodes.infer.rules import BrightBox, Loudness, Tilt
 from nodes.infer.tracker import Correct, Predict
+from nodes.infer.trend import Trend
 
-__all__ = ["Correct", "EchoForecaster", "Function", "OnnxModel", "Predict"]
+__all__ = ["BrightBox", "Correct", "EchoForecaster", "Function", "Loudness", "OnnxModel", "Predict", "Tilt", "Trend"]

@@ -7,7 +7,7 @@ from nodes.ingest.hdf5_file import Hdf5File
 from nodes.ingest.live_audio import Microphone
 from nodes.ingest.machine import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature
 from nodes.ingest.numpy_file import NumpyFile
-from nodes.ingest.synthetic import Chirp, ImuMotion, MovingShapes, Tone
+from nodes.ingest.synthetic import Chirp, ImuMotion, MovingShapes, Talk, Thermometer, Tone
 from nodes.ingest.udp import UdpDatagrams
 from nodes.ingest.video_file import VideoFile
 from nodes.ingest.wfdb_file import WfdbFile, read_annotations
@@ -25,6 +25,8 @@ __all__ = [
     "MovingShapes",
     "NumpyFile",
     "SchedulerJitter",
+    "Talk",
+    "Thermometer",
     "Tone",
     "UdpDatagrams",
     "VideoFile",

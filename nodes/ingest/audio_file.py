@@ -36,16 +36,21 @@ class WavFile(Node):
         chunk: int = 512,
         rate_hz: float | None = None,
         channel: int | None = None,
+        duration_s: float | None = None,
     ) -> None:
-        """`rate_hz`: the sampling rate that the pipeline needs; a file with another one is refused."""
+        """`rate_hz`: the sampling rate that the pipeline needs; a file with another one is refused.
+
+        `duration_s`: no more than that is played, from the beginning.
+        """
         self.path = path
         self.chunk = chunk
         self.rate_hz = rate_hz
         self.channel = channel
+        self.duration_s = duration_s
 
     def inspect(self) -> None:
         """Read the header; raises InputError for whatever is wrong with settings or file."""
-        require_positive("WavFile", chunk=self.chunk, rate_hz=self.rate_hz)
+        require_positive("WavFile", chunk=self.chunk, rate_hz=self.rate_hz, duration_s=self.duration_s)
         path = readable_file(self.path, EXPECTED)
         _require_whole_data_chunk(path)
         with self._opened() as file:
@@ -71,10 +76,13 @@ class WavFile(Node):
 
     async def run(self) -> None:
         rate_hz, declared = self._file.samplerate, self._file.frames
+        if self.duration_s is not None:
+            declared = min(declared, round(self.duration_s * rate_hz))
         first = 0
         while first < declared:
+            size = min(self.chunk, declared - first)
             with faults_of(f"{self.path}, sample {first}", EXPECTED, RuntimeError):
-                block = self._file.read(self.chunk, dtype="float32", always_2d=True).T
+                block = self._file.read(size, dtype="float32", always_2d=True).T
             valid = block.shape[1]
             if valid:
                 await self._send(block, first, rate_hz)

@@ -76,6 +76,7 @@ class _Polled(Node, ABC):
             )
             sample += self.chunk
             rows.clear()
+            self.advance(start_ns + round((tick + self.chunk) * 1e9 / self.rate_hz))  # nothing is read sooner
 
 
 class SchedulerJitter(Node):

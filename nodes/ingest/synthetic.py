@@ -24,6 +24,8 @@ class _Synthetic(Node, ABC):
     """Samples at a fixed rate, some per message, for a while or for ever."""
 
     index_name = "sample"
+    promises = False
+    """Whether it says when its next message comes, so that no join waits for that: worth a message where it is slow."""
 
     def __init__(self, rate_hz: float, chunk: int, duration_s: float | None, seed: int) -> None:
         self._require(rate_hz > 0, f"rate_hz = {rate_hz:g}", "a rate above 0")
@@ -49,7 +51,14 @@ class _Synthetic(Node, ABC):
                 facts["valid"] = self.sample_limit - first
             event_time_ns = await self.pace(round(newest_s * 1e9))
             await self.emit({"signal": signal, "truth": truth}, event_time_ns=event_time_ns, **facts)
+            if self.promises:
+                await self._promise(event_time_ns, newest_s)
             first += self.chunk
+
+    async def _promise(self, event_time_ns: int, newest_s: float) -> None:
+        """Nothing comes for a period, whatever the speed makes of it: the instant a period ago is due at once."""
+        before_ns = await self.pace(round((newest_s - self.chunk / self.rate_hz) * 1e9))
+        self.advance(2 * event_time_ns - before_ns - 1)  # either end of the period is rounded
 
     def _require(self, holds: bool, found: str, expected: str) -> None:
         if not holds:
@@ -138,6 +147,80 @@ class Chirp(_Oscillation):
 
     def phase_and_frequency(self, time_s: Array) -> tuple[Array, Array]:
         return kernel.chirp(time_s, self.start_hz, self.end_hz, self.sweep_s)
+
+
+class Talk(_Synthetic):
+    """A voice before a microphone, as plain as can be: a hum for `speech_s`, a pause of `pause_s`, and so on.
+
+    `signal` float32[chunk]; `truth`: `speaking` bool[chunk].
+    """
+
+    def __init__(
+        self,
+        speech_s: float = 0.8,
+        pause_s: float = 0.6,
+        frequency_hz: float = 180.0,
+        rate_hz: float = 16000.0,
+        chunk: int = 512,
+        amplitude: float = 0.5,
+        noise: float = 0.005,
+        duration_s: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(rate_hz, chunk, duration_s, seed)
+        self._require(speech_s > 0 and pause_s >= 0, f"speech of {speech_s:g} s, {pause_s:g} s apart", "0 s or more")
+        self._require(noise >= 0, f"noise = {noise:g}", "a standard deviation of 0 or more")
+        self.speech_s = speech_s
+        self.pause_s = pause_s
+        self.frequency_hz = frequency_hz
+        self.amplitude = amplitude
+        self.noise = noise
+        self.signal = Out(f"float32[{chunk}]", rate_hz=rate_hz)
+        self.truth = Out(speaking=f"bool[{chunk}]", rate_hz=rate_hz)
+
+    def make(self, time_s: Array) -> tuple[Array, Mapping[str, Array]]:
+        speaking = kernel.is_on(time_s, self.speech_s, self.pause_s)
+        phase, _ = kernel.tone(time_s, self.frequency_hz)
+        signal = np.where(speaking, self.amplitude * np.sin(phase), 0.0) + self._noise(phase.shape, self.noise)
+        return signal.astype(np.float32), {"speaking": speaking}
+
+
+class Thermometer(_Synthetic):
+    """The temperature of a room that warms and cools slowly: mean + swing · sin(2π t / period), t in recorded seconds.
+
+    `signal` float32[chunk] in °C, with noise; `truth`: `celsius` and `per_minute`, its rate of change, float64[chunk].
+    It says when its next reading comes: a join by event time does not wait for that.
+    """
+
+    promises = True
+
+    def __init__(
+        self,
+        mean: float = 21.0,
+        swing: float = 1.5,
+        period_s: float = 600.0,
+        rate_hz: float = 1.0,
+        chunk: int = 1,
+        noise: float = 0.0,
+        duration_s: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(rate_hz, chunk, duration_s, seed)
+        self._require(period_s > 0, f"period_s = {period_s:g}", "more than 0 s")
+        self._require(noise >= 0, f"noise = {noise:g}", "a standard deviation of 0 or more")
+        self.mean = mean
+        self.swing = swing
+        self.period_s = period_s
+        self.noise = noise
+        self.signal = Out(f"float32[{chunk}]", rate_hz=rate_hz)
+        self.truth = Out(celsius=f"float64[{chunk}]", per_minute=f"float64[{chunk}]", rate_hz=rate_hz)
+
+    def make(self, time_s: Array) -> tuple[Array, Mapping[str, Array]]:
+        phase, _ = kernel.tone(time_s, 1 / self.period_s)
+        celsius = self.mean + self.swing * np.sin(phase)
+        per_minute = 60 * self.swing * kernel.TAU / self.period_s * np.cos(phase)
+        signal = celsius + self._noise(phase.shape, self.noise)
+        return signal.astype(np.float32), {"celsius": celsius, "per_minute": per_minute}
 
 
 class ImuMotion(_Synthetic):

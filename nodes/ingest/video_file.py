@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nodes.ingest.recording import faults_of, readable_file
+from nodes.ingest.recording import faults_of, readable_file, require_positive
 from nodes.kernels.image import resize_area
 from streamflow import InputError, MissingExtraError, Node, Out
 from streamflow.core.timebase import nanoseconds
@@ -31,19 +31,30 @@ class VideoFile(Node):
     `size` (width, height): frames are resized to it by area averaging, as Resize does, before they are sent.
     Frames that are marked as turned are turned upright. Attributes: `frame` (from 0), `time_s` as stamped,
     `frame_width` and `frame_height` of the recorded image. A video that ends before its declared length, or
-    has a damaged frame, fails there with the frame's number.
+    has a damaged frame, fails there with the frame's number. `laps`: how often it is played, one after the other;
+    frames and times count on. `duration_s`: what comes later than that after the first frame is not played.
     """
 
     frame = Out("uint8[height, width, 3]")
 
-    def __init__(self, path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        size: tuple[int, int] | None = None,
+        *,
+        laps: int = 1,
+        duration_s: float | None = None,
+    ) -> None:
         self.path = path
         self.size = size
+        self.laps = laps
+        self.duration_s = duration_s
 
     def inspect(self) -> None:
         """Read the header and decode the first frame; raises InputError for what is wrong with settings or file."""
         if self.size is not None and min(self.size) < 1:
             raise InputError("VideoFile size", f"is {self.size[0]} × {self.size[1]}", "at least 1 × 1 pixel")
+        require_positive("VideoFile", laps=self.laps, duration_s=self.duration_s)
         readable_file(self.path, EXPECTED)
         with self._opened() as container:
             stream = _video_stream(container, str(self.path))
@@ -63,6 +74,16 @@ class VideoFile(Node):
             container.close()
 
     async def run(self) -> None:
+        first, begin_s = 0, 0.0
+        for lap in range(self.laps):
+            if lap:
+                self._container.close()
+                self._container = self._opened()
+            count, length_s = await self._play(first, begin_s)
+            first, begin_s = first + count, begin_s + length_s
+
+    async def _play(self, first: int, begin_s: float) -> tuple[int, float]:
+        """Once from the beginning, which is at `begin_s` of recorded time; how many frames that were, and how long."""
         stream = _video_stream(self._container, str(self.path))
         start_s = last_s = 0.0
         count = 0
@@ -70,20 +91,24 @@ class VideoFile(Node):
         for frame in self._decoded(self._container, stream):
             last_s = frame.pts * float(frame.time_base)
             start_s = last_s if count == 0 else start_s
+            recorded_s = last_s - start_s + begin_s
+            if self.duration_s is not None and recorded_s >= self.duration_s:
+                return count, last_s - start_s
             duration_s = (frame.duration or 0) * float(frame.time_base)
             image = _upright(frame)
-            event_time_ns = await self.pace(nanoseconds(last_s - start_s))
+            event_time_ns = await self.pace(nanoseconds(recorded_s))
             await self.emit(
                 self._sized(image),
                 event_time_ns=event_time_ns,
-                frame=count,
-                time_s=last_s,
+                frame=first + count,
+                time_s=last_s + begin_s,
                 frame_width=image.shape[1],
                 frame_height=image.shape[0],
             )
             count += 1
         period_s = (last_s - start_s) / max(count - 1, 1)
         self._require_end(stream, count, last_s, max(duration_s, period_s) + period_s / 2)
+        return count, last_s - start_s + (period_s or duration_s)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Every frame in the order of presentation, undamaged and with a time stamp."""

@@ -34,6 +34,11 @@ def chirp(time_s: Array, start_hz: float, end_hz: float, sweep_s: float) -> tupl
     return TAU * cycles, start_hz + slope * within
 
 
+def is_on(time_s: Array, on_s: float, off_s: float) -> Array:
+    """bool[time]: on for `on_s` from time 0, off for `off_s`, and so on."""
+    return np.mod(time_s, on_s + off_s) < on_s
+
+
 # ---------------------------------------------------------------------------------------------------- attitude
 
 

@@ -6,6 +6,7 @@ from nodes.postprocess.csv_writer import CsvWriter
 from nodes.postprocess.detections import Detections
 from nodes.postprocess.json_lines import JsonLines
 from nodes.postprocess.numpy_writer import NumpyWriter
+from nodes.postprocess.situation import Situation
 from nodes.postprocess.speech_segments import SpeechSegments
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Detections",
     "JsonLines",
     "NumpyWriter",
+    "Situation",
     "SpeechSegments",
     "ThresholdAlert",
 ]

@@ -68,6 +68,19 @@ def test_time_is_that_of_the_newest_real_sample(mono: Path) -> None:
     assert [message.event_time_ns for message in sent] == [511 * 125_000, 999 * 125_000]
 
 
+def test_no_more_than_the_duration_is_played_and_the_last_chunk_padded(mono: Path) -> None:
+    whole = drive(WavFile(mono, chunk=100)).messages
+    with_rate = WavFile(mono, chunk=100)
+    with_rate.inspect()
+    rate_hz = with_rate.samples.type.rate_hz
+    assert rate_hz is not None
+    sent = drive(WavFile(mono, chunk=100, duration_s=150 / rate_hz)).messages
+    assert [message.attributes.get("valid") for message in sent] == [None, 50]
+    assert np.array_equal(sent[0].array, whole[0].array)
+    assert np.array_equal(sent[1].array[:50], whole[1].array[:50])
+    assert not sent[1].array[50:].any()
+
+
 def test_several_channels_are_rows_and_one_can_be_picked(tmp_path: Path) -> None:
     path = tmp_path / "stereo.wav"
     soundfile.write(path, pcm(100, 2), RATE_HZ)

@@ -30,6 +30,7 @@ class RealTime:
 
     def __init__(self) -> None:
         self.sent: list[Output] = []
+        self.promised_ns: list[int] = []
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -43,6 +44,9 @@ class RealTime:
     async def sleep_until(self, instant_ns: int) -> None:
         await trio.sleep(max(instant_ns - time.monotonic_ns(), 0) / 1e9)
 
+    def advance(self, event_time_ns: int) -> None:
+        self.promised_ns.append(event_time_ns)
+
     async def emit(
         self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
     ) -> None:
@@ -50,11 +54,15 @@ class RealTime:
 
 
 async def sent_within(node: Node, seconds: float) -> list[Output]:
+    return (await ran_for(node, seconds)).sent
+
+
+async def ran_for(node: Node, seconds: float) -> RealTime:
     node.inspect()
     node.context = context = RealTime()
     with trio.move_on_after(seconds):
         await node.run()  # type: ignore[attr-defined]
-    return context.sent
+    return context
 
 
 async def test_readings_are_taken_at_absolute_instants_so_that_their_rate_does_not_drift() -> None:
@@ -65,6 +73,16 @@ async def test_readings_are_taken_at_absolute_instants_so_that_their_rate_does_n
         tick = facts["sample"] + 1 + facts["skipped"]
         start_ns = output.event_time_ns - round(facts["time_s"] * 1e9)
         assert output.event_time_ns >= start_ns + tick * 20_000_000 - 1
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+async def test_each_message_says_when_the_next_one_comes_at_the_earliest_and_not_much_sooner(chunk: int) -> None:
+    context = await ran_for(CpuPressure(rate_hz=50, chunk=chunk), 0.5)
+    times_ns = [output.event_time_ns for output in context.sent]
+    assert len(times_ns) >= 2
+    for before_ns, promised_ns, next_ns in zip(times_ns, context.promised_ns, times_ns[1:], strict=False):
+        assert before_ns - 20_000_000 < promised_ns - chunk * 20_000_000 <= before_ns
+        assert promised_ns <= next_ns
 
 
 async def test_an_instant_that_passed_is_skipped_and_counted() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.ingest import Chirp, ImuMotion, MovingShapes, Tone
+from nodes.ingest import Chirp, ImuMotion, MovingShapes, Talk, Thermometer, Tone
 from nodes.kernels import synthetic as kernel
 from streamflow import InputError
 from streamflow.testing import Driven, drive
@@ -198,3 +198,20 @@ def test_moving_shapes_sends_frames_with_their_boxes() -> None:
 def test_a_setting_that_cannot_be_is_refused_before_anything_starts(make, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+def test_a_voice_hums_while_it_speaks_and_is_silent_between() -> None:
+    driven = drive(Talk(speech_s=0.5, pause_s=0.25, noise=0, rate_hz=1000, chunk=50, duration_s=1.5))
+    signal, speaking = joined(driven, "signal"), joined(driven, "truth", "speaking")
+    assert speaking.tolist() == ([True] * 500 + [False] * 250) * 2
+    assert not signal[~speaking].any()
+    assert np.abs(signal[speaking]).max() == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_room_warms_as_its_formula_says() -> None:
+    driven = drive(Thermometer(mean=20, swing=2, period_s=60, duration_s=60))
+    celsius = [20 + 2 * math.sin(2 * math.pi * t / 60) for t in range(60)]
+    assert joined(driven, "signal").tolist() == pytest.approx(celsius, abs=1e-5)
+    per_minute = joined(driven, "truth", "per_minute")
+    assert per_minute[0] == pytest.approx(60 * 2 * 2 * math.pi / 60)
+    assert np.diff(joined(driven, "truth", "celsius"))[20] * 60 == pytest.approx(per_minute[20:22].mean(), rel=1e-2)

@@ -75,6 +75,27 @@ def test_pacing_starts_with_the_first_frame_although_its_stamp_is_later(tmp_path
     assert sent[0].attributes["time_s"] == 5.0
 
 
+def test_a_second_lap_goes_on_where_the_first_one_ended_a_period_later(tmp_path: Path) -> None:
+    path = written(tmp_path / "v.mkv", [100, 140, 180], "ffv1", "bgr0", Fraction(25))
+    sent = drive(VideoFile(path, laps=2)).messages
+    assert [message.attributes["frame"] for message in sent] == [0, 1, 2, 3, 4, 5]
+    assert [message.event_time_ns for message in sent] == [t * 1_000_000 for t in (0, 40, 80, 120, 160, 200)]
+    assert sent[3].attributes["time_s"] == pytest.approx(0.22)
+    assert all(np.array_equal(a.array, b.array) for a, b in zip(sent[:3], sent[3:], strict=True))
+
+
+def test_what_comes_after_the_duration_is_not_played_in_whatever_lap(lossless: Path) -> None:
+    assert len(drive(VideoFile(lossless, duration_s=0.180)).messages) == 3
+    assert len(drive(VideoFile(lossless, laps=2, duration_s=0.401)).messages) == 8
+    assert len(drive(VideoFile(lossless, laps=1, duration_s=9)).messages) == 6
+
+
+@pytest.mark.parametrize("settings", [{"laps": 0}, {"duration_s": 0.0}])
+def test_laps_or_a_duration_of_nothing_are_refused(lossless: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="above 0"):
+        VideoFile(lossless, **settings).inspect()
+
+
 def test_a_size_shrinks_by_area_and_the_recorded_size_is_still_told(lossless: Path) -> None:
     node = VideoFile(lossless, size=(40, 20))
     sent = drive(node, limit=1).messages[0]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nodes.ingest import Thermometer
 from streamflow import Flag, In, Message, Node, Out, Output, Pipeline, ms
 from streamflow.joins import (
     Approximate,
@@ -257,3 +258,39 @@ def test_orientations_are_interpolated_along_the_arc() -> None:
     simulation = simulate(p, offline=True)
     headings = [float(message.array) for message in simulation.results("sink")]
     assert headings == pytest.approx([90 * k * 0.025 for k in range(16)], abs=1e-9)
+
+
+class Room(Node):
+    """A reading a second and an eye that looks eight times."""
+
+    temperature = In("float32[1]")
+    look = In("int64[]")
+    celsius = Out("float64[]")
+
+    def process(self, *, temperature: Message | None, look: Message) -> Any:
+        return np.float64(np.nan if temperature is None else temperature.array.item())
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 3.0])
+def test_a_slow_sensor_that_says_when_it_speaks_next_keeps_no_row_waiting_at_any_speed(speed: float) -> None:
+    p = Pipeline("room")
+    eye, thermometer = p.add("eye", Ticks(8, 40)), p.add("thermometer", Thermometer(duration_s=5))
+    room = p.add("room", Room(), join=Settled(trigger="look", on_missing=OnMissing.PARTIAL))
+    sink = p.add("sink", Sink())
+    p.connect(eye, room.look)
+    p.connect(thermometer.signal, room.temperature)
+    p.connect(room, sink)
+    simulation = simulate(p, speed=speed)
+    assert simulation.report["conserved"] is True
+    found = simulation.results("sink")
+    assert len(found) == 40
+    expected = [21 + 1.5 * np.sin(2 * np.pi * (k // 8) / 600) for k in range(40)]
+    assert [float(m.array) for m in found] == pytest.approx(expected, abs=1e-5)
+    assert max(m.sent_ns - m.event_time_ns for m in found) < 6 * ms
+
+
+def test_without_a_clock_an_input_is_not_silent_before_anything_has_come() -> None:
+    """Both inputs begin at instant 0, whichever is taken first."""
+    simulation = run(Settled(trigger=SLOW, idle_timeout=100 * ms, on_missing=OnMissing.PARTIAL), offline=True)
+    assert rows(simulation)[0] == (0.0, 0.0)
+    assert simulation.stages["fused"]["silent"] == {}

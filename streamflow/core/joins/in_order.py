@@ -54,7 +54,8 @@ class InOrder(Generic[T]):
 
     def ready(self, now_ns: int) -> Row[T] | None:
         while True:
-            row = self._decider.ready(self._now_ns)
+            # Silence begins with the first datum: before that there is no instant to ask at.
+            row = None if self._now_ns == -FOREVER else self._decider.ready(self._now_ns)
             if row is not None or not self._goes_on():
                 return row
 

@@ -173,9 +173,9 @@ RUNS: Mapping[str, Join] = {
 
 def faulty(options: Options) -> Iterator[Row]:
     """Runs of a whole pipeline in virtual time, of which one sensor misbehaves."""
-    for fault in FAULTS:
+    for fault in (FAULTS[0], FAULTS[-1]) if options.is_quick else FAULTS:
         for name, join in RUNS.items():
-            if not options.is_quick or name in ("nearest", "settled"):
+            if not options.is_quick or name == "settled":
                 yield _judged(name, join, fault, fuse(join, fault))
 
 

@@ -12,6 +12,8 @@ from streamflow import compilation
 compilation.choose()
 
 if TYPE_CHECKING:
+    from streamflow.core.batch import Batch
+    from streamflow.core.batching import Fill, Timing
     from streamflow.core.deadline import Criticality, OnMiss, Order
     from streamflow.core.firm import Escalation
     from streamflow.core.message import Flag, Message
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from streamflow.runtime.node import In, Node, Out, Output
 else:
     _NAMES = {
+        "core.batch": ("Batch",),
+        "core.batching": ("Fill", "Timing"),
         "core.deadline": ("Criticality", "OnMiss", "Order"),
         "core.firm": ("Escalation",),
         "core.message": ("Flag", "Message"),
@@ -56,8 +60,10 @@ else:
 
 
 __all__ = [
+    "Batch",
     "Criticality",
     "Escalation",
+    "Fill",
     "Flag",
     "In",
     "InputError",
@@ -75,6 +81,7 @@ __all__ = [
     "Restart",
     "RestartStrategy",
     "StreamflowError",
+    "Timing",
     "UsageError",
     "WireError",
     "ms",

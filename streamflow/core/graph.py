@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from streamflow.core.batch import Batch
 from streamflow.core.deadline import OnMiss, Order, PathDef, RateDef
 from streamflow.core.joins.contract import Join
 from streamflow.core.joins.exact import Exact
@@ -55,6 +56,13 @@ class StageDef:
     """How long it waits awake before it sleeps; None: as the run says."""
     join: Join = field(default_factory=Exact)
     """How its inputs come together, where they do."""
+    batch: Batch | None = None
+    """How its data come together that it works on at once; None: it works on each by itself."""
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether what it has taken may wait for other data before it is worked on."""
+        return self.is_joined or self.batch is not None
 
     @property
     def is_joined(self) -> bool:

@@ -11,7 +11,8 @@ from streamflow.core.message import Message
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.ends import Inlet
-from streamflow.runtime.joining import HeldInJoin, Joined, joined, passed_on
+from streamflow.runtime.held_back import HeldBack
+from streamflow.runtime.joining import Joined, joined, passed_on
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.waker import Waker
 
@@ -41,7 +42,7 @@ class Joiner:
         self._waker = waker
         self._now_ns = now_ns
         self._work = work
-        self._held = HeldInJoin(logbook, {port: inlet.edge for port, inlet in inlets.items()})
+        self._held = HeldBack(logbook, {port: inlet.edge for port, inlet in inlets.items()})
         self._decider: Decider[Message] = join.decider(list(inlets))
         self._in_order: InOrder[Message] | None = None
         if offline and not isinstance(join, Exact):  # which depends on no order of arrival

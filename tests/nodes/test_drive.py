@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -137,3 +139,35 @@ def test_inputs_that_are_taken_together_must_all_be_given():
 
 def test_a_node_that_neither_runs_nor_takes_anything_is_told():
     assert sentence(Fault, Node(), GOOD) == "drive(Node): neither run() nor an In port, expected a source or an input"
+
+
+class Pairs(Node):
+    """Says how many it got at once."""
+
+    x = In("float32[]")
+    y = Out("int64[]")
+
+    async def process_batch(self, messages: Sequence[Message]) -> list[np.int64]:
+        return [np.int64(len(messages)) for _ in messages]
+
+
+class Singles(Pairs):
+    stateful = False
+
+    def process(self, message: Message) -> np.int64:
+        return np.int64(0)
+
+
+def _of(streams: str) -> list[Message]:
+    return [Message({"x": np.float32(0)}, stream, seq) for seq, stream in enumerate(streams)]
+
+
+def test_a_batch_has_one_datum_of_a_stream() -> None:
+    assert [int(array) for array in drive(Pairs(), _of("abcab")).arrays] == [3, 3, 3, 2, 2]
+    assert [int(array) for array in drive(Pairs(), _of("abcab"), batch=2).arrays] == [2, 2, 2, 2, 1]
+    assert [message.stream for message in drive(Pairs(), _of("abcab")).messages] == list("abcab")
+
+
+def test_without_state_a_batch_is_as_large_as_was_asked_and_by_default_there_is_none() -> None:
+    assert [int(array) for array in drive(Singles(), _of("aaaaa"), batch=3).arrays] == [3, 3, 3, 2, 2]
+    assert [int(array) for array in drive(Singles(), _of("aa")).arrays] == [0, 0]

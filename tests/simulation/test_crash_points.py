@@ -34,6 +34,9 @@ TARGETS = [
     Target("settled_late", "both"),
     Target("join_fails", "both"),
     Target("together_oldest", "middle"),
+    Target("batch_shed", "middle"),
+    Target("batch_twice", "middle"),
+    Target("batch_fails", "middle"),
 ]
 
 

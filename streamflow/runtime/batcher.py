@@ -44,6 +44,7 @@ from streamflow.runtime.waker import Waker
 from streamflow.wire.data import lightened
 
 WHERE: Final = "process_batch"
+LEAD_SHARE: Final = 8  # the last of so many leads counts
 _MISSED: Final = int(Flag.MISSED)
 
 
@@ -104,6 +105,7 @@ class Batcher:
         self._waiting: list[_Datum] = []  # as they came
         self._is_undecided = False
         self._has_ended = False
+        self._lead_ns = 0  # from the look at what waits to the start of the batch: the choice, and what is shed for it
         self._last_undated_ns = 0
         self._newest_ns = -1  # event time of what was taken
         self._is_orderly = True  # so that what was taken promises something
@@ -174,6 +176,7 @@ class Batcher:
         self._waker.arm(None)
         if self._enforcer.is_degraded and not self._is_offline and await self._degrade():
             return
+        decided_ns = self._now_ns()
         asked, waiting = self._asked()
         plan = self._plan(waiting)
         if plan.given_up and not plan.start:
@@ -188,6 +191,7 @@ class Batcher:
         if given_up and await self._give_up(given_up):
             self._is_undecided = True  # it took its time: a choice of then is out of date
         elif started:
+            self._lead_ns += (self._now_ns() - decided_ns - self._lead_ns) // LEAD_SHARE
             await self._work_on(started, None)
             self._is_undecided = bool(self._waiting) and not self._is_offline
         elif given_up:
@@ -202,7 +206,8 @@ class Batcher:
         rule = self._rule
         if self._has_ended and rule.timing is Timing.LAZY:  # it cannot grow any more
             rule = Batch(rule.size_max, rule.fill, patience=rule.patience_ns).rule(rule.margin_ns)
-        return choose(waiting, self._now_ns(), self._profile, rule, last_undated_ns=self._last_undated_ns)
+        now_ns = self._now_ns() + self._lead_ns
+        return choose(waiting, now_ns, self._profile, rule, last_undated_ns=self._last_undated_ns)
 
     def _asked(self) -> tuple[list[_Datum], list[Waiting]]:
         """What may be started now, and the same as the decider sees it.
@@ -214,7 +219,7 @@ class Batcher:
         margin_ns = int(enforcer.cost.margin_ns)
         if margin_ns != self._rule.margin_ns:
             self._rule = self._batch.rule(margin_ns)
-        least_ns = now_ns + margin_ns + self._profile.cost_ns(1, now_ns)
+        least_ns = now_ns + self._lead_ns + margin_ns + self._profile.cost_ns(1, now_ns)
         asked: list[_Datum] = []
         waiting: list[Waiting] = []
         is_dated: dict[str, bool] = {}
@@ -249,6 +254,13 @@ class Batcher:
                 datum.is_overdue = True
                 if verdict.stops:
                     self._handling.stop_wanted(self._enforcer.stops(message))
+                continue
+            if verdict.act is Act.SHED and not verdict.stops:  # in overload most of what comes: the shortest way
+                row = self._row(datum)
+                self._waiting.remove(datum)
+                self._held.begin(row)
+                self._logbook.shed(message, self._inlet.sender, now_ns, (), 1)
+                self._held.end(row)
                 continue
             has_worked = has_worked or verdict.act is not Act.SHED
             await self._handle_alone(datum, verdict)

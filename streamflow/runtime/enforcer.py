@@ -200,7 +200,8 @@ class Enforcer:
 
     def given_up(self, message: Message, now_ns: int, result_age_ns: int | None) -> Verdict:
         """What becomes of a datum for which there is no batch in time; also DEGRADE, where that is in time."""
-        return self._judged(message, now_ns, NEVER_DONE_NS, result_age_ns)
+        shed = None if self._budget.degraded or message.origins else self._shed_alone.get(message.stream)
+        return shed or self._judged(message, now_ns, NEVER_DONE_NS, result_age_ns)
 
     def judged_alone(self, message: Message, now_ns: int, cost_ns: int, result_age_ns: int | None) -> Verdict:
         """What `verdict` would say of a datum by itself, if work on it took so long."""

@@ -21,7 +21,7 @@ WITHIN_MS = 50
 SIZE_MAX = 32
 DELAY_MS = 5  # for so long the first of a batch waits under `timeout`
 RULES = {
-    "ours": Batch(SIZE_MAX),
+    "ours": Batch(SIZE_MAX, buckets=(1, 2, 4, 8, 16, SIZE_MAX)),  # of 32 sizes, each by itself, few are known so soon
     "one by one": Batch(1),
     "timeout": Batch(SIZE_MAX, timing=Timing.LAZY, patience=DELAY_MS * ms),
 }

@@ -12,6 +12,8 @@ from streamflow import compilation
 compilation.choose()
 
 if TYPE_CHECKING:
+    from streamflow.core.batch import Batch
+    from streamflow.core.batching import Fill, Timing
     from streamflow.core.deadline import Criticality, OnMiss, Order
     from streamflow.core.firm import Escalation
     from streamflow.core.joins.feedback import Reseed
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from streamflow.runtime.node import In, Node, Out, Output
 else:
     _NAMES = {
+        "core.batch": ("Batch",),
+        "core.batching": ("Fill", "Timing"),
         "core.deadline": ("Criticality", "OnMiss", "Order"),
         "core.firm": ("Escalation",),
         "core.joins.feedback": ("Reseed",),
@@ -58,8 +62,10 @@ else:
 
 
 __all__ = [
+    "Batch",
     "Criticality",
     "Escalation",
+    "Fill",
     "Flag",
     "In",
     "InputError",
@@ -78,6 +84,7 @@ __all__ = [
     "Restart",
     "RestartStrategy",
     "StreamflowError",
+    "Timing",
     "UsageError",
     "WireError",
     "ms",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
+from streamflow.core.batch import Batch
 from streamflow.core.deadline import Criticality, OnMiss, Order, PathDef, RateDef
 from streamflow.core.firm import Escalation, Firm
 from streamflow.core.graph import EdgeDef, Graph, StageDef
@@ -32,7 +33,7 @@ from streamflow.core.spinning import SPIN_NS_MAX
 from streamflow.core.supervision import GroupDef, Restart, RestartStrategy
 from streamflow.core.timebase import ms, s
 from streamflow.errors import Fault, StreamflowError
-from streamflow.runtime.definition import Definition, handler_faults, join_faults, stage_of
+from streamflow.runtime.definition import Definition, batch_faults, handler_faults, join_faults, stage_of
 from streamflow.runtime.node import Node
 
 MissHandler = Callable[[str, Any], Any]
@@ -92,6 +93,7 @@ class Pipeline:
         realtime: RealTime | None = None,
         spin: int | None = None,
         join: Join | None = None,
+        batch: Batch | None = None,
     ) -> Stage:
         """Put `node` into the graph. Stages of one `process` share it; by default each has its own.
 
@@ -100,7 +102,8 @@ class Pipeline:
         process is killed, which is a failure like any other. `realtime` asks the machine for processors, priority
         and the like, in all its lives; the report says what it got. `spin` (ns, at most 10 ms; 0: never): for so long
         it waits awake for its next datum before it sleeps, where that pays; by default as the run says (`--spin-us`).
-        `join`: how several inputs of one `process` come together, one of `streamflow.joins`.
+        `join`: how several inputs of one `process` come together, one of `streamflow.joins`. `batch`: how the data of a
+        node with `process_batch` do; `Batch()` where nothing is said.
         """
         restart = self._one_of(f"stage {name}", "restart", restart, Restart.TRANSIENT)
         if hang_timeout is not None:
@@ -119,12 +122,21 @@ class Pipeline:
         if any(node is other for other in self._nodes.values()):
             self._faults.append(Fault(f"stage {name}", "a node that another stage has", "a node of its own"))
         stage, fault = stage_of(
-            name, node, process, restart, hang_timeout, realtime, spin, join if isinstance(join, Join) else None
+            name,
+            node,
+            process,
+            restart,
+            hang_timeout,
+            realtime,
+            spin,
+            join if isinstance(join, Join) else None,
+            batch if isinstance(batch, Batch) else None,
         )
         if fault is not None:
             self._faults.append(fault)
         else:
-            self._faults += [*handler_faults(name, node), *join_faults(stage, node, join)]
+            self._faults += handler_faults(name, node)
+            self._faults += [*join_faults(stage, node, join), *batch_faults(stage, node, batch)]
         self._stages.append(stage)
         self._nodes[name] = node
         return Stage(name)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from streamflow import (
+    Batch,
     Criticality,
     Escalation,
+    Fill,
     In,
+    Message,
     Node,
     OnMiss,
     Order,
@@ -305,3 +308,84 @@ def test_a_node_says_how_its_inputs_come_together_and_the_pipeline_may_say_other
     p.add("other", Own(), join=Settled())
     stages = p.definition().graph.stages
     assert [stage.join for stage in stages] == [Nearest(trigger="camera"), Settled()]
+
+
+class Net(Node):
+    number = In("int64[]")
+    out = Out("int64[]")
+
+    def process_batch(self, messages: Any) -> Any: ...
+
+
+class NetOrOne(Net):
+    def process(self, message: Message) -> Any: ...
+
+
+BATCH_FAULTS: dict[str, Any] = {
+    "stage net: batch 8, expected a Batch; as in batch=Batch(size_max=8)": 8,
+    "stage net: batch: size_max 0, expected a whole number, 1 to 4,096": Batch(0),
+    "stage net: batch: fill 'full', expected Fill.UP_TO, Fill.FULL": Batch(fill="full"),  # type: ignore[arg-type]
+    "stage net: batch: timing 1, expected Timing.EAGER, Timing.LAZY": Batch(timing=1),  # type: ignore[arg-type]
+    "stage net: batch: patience 0.1, expected whole nanoseconds, more than 0; as in patience=100 * ms": Batch(
+        patience=0.1,  # type: ignore[arg-type]
+    ),
+    "stage net: batch: queue_size 4, expected a whole number, 8 (size_max) to 65,536; a batch is chosen from what "
+    "waits": Batch(8, queue_size=4),
+    "stage net: batch: buckets (1, 4), expected sizes of at least 1, ascending, the last 8": Batch(8, buckets=(1, 4)),
+    "stage net: batch: known {3: 1}, expected nanoseconds by size, each one of 1, 2, 4, 8; as in known={8: 4 * ms}": (
+        Batch(8, buckets=(1, 2, 4, 8), known={3: 1})
+    ),
+    "stage net: batch: fill FULL, and Net carries something from one datum of a stream to the next, expected "
+    "stateful = False; a batch has one datum of a stream, and might never be full; fill UP_TO, or size_max 1": Batch(
+        fill=Fill.FULL
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", BATCH_FAULTS)
+def test_what_is_wrong_with_a_batch_is_told_before_anything_starts(sentence: str) -> None:
+    p = Pipeline("p")
+    net = p.add("net", Net(), batch=BATCH_FAULTS[sentence])
+    p.connect(p.add("source", Source()), net)
+    p.connect(net, p.add("sink", Sink()))
+    with pytest.raises(PipelineError) as told:
+        p.check()
+    assert [str(fault) for fault in told.value.faults] == [sentence]
+
+
+def test_who_cannot_work_on_several_at_once_is_told() -> None:
+    class Several(Net):
+        other = In("int64[]")
+
+    class Untold(Net):
+        def process_batch(self) -> Any: ...
+
+    p = Pipeline("p")
+    source = p.add("source", Source())
+    p.connect(source, p.add("sink", Sink(), batch=Batch()))
+    several, untold = p.add("several", Several()), p.add("untold", Untold())
+    for port in (several.number, several.other, untold):
+        p.connect(source, port)
+    with pytest.raises(PipelineError) as told:
+        p.check()
+    assert [str(fault) for fault in told.value.faults] == [
+        "stage sink: a batch, but Sink has no process_batch() that takes several data at once, expected "
+        "process_batch(self, messages); it returns one result for each, in order",
+        "stage several: Several has process_batch() and 2 In ports, expected one In port; bring the streams together "
+        "in a stage before it",
+        "stage untold: Untold has process_batch(self), expected process_batch(self, messages)",
+    ]
+
+
+def test_a_node_says_how_its_data_come_in_batches_and_the_pipeline_may_say_otherwise() -> None:
+    class Own(NetOrOne):
+        batch = Batch(4)
+
+    p = Pipeline("p")
+    p.add("plain", Net())
+    p.add("own", Own())
+    p.add("said", Own(), batch=Batch(2))
+    p.add("alone", Own(), batch=Batch(1))
+    p.add("only", Net(), batch=Batch(1))
+    found = {stage.name: stage.batch for stage in p.definition().graph.stages}
+    assert found == {"plain": Batch(), "own": Batch(4), "said": Batch(2), "alone": None, "only": Batch(1)}

@@ -59,8 +59,10 @@ def test_imports_point_down() -> None:
 def test_the_public_surface_is_what_is_listed_here() -> None:
     assert streamflow.__all__ == sorted(streamflow.__all__)
     assert set(streamflow.__all__) == {
+        "Batch",
         "Criticality",
         "Escalation",
+        "Fill",
         "Flag",
         "OnMiss",
         "Order",
@@ -79,6 +81,7 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
         "Pipeline",
         "PipelineError",
         "StreamflowError",
+        "Timing",
         "UsageError",
         "WireError",
         "ms",

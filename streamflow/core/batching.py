@@ -38,7 +38,7 @@ from streamflow.core.deadline import Criticality
 from streamflow.core.latency_profile import LatencyProfile, Level
 from streamflow.core.timebase import ms, us
 
-__all__ = ["BatchRule", "Fill", "Plan", "Timing", "Waiting", "choose"]
+__all__ = ["BatchRule", "Fill", "Plan", "Timing", "Waiting", "choose", "choose_in_order"]
 
 MARGIN_NS: Final = 300 * us  # a wake-up and its jitter (GROUND §3.2)
 PATIENCE_NS: Final = 100 * ms
@@ -142,6 +142,23 @@ def choose(
     chosen = set(start)
     over = [index for index in dated if waiting[index].deadline_ns < window.end_ns and index not in chosen]
     return Plan(start, (*too_late, *over), None, start_ns + window.level.cost_ns)
+
+
+def choose_in_order(waiting: Sequence[Waiting], rule: BatchRule, *, has_ended: bool) -> Plan:
+    """What to do where no time goes by: batches follow from the order of arrival alone, whenever things came.
+
+    A batch is closed by the first item that has no place in it, or by the end; one that is to be full then stays.
+    """
+    streams: set[Hashable] = set()
+    size = 0
+    for item in waiting[: rule.size_max]:
+        if item.stream is not None and item.stream in streams:
+            break
+        streams.add(item.stream)
+        size += 1
+    is_full = size == rule.size_max
+    is_closed = is_full if rule.fill is Fill.FULL else is_full or size < len(waiting) or has_ended
+    return Plan(tuple(range(size))) if is_closed else Plan(())
 
 
 def _levels(profile: LatencyProfile, rule: BatchRule, now_ns: int) -> tuple[Level, ...]:

@@ -155,7 +155,9 @@ def _hop(graph: Graph, edge: EdgeDef, occupied_ns: int, shared_ns: int, measured
     keeps_up = rate_hz is not None and rate_hz * shared_ns <= s
     has_rate = edge.overflow is Overflow.BLOCK and keeps_up
     service_ns = shared_ns if has_rate else occupied_ns
-    return _Hop(edge, service_ns, transport_ns, _room(edge) * turns, turns, has_rate)
+    batch = graph.stage(edge.target).batch
+    held = 0 if batch is None else batch.queue_limit  # of one stream, batches are of one
+    return _Hop(edge, service_ns, transport_ns, _room(edge) * turns + held, turns, has_rate)
 
 
 def _room(edge: EdgeDef) -> int:
@@ -235,10 +237,12 @@ def _loads(graph: Graph, measured: Measured, edges: Sequence[EdgeDef]) -> list[t
 
 
 def _load(graph: Graph, measured: Measured, stage: str) -> float:
-    """The share of time that its usual work takes, as far as rates are known."""
+    """The share of time that its usual work takes, as far as rates are known; of batches as if each were full."""
     rates = [measured.rates_hz.get(edge.name, 0.0) for edge in graph.edges_into(stage)]
     rate_hz = max(rates, default=0.0) if graph.stage(stage).is_joined else sum(rates)
-    return rate_hz * measured.service.get(stage, UNKNOWN).p50_ns / s
+    batch = graph.stage(stage).batch
+    at_once = 1 if batch is None else batch.size_max  # at best
+    return rate_hz * measured.service.get(stage, UNKNOWN).p50_ns / s / at_once
 
 
 def _is_shielded(graph: Graph, edges: Sequence[EdgeDef]) -> bool:

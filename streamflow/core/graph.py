@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from streamflow.core.batch import Batch
 from streamflow.core.deadline import OnMiss, Order, PathDef, RateDef
 from streamflow.core.joins.contract import Join
 from streamflow.core.joins.exact import Exact
@@ -52,6 +53,13 @@ class StageDef:
     """How its inputs come together, where they do."""
     retimes: bool = False
     """Its results are older than what it has taken."""
+    batch: Batch | None = None
+    """How its data come together that it works on at once; None: it works on each by itself."""
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether what it has taken may wait for other data before it is worked on."""
+        return self.is_joined or self.batch is not None
 
     @property
     def is_joined(self) -> bool:

@@ -20,7 +20,7 @@ from streamflow.errors import RecorderError
 from streamflow.recorder.shape import Shape
 
 MAGIC = b"SFLOWREC"
-VERSION: Final = 3
+VERSION: Final = 4
 HEADER = struct.Struct("<8sIIQQQII")
 HEADER_SIZE: Final = 64
 
@@ -64,8 +64,9 @@ POOL_BYTES: Final = FIRST_WORD + 26  # shared memory for large tensors
 POOL_EXHAUSTED: Final = FIRST_WORD + 27  # large tensors that were sent in frames because no slot was free
 SPUN_NS: Final = FIRST_WORD + 28  # waited awake for data
 SPIN_HITS: Final = FIRST_WORD + 29  # waits that ended so
-JOINED_DATA: Final = FIRST_WORD + 30  # in rows that were handled or shed
-JOINED_BEFORE: Final = FIRST_WORD + 31  # JOINED_DATA when the row in hand was begun
+ROW_DATA: Final = FIRST_WORD + 30  # in rows of a join, or of batches, that were handled or shed
+ROW_DATA_BEFORE: Final = FIRST_WORD + 31  # ROW_DATA when the row in hand was begun
+ROW_HEAD: Final = FIRST_WORD + 32  # and the newest record then
 
 COUNTERS: Final = {
     "processed": PROCESSED,
@@ -94,7 +95,7 @@ COUNTERS: Final = {
     "pool_exhausted": POOL_EXHAUSTED,
     "spun_ns": SPUN_NS,
     "spin_hits": SPIN_HITS,
-    "joined_data": JOINED_DATA,
+    "row_data": ROW_DATA,
 }
 
 STARTING, RUNNING, DRAINING, CLOSED = range(4)
@@ -184,6 +185,8 @@ class Layout:
 
     shape_size: int
     service: int
+    batch_wait: int
+    batch_sizes: int
     latency: dict[int, int]
     transport: tuple[int, ...]
     inputs: tuple[int, ...]
@@ -207,6 +210,8 @@ class Layout:
         return cls(
             shape_size=shape_size,
             service=part(histogram_size),
+            batch_wait=part(histogram_size if shape.batch_size_max else 0),
+            batch_sizes=part((shape.batch_size_max + 1) * WORD if shape.batch_size_max else 0),
             latency={path: part(histogram_size) for path in shape.sink_paths},
             transport=tuple(part(histogram_size) for _ in shape.in_edges),
             inputs=tuple(part((INPUT_HEAD + 2 * window) * WORD) for _, window in shape.in_edges),

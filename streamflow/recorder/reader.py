@@ -333,14 +333,22 @@ class Recording:
         return _signed(found) if words[base] == serial == words[base + _AGAIN] else None
 
     def histogram(self, name: str) -> Histogram:
-        """`service`, `latency:PATH` for a path that ends here, `transport:EDGE` for an input edge."""
+        """`service`, `batch_wait` where there are batches, `latency:PATH` of one that ends here, `transport:EDGE`."""
         offsets = dict(self._histograms())
         if name not in offsets:
             raise RecorderError(f"recorder of {self.stage}", f"no histogram {name}", f"one of {', '.join(offsets)}")
         return read_histogram(self._array, offsets[name])
 
+    def batch_sizes(self) -> dict[int, int]:
+        """How many batches of each size were worked on; only sizes that occurred, and none without batches."""
+        first, size_max = self._layout.batch_sizes // at.WORD, self.shape.batch_size_max
+        counts = self._array[first : first + size_max + 1].tolist() if size_max else []
+        return {size: count for size, count in enumerate(counts) if count}
+
     def _histograms(self) -> Iterator[tuple[str, int]]:
         yield "service", self._layout.service
+        if self.shape.batch_size_max:
+            yield "batch_wait", self._layout.batch_wait
         for path, offset in self._layout.latency.items():
             yield f"latency:{self.shape.paths[path]}", offset
         for (edge, _), offset in zip(self.shape.in_edges, self._layout.transport, strict=True):

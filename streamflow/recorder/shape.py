@@ -11,6 +11,7 @@ PATH_COUNT_LIMIT = 63  # a path is a bit of a 64-bit mask
 RING_CAPACITY = 8192  # records, 0.9 MB; at 1000 data a second the last 8 s
 RING_CAPACITY_LIMIT = 1 << 22
 TABLE_LIMIT = 1 << 20  # data on one edge
+BATCH_SIZE_LIMIT = 1 << 12
 NAME_COUNT_LIMIT = 1 << 15
 
 
@@ -20,6 +21,7 @@ class Shape:
 
     `in_edges` have a name and a window, `out_edges` a name and how many data may be live at their sender at a time.
     `streams` are all stages of the pipeline by number, `paths` all paths; each path of `sink_paths` ends here.
+    `batch_size_max`: how many data it works on at once at most, where it does so in batches; else 0.
     """
 
     stage: str
@@ -30,6 +32,7 @@ class Shape:
     paths: tuple[str, ...] = ()
     sink_paths: tuple[int, ...] = ()
     ring_capacity: int = RING_CAPACITY
+    batch_size_max: int = 0
 
     def __post_init__(self) -> None:
         faults = [
@@ -45,6 +48,11 @@ class Shape:
                 or len(set(self.sink_paths)) < len(self.sink_paths),
                 f"sink paths {self.sink_paths}",
                 f"different numbers of the {len(self.paths)} paths",
+            ),
+            (
+                not 0 <= self.batch_size_max <= BATCH_SIZE_LIMIT,
+                f"batches of {self.batch_size_max}",
+                f"at most {BATCH_SIZE_LIMIT}",
             ),
             *(
                 (not 1 <= count <= TABLE_LIMIT, f"room for {count} data on edge {name}", f"1 to {TABLE_LIMIT}")
@@ -72,6 +80,7 @@ class Shape:
             paths=tuple(_text(name) for name in _list(value["paths"])),
             sink_paths=tuple(_number(path) for path in _list(value["sink_paths"])),
             ring_capacity=_number(value["ring_capacity"]),
+            batch_size_max=_number(value["batch_size_max"]),
         )
 
 

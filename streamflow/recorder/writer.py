@@ -89,6 +89,7 @@ class Recorder:
     """The writer's side of one stage's file. Streams, senders and paths are numbers of the shape."""
 
     __slots__ = (
+        "_batch_sizes",
         "_buffer",
         "_hand",
         "_head",
@@ -98,6 +99,7 @@ class Recorder:
         "_started_ns",
         "_turn",
         "_words",
+        "batch_wait",
         "inputs",
         "latency",
         "outputs",
@@ -117,6 +119,9 @@ class Recorder:
         self.shape = shape
         self.service = MappedHistogram(words, layout.service)
         """How long the stage worked on a datum."""
+        self.batch_wait = MappedHistogram(words, layout.batch_wait) if shape.batch_size_max else None
+        """How long a datum has waited here for the batch that it came into; None without batches."""
+        self._batch_sizes = layout.batch_sizes // WORD
         self._record_service = self.service.record
         self._started_ns = 0
         self.latency = {path: MappedHistogram(words, at) for path, at in layout.latency.items()}
@@ -303,6 +308,10 @@ class Recorder:
         add(words, BUSY_NS, service_ns)
         self._record_service(service_ns)
         return serial
+
+    def batched(self, size: int) -> None:
+        """A batch of that many was worked on; no more than the shape says."""
+        add(self._words, self._batch_sizes + size, 1)
 
     def record(
         self,

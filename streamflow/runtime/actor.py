@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import trio
 
+from streamflow.core.batch import Batch
 from streamflow.core.graph import Resolved
 from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
+from streamflow.runtime.batcher import Batcher
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.conformity import Conformity
 from streamflow.runtime.ends import Inlet
@@ -34,7 +36,7 @@ from streamflow.runtime.node import Node, Output
 from streamflow.runtime.promises import Promises
 from streamflow.runtime.replay import Replay
 from streamflow.runtime.sending import Sending
-from streamflow.runtime.serving import Serving
+from streamflow.runtime.serving import Handle, Serving
 from streamflow.runtime.spinner import Spinner
 from streamflow.runtime.waker import Waker
 
@@ -92,6 +94,7 @@ class Actor:
         self._join = definition.join
         self._loops = resolved.graph.loops_into(stage)
         self._joiner: Joiner | None = None
+        self._batch = definition.batch
         self._clock = clock
         self._promises: Promises | None = None
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
@@ -245,6 +248,9 @@ class Actor:
         if self._is_joined:
             await self._run_joined(process)
             return
+        if self._batch is not None:
+            await self._run_batches(self._batch)
+            return
         handlers: dict[str, Handler] = {port: process or getattr(self.node, f"process_{port}") for port in self.inlets}
 
         inlets, received, handle = self.inlets, self._conformity.received, self.handling.handle
@@ -313,17 +319,42 @@ class Actor:
             if not self._is_too_old(port, message):
                 await joiner.take(port, message)
 
+        await self._serve_rows(take, joiner, waker)
+
+    async def _run_batches(self, batch: Batch) -> None:
+        waker = Waker(self._clock, self._serving.bell.ring)
+        ((port, inlet),) = self.inlets.items()
+
+        def accepted(message: Message) -> Message | None:
+            message = self._conformity.received(port, message)
+            return None if self._is_too_old(port, message) else message
+
+        batcher = Batcher(
+            self.stage,
+            self.node,
+            batch,
+            port,
+            inlet,
+            accepted,
+            self.handling,
+            self._promises,
+            waker,
+            self._interference,
+            offline=self.offline,
+        )
+        await self._serve_rows(batcher.take, batcher, waker)
+
+    async def _serve_rows(self, take: Handle, rows: Joiner | Batcher, waker: Waker) -> None:
         failure: StreamflowError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(waker.run)
             try:
-                await self._serving.serve(self.inlets, take, joiner.end, joiner, joiner.heard)
-                await joiner.finish()
+                await self._serving.serve(self.inlets, take, rows.end, rows, rows.heard)
             except StreamflowError as error:  # as it is: a nursery would wrap it
                 failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
-            joiner.lose_all()
+            rows.lose_all()
             raise failure
 
     async def _take_what_comes_back(self, joiner: Joiner) -> None:

@@ -22,16 +22,15 @@ from streamflow.recorder.layout import (
     EDGE_SHIFT,
     GIVEN_UP_MASK,
     HEAD_MASK,
-    IN_HAND,
     NUMBER_BITS,
+    ROW_HEAD,
     SERVING,
-    SHED_BITS,
     SHED_MASK,
 )
 from streamflow.recorder.reader import Recording
 from streamflow.runtime.dead_stage import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
-from streamflow.runtime.edge_traces import LOST_HERE, LOST_IN_JOIN, TOO_OLD
-from streamflow.runtime.tables import FORMER, GIVING_UP, JOINED
+from streamflow.runtime.edge_traces import LOST_HELD_BACK, LOST_HERE, TOO_OLD
+from streamflow.runtime.tables import FORMER, GIVING_UP, HELD_BACK
 
 
 @dataclass(slots=True)
@@ -196,8 +195,8 @@ class Casualties:
                 definition = self._graph.stage(stage)
                 if not found and not definition.is_source and not definition.is_joined:
                     remains.given_up.append(stage)  # a datum in nobody's name: of a timer, or a remainder
-                row = [one for one in traces.table(JOINED) if one.is_out]
-                remains.width[stage] = traces.uncounted(row) if definition.is_joined else 1
+                row = [one for one in traces.table(HELD_BACK) if one.is_out]
+                remains.width[stage] = traces.uncounted(row) if definition.holds_back else 1
         elif hand is not None:
             told, untold = traces.told(hand.origins, traces.whole(hand.head), ENDS)
             mask = self._paths.masks_by_edge(hand.edge.name)
@@ -207,13 +206,13 @@ class Casualties:
                     remains.uncounted[stage] += 1
             elif not traces.is_held_back(hand):
                 remains.in_hand.append(Loss(stage, untold, mask))
-        held = [one for one in traces.table(JOINED) if not (is_serving and one.is_out)]
+        held = [one for one in traces.table(HELD_BACK) if not (is_serving and one.is_out)]
         if giving_up is not None and not is_serving:
             self._read_given_up(stage, traces, remains, giving_up, held)
         row = [one for one in held if one.is_out]
         if row and self._is_row_shed(stage, traces, remains, row):
             held = [one for one in held if not one.is_out]
-        place = f"{stage} {JOINED}"
+        place = f"{stage} {HELD_BACK}"
         for index, edge in enumerate(self._graph.edges_into(stage)):
             live = [traces.live(one) for one in held if one.generation >> EDGE_SHIFT - NUMBER_BITS == index]
             if live:
@@ -234,7 +233,7 @@ class Casualties:
         if place == TOO_OLD:  # and still in hand
             count = recording.inputs()[index].dropped.get("too_old", 0)
         else:
-            count = recording.counter("lost" if place == LOST_IN_JOIN else "left_out")
+            count = recording.counter("lost" if place == LOST_HELD_BACK else "left_out")
             edge = self._graph.edges_into(stage)[index]
             self._add_untold(remains, stage, untold, self._paths.masks_by_edge(edge.name))
             same = (each for each in held if each.origins == one.origins and each.generation >> 16 == index)
@@ -244,11 +243,9 @@ class Casualties:
             remains.given_up.append(stage)
 
     def _is_row_shed(self, stage: str, traces: Traces, remains: Remains, row: Sequence[counts.Live]) -> bool:
-        """Whether a join has shed the row that it was about to work on; `row`: what of it is still held back."""
+        """Whether the stage has shed the row that it was about to work on; `row`: what of it is still held back."""
         ids = dict.fromkeys(one_id for one in row for one_id in one.origins)
-        hand = traces.table(IN_HAND, with_free=True)
-        since = hand[0].nth if hand else 0  # of what was taken last, which completed the row; 0 was not even kept
-        told, untold = traces.told(ids, traces.whole(since >> SHED_BITS), {Kind.SHED})
+        told, untold = traces.told(ids, traces.recording.word(ROW_HEAD), {Kind.SHED})
         if told is not None:
             self._add_untold(remains, stage, untold, traces.through(ids))
             remains.uncounted[stage] += traces.uncounted(row)
@@ -295,7 +292,7 @@ class Casualties:
         done = dict(remains.uncounted)
         for loss in [*remains.in_hand, *found]:
             stage, _, table = loss.place.partition(" ")
-            if table == JOINED or loss in remains.in_hand:
+            if table == HELD_BACK or loss in remains.in_hand:
                 lost[stage] = lost.get(stage, 0) + 1
         for stage in remains.given_up:
             lost[stage] = lost.get(stage, 0) + 1

@@ -24,16 +24,17 @@ from streamflow.recorder.layout import (
     IN_SERVICE,
     IN_SERVICE_OFFSET,
     IN_SERVICE_SIZE,
-    JOINED_BEFORE,
-    JOINED_DATA,
     NUMBER_BITS,
+    ROW_DATA,
+    ROW_DATA_BEFORE,
+    ROW_HEAD,
     SERVING,
     SHED_BITS,
     SHED_MASK,
 )
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
-from streamflow.runtime.tables import JOINED
+from streamflow.runtime.tables import HELD_BACK
 
 GENERATION_MASK = (1 << EDGE_SHIFT - NUMBER_BITS) - 1
 LET_GO = frozenset({Kind.DROPPED, Kind.LOST})
@@ -99,18 +100,18 @@ class Traces:
         return self.told(one.origins, one.number + 1, LET_GO)
 
     def is_held_back(self, hand: Hand) -> bool:
-        """Whether a join has it already."""
+        """Whether a join or a batch has it already."""
         into = self._graph.edges_into(hand.edge.target)
         return any(
             not one.is_out
             and into[one.generation >> EDGE_SHIFT - NUMBER_BITS] == hand.edge
             and (one.generation & GENERATION_MASK, one.number) == hand.name
-            for one in self.table(JOINED)
+            for one in self.table(HELD_BACK)
         )
 
     def uncounted(self, row: Sequence[counts.Live]) -> int:
-        """Data of the row in hand that are not counted yet; `row`: those that the join holds still."""
-        is_counted = self.recording.word(JOINED_DATA) > self.recording.word(JOINED_BEFORE)
+        """Data of the row in hand that are not counted yet; `row`: those that are held back still."""
+        is_counted = self.recording.word(ROW_DATA) > self.recording.word(ROW_DATA_BEFORE)
         return 0 if is_counted else len(row)
 
     def live(self, live: counts.Live) -> Live:
@@ -141,9 +142,11 @@ class Traces:
         if stream < 0:
             return []
         is_source = self._graph.stage(self._stage).is_source
-        row = [one_id for one in self.table(JOINED) if one.is_out for one_id in one.origins]
+        row = [one_id for one in self.table(HELD_BACK) if one.is_out for one_id in one.origins]
         ids = Counter(row or (hand.origins if hand is not None else [(stream, seq)]))
-        taken_at = self.whole(hand.head) if hand is not None and not row else None
+        taken_at = self.whole(hand.head) if hand is not None else None
+        if row:
+            taken_at = self.recording.word(ROW_HEAD)
         lost_after = self.whole(giving_up.nth) if giving_up is not None else self.recording.head
         found = []
         for one_id, count in ids.items():
@@ -182,5 +185,5 @@ def is_given_up(live: counts.Live) -> bool:
 
 
 def _is_before(record: Record, started_ns: int, taken_at: int | None) -> bool:
-    """Whether it is of an earlier handling of the same datum. `taken_at`: the newest record when it was taken."""
+    """Whether it is of an earlier handling of the same datum. `taken_at`: the newest record before this one."""
     return record.started_ns < started_ns if taken_at is None else record.serial <= taken_at

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamflow.core.batch import Batch
+from streamflow.core.batching import Fill
 from streamflow.core.graph import EdgeDef, Graph, PortDef, Resolved, StageDef
 from streamflow.core.joins.contract import Join
 from streamflow.core.joins.exact import Exact
@@ -57,6 +59,7 @@ def stage_of(
     realtime: RealTime | None = None,
     spin_ns: int | None = None,
     join: Join | None = None,
+    batch: Batch | None = None,
 ) -> tuple[StageDef, StreamflowError | None]:
     """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
     fault: StreamflowError | None = None
@@ -71,7 +74,7 @@ def stage_of(
         )
     inputs, outputs = node.inputs(), node.outputs()
     handled = None
-    if not node.is_source and not hasattr(node, "process"):
+    if not node.is_source and not hasattr(node, "process") and not node.has_batches:
         handled = frozenset(port for port in inputs if hasattr(node, f"process_{port}"))
     stage = StageDef(
         name,
@@ -90,6 +93,7 @@ def stage_of(
         spin_ns=spin_ns,
         join=join or node.join or Exact(),
         retimes=node.retimes,
+        batch=_batch_of(node, batch),
     )
     return stage, fault
 
@@ -104,6 +108,42 @@ def _seed_fault(edge: EdgeDef, resolved: Resolved) -> Fault | None:
     except WireError as error:
         return Fault(f"edge {edge.name}, initial", error.found.replace(" received", ""), error.expected)
     return None
+
+
+def _batch_of(node: Node, given: Batch | None) -> Batch | None:
+    """None where it works on each datum by itself: a batch of one is none where there is a `process`."""
+    if not node.has_batches or node.is_source or len(node.inputs()) != 1:
+        return None
+    batch = given or (node.batch if isinstance(node.batch, Batch) else None) or Batch()
+    if next(batch.faults(), None) is not None:
+        return None  # they are told
+    return None if batch.size_max == 1 and hasattr(node, "process") else batch
+
+
+def batch_faults(stage: StageDef, node: Node, batch: object) -> list[Fault]:
+    """What is wrong with how its data come in batches; `batch` as it was given where it was added."""
+    subject = f"stage {stage.name}"
+    given = node.batch if batch is None else batch
+    if given is not None and not isinstance(given, Batch):
+        return [Fault(subject, f"batch {given!r}", "a Batch", "as in batch=Batch(size_max=8)")]
+    if not node.has_batches:
+        if given is None:
+            return []
+        found = f"a batch, but {stage.node} has no process_batch() that takes several data at once"
+        return [Fault(subject, found, "process_batch(self, messages)", "it returns one result for each, in order")]
+    if node.is_source:
+        return [Fault(subject, f"{stage.node} has run() and process_batch()", "one of them")]
+    if len(stage.inputs) != 1:
+        found = f"{stage.node} has process_batch() and {len(stage.inputs)} In ports"
+        return [Fault(subject, found, "one In port", "bring the streams together in a stage before it")]
+    if given is None:
+        return []
+    faults = [Fault(subject, f"batch: {found}", expected, hint) for found, expected, hint in given.faults()]
+    if not faults and given.fill is Fill.FULL and node.stateful and given.size_max > 1:
+        found = f"batch: fill FULL, and {stage.node} carries something from one datum of a stream to the next"
+        hint = "a batch has one datum of a stream, and might never be full; fill UP_TO, or size_max 1"
+        faults.append(Fault(subject, found, "stateful = False", hint))
+    return faults
 
 
 def join_faults(stage: StageDef, node: Node, join: object) -> list[Fault]:
@@ -129,11 +169,15 @@ def join_faults(stage: StageDef, node: Node, join: object) -> list[Fault]:
 def handler_faults(name: str, node: Node) -> list[Fault]:
     """What of `run`, `process` and `process_<port>` could not be called as the runtime calls it.
 
-    One port hands its message over by position, several hand theirs to `process` by name.
+    One port hands its message over by position, or several at once, several hand theirs to `process` by name.
     """
     inputs = list(node.inputs())
     if node.is_source:
         return _call_faults(name, node, "run", [], {})
+    if node.has_batches:
+        faults = _call_faults(name, node, "process_batch", ["messages"], {})
+        alone = _call_faults(name, node, "process", ["message"], {}) if hasattr(node, "process") else []
+        return faults + (alone if len(inputs) == 1 else [])
     if not hasattr(node, "process"):
         handlers = [f"process_{port}" for port in inputs if hasattr(node, f"process_{port}")]
         return [fault for handler in handlers for fault in _call_faults(name, node, handler, ["message"], {})]

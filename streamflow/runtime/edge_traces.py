@@ -19,7 +19,7 @@ NO_STREAM: Final = -1
 TOO_OLD: Final = 1 << NUMBER_BITS
 LEFT_OUT: Final = 2 << NUMBER_BITS
 LOST_HERE: Final = 3 << NUMBER_BITS
-LOST_IN_JOIN: Final = 4 << NUMBER_BITS
+LOST_HELD_BACK: Final = 4 << NUMBER_BITS
 """Places without a number: of a datum that was taken already, and why it is given up."""
 
 

@@ -16,6 +16,7 @@ from streamflow.transport.link import Backlog
 
 Handler = Callable[[str, Any], Any]
 _GIVEN_UP: Final = (Act.SHED, Act.HOLD, Act.CALL)
+NEVER_DONE_NS: Final = 1 << 61  # a cost that no deadline has room for
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Enforcer:
         else:
             verdict = self._decide(message, now_ns, self.cost.eased(cost_ns, now_ns), result_age_ns, shed)
             is_given_up = verdict.act in _GIVEN_UP and not verdict.stops and not is_degraded
-            if is_given_up and self._is_worth_a_try(message, now_ns) and not backlog().depth:
+            if is_given_up and self.is_worth_a_try(message, now_ns) and not backlog().depth:
                 return TRY
         if verdict.act is not Act.RUN:
             self.cost.given_up(now_ns)
@@ -141,15 +142,10 @@ class Enforcer:
         if shed is not None:
             tail_ns = self.cost.eased(self._budget.tails_ns.get(shed.given_up.bit_length() - 1, 0), now_ns)
             return RUN if now_ns + cost_ns + tail_ns <= message.deadline_ns else shed
-        return decide(
-            self._dues(message, now_ns),
-            now_ns,
-            cost_ns=cost_ns,
-            cheap_cost_ns=None if self._cheap is None else self.cost.eased(self.cheap_cost.expected_ns(), now_ns),
-            result_age_ns=result_age_ns,
-        )
+        return self._judged(message, now_ns, cost_ns, result_age_ns)
 
-    def _is_worth_a_try(self, message: Message, now_ns: int) -> bool:
+    def is_worth_a_try(self, message: Message, now_ns: int) -> bool:
+        """Whether a datum that was given up is to be worked on all the same, where nothing else waits."""
         usual = self._budget.usual_tails_ns
         timed = [
             (origin.event_time_ns + path.within_ns, usual[index])
@@ -175,6 +171,58 @@ class Enforcer:
             for index, path in self._paths.get(origin.stream, ())
         ]
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether some path is degraded, and the node has a cheaper way."""
+        return self.is_active and bool(self._budget.degraded) and self._cheap is not None
+
+    def due_in_batch(self, message: Message, now_ns: int, least_ns: int, passed_ns: int) -> tuple[int, int]:
+        """When a batch with it must have ended, and for which deadline: the tightest that can be met; 0, 0: for none.
+
+        No batch ends before `least_ns`. Deadlines up to `passed_ns` have been given up; where that is all, 0, 0.
+        """
+        if not message.deadline_ns or not self.is_active:
+            return 0, 0
+        budget = self._budget
+        found = (0, 0)
+        for origin in message.origins or (message,):
+            for index, path in self._paths.get(origin.stream, ()):
+                if path.within_ns is None:
+                    continue
+                due_ns = origin.event_time_ns + path.within_ns
+                if due_ns <= passed_ns:
+                    continue
+                latest_ns = max(due_ns - self.cost.eased(budget.tails_ns.get(index, 0), now_ns), 1)
+                is_met, has_met = latest_ns >= least_ns, found[0] >= least_ns
+                if not found[0] or (is_met and not has_met) or (is_met == has_met and (latest_ns < found[0]) == is_met):
+                    found = latest_ns, due_ns
+        return found
+
+    def given_up(self, message: Message, now_ns: int, result_age_ns: int | None) -> Verdict:
+        """What becomes of a datum for which there is no batch in time; also DEGRADE, where that is in time."""
+        shed = None if self._budget.degraded or message.origins else self._shed_alone.get(message.stream)
+        return shed or self._judged(message, now_ns, NEVER_DONE_NS, result_age_ns)
+
+    def judged_alone(self, message: Message, now_ns: int, cost_ns: int, result_age_ns: int | None) -> Verdict:
+        """What `verdict` would say of a datum by itself, if work on it took so long."""
+        if not message.deadline_ns or not self.is_active:
+            return RUN
+        return self._judged(message, now_ns, cost_ns, result_age_ns)
+
+    def _judged(self, message: Message, now_ns: int, cost_ns: int, result_age_ns: int | None) -> Verdict:
+        cheap_cost_ns = None if self._cheap is None else self.cost.eased(self.cheap_cost.expected_ns(), now_ns)
+        return decide(
+            self._dues(message, now_ns),
+            now_ns,
+            cost_ns=cost_ns,
+            cheap_cost_ns=cheap_cost_ns,
+            result_age_ns=result_age_ns,
+        )
+
+    def criticality(self, message: Message) -> Criticality:
+        """The highest class of what it was made from."""
+        return max(self.classes.get(origin.stream, Criticality.NORMAL) for origin in message.origins or (message,))
+
     def is_late(self, message: Message, ended_ns: int) -> bool:
         """Whether what ended here can no longer be on time at the end of its tightest path."""
         return bool(message.deadline_ns) and ended_ns + self._tail_ns > message.deadline_ns
@@ -187,17 +235,17 @@ class Enforcer:
                     return self._handlers[path.name]
         return None
 
-    def stops(self, message: Message) -> str:
-        """The deadline that says STOP for this datum."""
+    def stops(self, message: Message, until_ns: int = NEVER_DONE_NS) -> str:
+        """The deadline, of those up to an instant, that says STOP for this datum; nothing where none does."""
         for origin in message.origins or (message,):
             for _, path in self._paths.get(origin.stream, ()):
-                if path.on_miss is OnMiss.STOP:
+                is_due = path.within_ns is not None and origin.event_time_ns + path.within_ns <= until_ns
+                if is_due and path.on_miss is OnMiss.STOP:
                     return path.name
         return ""
 
     def head(self, message: Message) -> Head:
         """What is known of a datum that waits, for the choice of the next."""
         deadline_ns = message.deadline_ns or None
-        rank = max(self.classes.get(o.stream, Criticality.NORMAL) for o in message.origins or (message,))
         arrival_ns = message.enqueued_ns or message.sent_ns
-        return Head(rank, deadline_ns, arrival_ns, self.cost.expected_ns(), self._tail_ns)
+        return Head(self.criticality(message), deadline_ns, arrival_ns, self.cost.expected_ns(), self._tail_ns)

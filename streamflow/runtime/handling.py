@@ -58,10 +58,10 @@ class Handling:
         self._stage = stage
         self._outputs = outputs
         self._inlets = inlets
-        self._logbook = logbook
-        self._enforcer = enforcer
-        self._sending = sending
-        self._now_ns = now_ns
+        self.logbook = self._logbook = logbook
+        self.enforcer = self._enforcer = enforcer
+        self.sending = self._sending = sending
+        self.now_ns = self._now_ns = now_ns
         self._interference = interference
         self._last_result: tuple[int, list[tuple[str, Message]]] = (0, [])
         self._keeps_results = enforcer.holds_results
@@ -74,7 +74,7 @@ class Handling:
         enforcer = self._enforcer
         message = enforcer.with_deadline(message)
         started_ns = self._now_ns()
-        verdict = enforcer.verdict(message, started_ns, self._result_age_ns(started_ns), self._backlog)
+        verdict = enforcer.verdict(message, started_ns, self.result_age_ns(started_ns), self._backlog)
         if verdict is not RUN or row is not None or not self._is_plain:
             return self._handle(handler, message, inlet, row, verdict, started_ns)
         self.last = lightened(message)
@@ -193,23 +193,36 @@ class Handling:
                 return called(stage, message)
 
         try:
-            result = handler(message) if row is None or row.port else handler(**row.arguments)
+            result = handler(message) if row is None or row.arguments is None else handler(**row.arguments)
             if type(result) is not np.ndarray and inspect.isawaitable(result):
                 result = await result
-            is_good = self._keeps_results and act is Act.RUN
-            sent = list(messages_of(result, message, self._outputs, self._now_ns())) if is_good else []
         except RAISED as error:
             raise blamed(self._stage, error, "process") from error
-        if is_good:
-            self._last_result = (message.event_time_ns, sent)
-            if len(sent) > 1:
-                self._logbook.keep()
-            for port, one in sent:
-                await self._sent(port, one)
-        else:
-            rest = self._sending.send_result(result, message, "process")
-            if rest is not None:
-                await rest
+        send = self.send_good if act is Act.RUN else self._sending.send_result
+        rest = send(result, message, "process")
+        if rest is not None:
+            await rest
+
+    def send_good(self, result: Any, message: Message, where: str) -> Awaitable[None] | None:
+        """Send what `where` has returned for full work on a datum, and keep it where it may be sent again."""
+        if not self._keeps_results:
+            return self._sending.send_result(result, message, where)
+        return self._send_kept(result, message, where)
+
+    async def _send_kept(self, result: Any, message: Message, where: str) -> None:
+        try:
+            sent = list(messages_of(result, message, self._outputs, self._now_ns()))
+        except RAISED as error:
+            raise blamed(self._stage, error, where) from error
+        self._last_result = (message.event_time_ns, sent)
+        if len(sent) > 1:
+            self._logbook.keep()
+        for port, one in sent:
+            await self._sent(port, one)
+
+    def give_up(self, row: Joined, inlet: Inlet, verdict: Verdict) -> Awaitable[None]:
+        """Do with a row what the verdict says instead of full work."""
+        return self._handle(_no_handler, row.message, inlet, row, verdict, self._now_ns())
 
     async def _send_held(self, message: Message) -> None:
         """The last good result once more, in the name of the datum that has none."""
@@ -235,11 +248,17 @@ class Handling:
         found = [inlet.receiver.backlog() for inlet in self._inlets.values()]
         return found[0] if len(found) == 1 else Backlog(sum(one.depth for one in found), None)
 
-    def _result_age_ns(self, now_ns: int) -> int | None:
+    def result_age_ns(self, now_ns: int) -> int | None:
+        """Of the last good result, where one may be sent again; None without any."""
         if not self._keeps_results:
             return None
         event_time_ns, result = self._last_result
         return now_ns - event_time_ns if result else None
+
+
+def _no_handler(message: Message) -> Any:
+    """For acts that call something else."""
+    raise AssertionError("there is no full work on a datum that was given up")
 
 
 def _flagged(message: Message, row: Joined | None, act: Act, *, is_late: bool) -> tuple[Message, Joined | None]:
@@ -248,5 +267,6 @@ def _flagged(message: Message, row: Joined | None, act: Act, *, is_late: bool) -
     if flags:
         message = message.replace(flags=message.flags | flags)
         if row is not None:
-            row = Joined(message, flagged(row.arguments, flags), row.data)
+            arguments = None if row.arguments is None else flagged(row.arguments, flags)
+            row = Joined(message, arguments, row.data, row.port)
     return message, row

@@ -138,6 +138,8 @@ class Inquest:
             if one.kind in WORK and one.ended_ns > alive_ns:
                 alive_ns = one.ended_ns
             if one.kind in WORK and (one.stream, one.seq) != (stream, seq) and one.ended_ns > one.started_ns:
+                if one.batch > 1 and services and services[-1].started_ns == one.started_ns:
+                    services.pop()  # a batch is one piece of work, as long as its last datum says
                 services.append(Service(one.started_ns, one.ended_ns, self._name(one.stream), one.seq))
             elif one.kind == Kind.STALL:
                 stalls.append(Stall(one.started_ns, one.ended_ns, bool(one.flags & 1)))
@@ -145,6 +147,8 @@ class Inquest:
                 downs.append(Down(one.started_ns, one.ended_ns))
         working_on = recording.in_service()
         if working_on is not None and (working_on.stream, working_on.seq) != (stream, seq):
+            if services and services[-1].started_ns == working_on.started_ns:
+                services.pop()  # of the same batch
             services.append(Service(working_on.started_ns, None, self._name(working_on.stream), working_on.seq))
         down = self._last_down.get(stage)
         if down is not None and down.ended_ns is not None:
@@ -157,7 +161,7 @@ class Inquest:
             due_ns = max(alive_ns, beat_ns + BEAT_NS)
             if until_ns - due_ns > STALL_LIMIT_NS:
                 stalls.append(Stall(stall_began_ns(alive_ns, due_ns, until_ns - due_ns), None))
-        return Doings(sorted(services), stalls, downs)
+        return Doings(sorted(services, key=_started_ns), stalls, downs)
 
     def _drops(self, path: int, found: Mapping[str, Sequence[Record]]) -> list[Drop]:
         bit = 1 << path
@@ -172,3 +176,7 @@ class Inquest:
 
     def _name(self, stream: int) -> str:
         return self._names[stream] if stream >= 0 else ""
+
+
+def _started_ns(service: Service) -> int:
+    return service.started_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from streamflow.core.enforcement import Act
@@ -19,6 +20,9 @@ class Interference(Protocol):
 
     async def before_work(self, stage: str, message: Message, act: Act) -> None:
         """Take the time that the work takes; hang, or end the process."""
+
+    async def before_batch(self, stage: str, messages: Sequence[Message]) -> None:
+        """The same for several data that are worked on at once."""
 
     async def before_emit(self, stage: str, seq: int, output: Output) -> Output:
         """A source's next datum as its sensor gives it, when it gives it."""

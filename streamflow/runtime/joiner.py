@@ -12,7 +12,8 @@ from streamflow.core.message import Message
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.ends import Inlet
-from streamflow.runtime.joining import HeldInJoin, Joined, joined, passed_on
+from streamflow.runtime.held_back import HeldBack
+from streamflow.runtime.joining import Joined, joined, passed_on
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.waker import Waker
 
@@ -46,7 +47,7 @@ class Joiner:
         self._waker = waker
         self._now_ns = now_ns
         self._work = work
-        self._held = HeldInJoin(logbook, {port: inlet.edge for port, inlet in inlets.items()})
+        self._held = HeldBack(logbook, {port: inlet.edge for port, inlet in inlets.items()})
         self._forward = forward = [port for port in inlets if port not in loops]
         self._decider: Decider[Message] = join.decider(forward)
         self._in_order: InOrder[Message] | None = None
@@ -111,6 +112,8 @@ class Joiner:
             await self._work_on(
                 joined(row, self._join, self._stage, self._seq, self._seeds), first or next(iter(self._inlets))
             )
+        if self._feedback is not None and self._feedback.is_over():
+            self._feedback.discard()
         for name, message, reason in decider.left_out():
             if reason is Reason.LATE and self._join.late:
                 await self._work_on(passed_on(message, self._join.late), name)
@@ -133,12 +136,6 @@ class Joiner:
             self._held.lose(row)
             raise
         self._held.end(row)
-
-    async def finish(self) -> None:
-        """What came back and is not needed any more is let go."""
-        if self._feedback is not None:
-            self._feedback.discard()
-            await self.make_rows()
 
     def pass_over(self, port: str, message: Message) -> None:
         """What comes back when everything is done."""

@@ -1,4 +1,4 @@
-"""Data that are worked on together: rows as a node gets them, and what a join holds back meanwhile."""
+"""Data that are worked on together: rows as a node gets them."""
 
 from __future__ import annotations
 
@@ -9,85 +9,26 @@ from typing import Any
 import numpy as np
 
 from streamflow.core.graph import EdgeDef
-from streamflow.core.joins.contract import InputState, Join, Reason, Row
+from streamflow.core.joins.contract import InputState, Join, Row
 from streamflow.core.joins.interpolate import Blend, Interpolate
 from streamflow.core.message import Attribute, Flag, Message, Origin
 from streamflow.core.ports import DEFAULT_TENSOR, PortType
 from streamflow.core.timebase import ms
 from streamflow.errors import MissingInputError
-from streamflow.recorder import layout
-from streamflow.recorder.layout import NUMBER_BITS
 from streamflow.runtime.interpolation import between
-from streamflow.runtime.logbook import Logbook
-from streamflow.runtime.tables import JOINED
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """A row at its stage: `message` stands for it, `process` is called with `arguments`, and `data` end in it.
 
-    `port`: where it goes as it is, without a call.
+    Without `arguments` it is one datum, with which what handles it is called. `port`: where it goes as it is.
     """
 
     message: Message
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] | None
     data: tuple[Message, ...]
     port: str = ""
-
-
-class HeldInJoin:
-    """Data that a join holds back, so that they are known to be lost if the process dies."""
-
-    def __init__(self, logbook: Logbook, edges: Mapping[str, str]) -> None:
-        """`edges`: by input, those that lead into the join."""
-        self._logbook = logbook
-        self._edges = edges
-        named = zip(logbook.recorder.outputs, logbook.recorder.shape.out_edges, strict=True)
-        self._output = next(output for output, (name, _) in named if name == JOINED)
-        self._held: dict[int, tuple[Message, int, str]] = {}
-
-    def hold(self, name: str, message: Message) -> None:
-        slot = self._output.accept(self._logbook.ids(message), 0, 0, self._logbook.place_in_hand)
-        self._held[id(message)] = message, slot, self._edges[name]
-        self._logbook.commit()
-        self._logbook.put_down()
-
-    def leave_out(self, message: Message, reason: Reason | None) -> None:
-        """As `Logbook.left_out`."""
-        self._logbook.left_out(message, reason, self._held[id(message)][2], self._release)
-
-    def begin(self, row: Joined) -> None:
-        """It is in service next: its data show as out, by the number of that service, until they are released."""
-        recorder = self._logbook.recorder
-        recorder.set(layout.JOINED_BEFORE, recorder.get(layout.JOINED_DATA))
-        turn = recorder.turn + 1
-        for message in row.data:
-            slot = self._held[id(message)][1]
-            # It keeps the part of its place that says by which edge it came.
-            self._output.transmitted(slot, turn, self._output.place_of(slot) >> NUMBER_BITS)
-
-    def end(self, row: Joined) -> None:
-        """It was worked on, or shed."""
-        for message in row.data:  # not before: what was held back and in service is lost together
-            self._release(message)
-        self._logbook.idle()
-
-    def lose(self, row: Joined) -> None:
-        """The stage failed while it worked on it."""
-
-        def let_go() -> None:
-            for message in row.data:
-                self._release(message)
-
-        self._logbook.lost_in_service(row.message, merged(row.data), len(row.data), let_go)
-
-    def lose_all(self) -> None:
-        """The stage has failed: what it held back is lost with it."""
-        for message, _, edge in list(self._held.values()):
-            self._logbook.lost_in_join(message, edge, self._release)
-
-    def _release(self, message: Message) -> None:
-        self._output.release(self._held.pop(id(message))[1])
 
 
 def joined(
@@ -131,7 +72,7 @@ def seed_of(edge: EdgeDef, expected: PortType) -> Message:
 
 def passed_on(message: Message, port: str) -> Joined:
     """A datum that goes to an output as it is."""
-    return Joined(message, {}, (message,), port)
+    return Joined(message, None, (message,), port)
 
 
 def _argument(row: Row[Message], join: Join, name: str, seeds: Mapping[str, Message]) -> Any:

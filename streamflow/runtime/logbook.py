@@ -19,7 +19,7 @@ from streamflow.recorder import layout
 from streamflow.recorder.layout import EDGE_SHIFT, HEAD_MASK, IN_HAND, SHED_BITS, SHED_MASK
 from streamflow.recorder.writer import Recorder
 from streamflow.runtime.clock import Clock
-from streamflow.runtime.edge_traces import LEFT_OUT, LOST_HERE, LOST_IN_JOIN, NO_STREAM, TOO_OLD, InputTrace, SentOn
+from streamflow.runtime.edge_traces import LEFT_OUT, LOST_HELD_BACK, LOST_HERE, NO_STREAM, TOO_OLD, InputTrace, SentOn
 from streamflow.runtime.tables import FORMER, GIVING_UP
 
 NOWHERE: Final = NO_STREAM  # no stream, no sender
@@ -188,7 +188,7 @@ class Logbook:
         return self._hand.place_of(self._in_hand) if self._hand is not None and self._in_hand >= 0 else 0
 
     def put_down(self) -> None:
-        """What was in hand is done with, or held back by a join, and counted."""
+        """What was in hand is done with, or held back, and counted."""
         if self._has_entered:
             self._has_entered = False
             self.recorder.put_down()
@@ -246,8 +246,12 @@ class Logbook:
         blocked_ns: int,
         flags: int,
         repeated: Sequence[Origin] = (),
+        batch: int = 1,
     ) -> bool:
-        """The handling is over. Returns whether anything went on; `repeated`: origins of merged pieces beyond one."""
+        """The handling is over. Returns whether anything went on; `repeated`: origins of merged pieces beyond one.
+
+        `batch`: how many data were handled at once.
+        """
         recorder = self.recorder
         covered = self._covered
         goes_on = covered != 0
@@ -257,22 +261,10 @@ class Logbook:
             stream = self.streams.get(origin.stream, NOWHERE)
             mask = self._through.get(origin.stream, 0) & ~covered
             recorder.record(
-                kind,
-                flags,
-                stream,
-                origin.seq,
-                origin.event_time_ns,
-                message.sent_ns,
-                message.enqueued_ns or message.sent_ns,
-                started_ns,
-                ended_ns,
-                0,
-                message.deadline_ns,
-                blocked_ns,
-                sender,
-                1,
-                mask,
-            )
+                kind, flags, stream, origin.seq, origin.event_time_ns, message.sent_ns,
+                message.enqueued_ns or message.sent_ns, started_ns, ended_ns, 0, message.deadline_ns, blocked_ns,
+                sender, batch, mask,
+            )  # fmt: skip
             if mask & self._ending.get(origin.stream, 0):
                 for path, histogram in recorder.latency.items():
                     if mask >> path & 1:
@@ -302,16 +294,16 @@ class Logbook:
         self.put_down()
         return goes_on
 
-    def service(self, service_ns: int, joined_count: int = 0) -> None:
+    def service(self, service_ns: int, row_count: int = 0, busy_ns: int | None = None) -> None:
         """It is counted; `idle` follows, so that whoever was killed has counted it or shows it.
 
-        `joined_count`: data of the row that it was, counted first.
+        `row_count`: data of its row, counted first. `busy_ns`: what no other of its batch had.
         """
         recorder = self.recorder
-        if joined_count:
-            recorder.add(layout.JOINED_DATA, joined_count)
+        if row_count:
+            recorder.add(layout.ROW_DATA, row_count)
         recorder.add(layout.PROCESSED)
-        recorder.add(layout.BUSY_NS, max(service_ns, 0))
+        recorder.add(layout.BUSY_NS, max(service_ns if busy_ns is None else busy_ns, 0))
         recorder.service.record(service_ns)
 
     def idle(self) -> None:
@@ -325,9 +317,9 @@ class Logbook:
         sender: int,
         started_ns: int,
         repeated: Sequence[Origin] = (),
-        joined_count: int = 0,
+        row_count: int = 0,
     ) -> None:
-        """Given up before any work, on every path through here; for `repeated` and `joined_count` see above."""
+        """Given up before any work, on every path through here; for `repeated` and `row_count` see above."""
         self._covered = 0
         recorder = self.recorder
         for origin in (*(message.origins or (message,)), *repeated):
@@ -348,8 +340,8 @@ class Logbook:
                 1,
                 self._through.get(origin.stream, 0),
             )
-        if joined_count:
-            recorder.add(layout.JOINED_DATA, joined_count)
+        if row_count:
+            recorder.add(layout.ROW_DATA, row_count)
         recorder.add(layout.SHED)
         self.commit()
         self.put_down()
@@ -400,7 +392,7 @@ class Logbook:
     ) -> None:
         """The stage failed while it worked on it: what had not been sent on is lost.
 
-        Of a row of `count` data, which its join then is to `let_go`; `repeated` as in `ended`.
+        Of a row of `count` data, which are to be `let_go` then; `repeated` as in `ended`.
         """
         slot = self._give_up(message, self.recorder.get(layout.LOST), LOST_HERE)
         for origin in (*(message.origins or (message,)), *repeated):
@@ -417,9 +409,9 @@ class Logbook:
         self.idle()
         self._given_up(slot)
 
-    def lost_in_join(self, message: Message, edge: str, let_go: Callable[[Message], None]) -> None:
-        """The stage failed while a join held it back, which then is to `let_go`."""
-        slot = self._give_up(message, self.recorder.get(layout.LOST), self._inputs[edge] << EDGE_SHIFT | LOST_IN_JOIN)
+    def lost_held_back(self, message: Message, edge: str, let_go: Callable[[Message], None]) -> None:
+        """The stage failed while it was held back; it is to be `let_go` then."""
+        slot = self._give_up(message, self.recorder.get(layout.LOST), self._inputs[edge] << EDGE_SHIFT | LOST_HELD_BACK)
         self.note(Kind.LOST, message, self._paths.masks_by_edge(edge))
         self.recorder.add(layout.LOST)
         let_go(message)

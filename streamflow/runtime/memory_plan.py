@@ -41,14 +41,16 @@ class Reservation:
 def reservations(resolved: Resolved) -> Iterator[Reservation]:
     """For each large tensor of a known size that goes to another process.
 
-    Edges that leave one output hold the same data, so the widest says how many there are.
+    Edges that leave one output hold the same data, so the widest says how many there are, with a batch at its end.
     """
     process_of = {stage.name: stage.process for stage in resolved.graph.stages}
     for stage in resolved.graph.stages:
         capacities: dict[str, int] = {}
         for edge in resolved.graph.edges_from(stage.name):
             if process_of[edge.target] != stage.process:
-                capacities[edge.output] = max(edge.capacity, capacities.get(edge.output, 0))
+                batch = resolved.graph.stage(edge.target).batch  # which holds back what it was given
+                held = 0 if batch is None else batch.size_max
+                capacities[edge.output] = max(edge.capacity + held, capacities.get(edge.output, 0))
         for port, capacity in capacities.items():
             for tensor in resolved.output_types[stage.name, port].tensors.values():
                 size = _size_of(tensor)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from streamflow.core.batch import Batch
 from streamflow.core.joins.contract import Join
 from streamflow.core.message import Attribute
 from streamflow.core.ports import DEFAULT_TENSOR, PortType, parse_tensor
@@ -126,6 +127,9 @@ class Node:
     - `process(self, message)`: one `In` port. Returns None (absorbed), an array, a mapping, an `Output`, or
       an iterable or generator of those. With several `In` ports they arrive together, by name, as `join` says:
       `process(self, *, left, right)`; a message each, None where there is none, a tuple for each input of a window.
+    - `process_batch(self, messages)`: one `In` port, several data at once, of different streams as a rule; returns a
+      sequence with one result for each, in order, each as `process` returns it. Beside it a `process` is called where
+      a datum is worked on by itself: in batches of one, or for what is left at the end where batches must be full.
     - `process_<port>(self, message)` for every `In` port: each message by itself, as it comes.
     - `async run(self)`: a source; `await self.emit(array, event_time_ns=..., sample=...)` per datum.
 
@@ -139,6 +143,13 @@ class Node:
     join: Join | None = None
     """How several inputs of one `process` come together: a policy of `streamflow.joins`; None: by equal event time.
     What `p.add(..., join=...)` says comes before it."""
+
+    batch: Batch | None = None
+    """How data come to `process_batch`; None: `Batch()`. What `p.add(..., batch=...)` says comes before it."""
+
+    stateful = True
+    """Whether something is carried from one datum of a stream to the next: then no batch has two of one stream, and
+    each stream keeps its order. False: any data may be in one batch."""
 
     retimes = False
     """True where results are older than what the node has handled already, as behind a filter with a delay: then it
@@ -230,3 +241,8 @@ class Node:
     @property
     def is_source(self) -> bool:
         return hasattr(self, "run")
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether it works on several data at once; of a port named `batch` it is the handler that has this name."""
+        return hasattr(self, "process_batch") and "batch" not in self.inputs()

@@ -17,6 +17,7 @@ def table(report: Mapping[str, Any]) -> str:
         for what in ("shed", "rejected", "left_out", "lost", "restarts")
         if any(_total(stage[what]) for stage in stages.values())
     ]
+    has_batches = any(_mean_batch(stage["batch"]) > 1 for stage in stages.values())
     rows = [
         [
             name,
@@ -24,6 +25,7 @@ def table(report: Mapping[str, Any]) -> str:
             f"{stage['emitted']:,}",
             f"{stage['absorbed']:,}",
             *(f"{_total(stage[what]):,}" for what in rare),
+            *([f"{_mean_batch(stage['batch']):.1f}"] if has_batches else []),
             "-" if stage["busy"] is None else f"{stage['busy']:.1%}",
             *(_ms(stage["service_ms"], key) for key in ("p50", "p99", "max")),
         ]
@@ -36,6 +38,7 @@ def table(report: Mapping[str, Any]) -> str:
             "out",
             "absorbed",
             *(what.replace("_", " ") for what in rare),
+            *(["batch"] if has_batches else []),
             "busy",
             "p50 ms",
             "p99 ms",
@@ -63,6 +66,12 @@ def table(report: Mapping[str, Any]) -> str:
     lines += _effects(stages)
     joins = [line for name, stage in stages.items() for line in _join(name, stage)]
     return "\n".join([*lines, *([""] if joins else []), *joins])
+
+
+def _mean_batch(sizes: Mapping[str, int]) -> float:
+    """Data that were worked on at once; 0 of a stage that has not begun."""
+    count = sum(sizes.values())
+    return sum(int(size) * each for size, each in sizes.items()) / count if count else 0.0
 
 
 def _join(name: str, stage: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ Heard = Callable[[str, int], Awaitable[None] | None]
 
 
 class Rows(Protocol):
-    """Data of several inputs that are worked on together."""
+    """Data that are worked on together: of several inputs, or of several streams."""
 
     def has_room(self, port: str) -> bool:
         """Whether to take from that input now."""
@@ -96,7 +96,7 @@ class Serving:
         heard: Heard | None = None,
     ) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
-        if len(inlets) != 1:
+        if len(inlets) != 1 or rows is not None:
             receivers = {port: inlet.receiver for port, inlet in inlets.items()}
             await self._serve_several(receivers, handle, ended, rows, heard)
             return

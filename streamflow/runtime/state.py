@@ -79,7 +79,7 @@ def stage_sums(
         into = graph.edges_into(stage.name)
         sums[stage.name] = StageCounts(
             delivered=sum(edges[edge.name].delivered for edge in into),
-            done=(own["joined_data"] if stage.is_joined else own["processed"] + own["shed"]) + done.get(stage.name, 0),
+            done=(own["row_data"] if stage.holds_back else own["processed"] + own["shed"]) + done.get(stage.name, 0),
             left_out=own["left_out"],
             lost_told=own["lost"],
             lost_found=lost.get(stage.name, 0),
@@ -159,7 +159,8 @@ def stage_states(
             "restarts": restarts.get(name, 0),
             "service_ms": {} if stage.is_source else recording.histogram("service").summary_ms(),
             "busy": None if stage.is_source else round(counters["busy_ns"] / elapsed_ns, 4) if elapsed_ns else 0.0,
-            "batch": {"1": done} if done else {},
+            "batch": _batches(recording, done),
+            "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
             "device": "host",
             "depth": sum(one.held for one in recording.inputs()),
             "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
@@ -171,6 +172,13 @@ def stage_states(
             "realtime": list(effects.get(name, ())),
         }
     return states
+
+
+def _batches(recording: Recording, done: int) -> dict[str, int]:
+    """How many batches of each size there were; who works on one datum at a time has had so many of one."""
+    if recording.shape.batch_size_max:
+        return {str(size): count for size, count in recording.batch_sizes().items()}
+    return {"1": done} if done else {}
 
 
 def path_states(paths: Paths, ledger: Ledger) -> dict[str, Any]:

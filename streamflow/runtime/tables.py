@@ -12,7 +12,7 @@ from streamflow.recorder.shape import Shape
 
 FORMER: Final = "(former)"  # the table of what waits in the mailboxes, and whose sender's life is over
 GIVING_UP: Final = "(drop)"  # the table of the datum that is dropped from a mailbox here, or was taken and is given up
-JOINED: Final = "(join)"  # the table of what a join holds back: taken from an edge, and not yet handled
+HELD_BACK: Final = "(held)"  # the table of what a join or a batch holds back: taken from an edge, and not yet handled
 
 
 def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
@@ -26,7 +26,9 @@ def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
         for edge in graph.edges_from(stage)
     ]
     if definition.is_joined:
-        outputs.append((JOINED, len(definition.inputs) * definition.join.held_limit))
+        outputs.append((HELD_BACK, len(definition.inputs) * definition.join.held_limit))
+    elif definition.batch is not None:
+        outputs.append((HELD_BACK, definition.batch.queue_limit))
     if not definition.is_source:
         outputs.append((FORMER, sum(window_of(edge.overflow, edge.capacity) for edge in graph.edges_into(stage)) + 1))
         outputs.append((GIVING_UP, 1))
@@ -39,4 +41,5 @@ def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
         names,
         tuple(path.name for path in paths.definitions),
         tuple(index for index, path in enumerate(paths.definitions) if path.sink == stage),
+        batch_size_max=0 if definition.batch is None else definition.batch.size_max,
     )

@@ -8,6 +8,19 @@ from streamflow.testing.fault_plan import FaultPlan
 from streamflow.testing.faults import Faults, Kind
 from streamflow.testing.harness import Driven, drive
 from streamflow.testing.sensors import Bursts, Ticks
+from streamflow.testing.simulated_venue import OfBatch, Service
 from streamflow.testing.simulation import Simulation, simulate
 
-__all__ = ["Bursts", "Driven", "FaultPlan", "Faults", "Kind", "Simulation", "Ticks", "drive", "simulate"]
+__all__ = [
+    "Bursts",
+    "Driven",
+    "FaultPlan",
+    "Faults",
+    "Kind",
+    "OfBatch",
+    "Service",
+    "Simulation",
+    "Ticks",
+    "drive",
+    "simulate",
+]

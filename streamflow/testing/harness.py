@@ -14,6 +14,7 @@ import trio
 from streamflow.core.joins.in_order import InOrder
 from streamflow.core.message import Attribute, Message
 from streamflow.errors import Fault
+from streamflow.runtime.batcher import results_of
 from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
 from streamflow.runtime.joining import Joined, joined
@@ -105,6 +106,7 @@ def drive(
     rates: Mapping[str, float] | None = None,
     limit: int | None = None,
     generation: int = 0,
+    batch: int | None = None,
 ) -> Driven:
     """Inspect, open, feed, flush and close `node`; return what it sent.
 
@@ -114,8 +116,10 @@ def drive(
     received ones are, and what goes in and comes out must be of the ports' types, or a PortError says what is
     not. A source is run until it ends or has emitted `limit` data.
     An exception of the node comes out as it is, after `close`. `generation`: lives of the stage before this one.
+    `batch`: of a node with `process_batch`, how many it gets at once, in their order, of a stream one unless it is not
+    `stateful`; by default one by one to `process`, or in batches as large as there are where it has none.
     """
-    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation)
+    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation, batch)
 
 
 async def _drive(
@@ -125,6 +129,7 @@ async def _drive(
     rates: dict[str, float],
     limit: int | None,
     generation: int,
+    batch: int | None,
 ) -> Driven:
     node.inspect()
     context = _Context(node, stage, rates)
@@ -136,7 +141,7 @@ async def _drive(
         if node.is_source:
             await _run_source(node, context)
         else:
-            await _feed(node, inputs, context)
+            await _feed(node, inputs, context, batch)
     finally:
         await _settled(node.close())
     return Driven(context.sent)
@@ -153,12 +158,19 @@ async def _run_source(node: Node, context: _Context) -> None:
             raise
 
 
-async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Context) -> None:
+async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Context, batch: int | None) -> None:
     ports = list(node.inputs())
     queues = _queues(node, inputs, context.stage)
     last = Message({})
     process = getattr(node, "process", None)
-    if process is None:
+    if batch is not None and not (node.has_batches and len(ports) == 1):
+        raise Fault(f"drive({type(node).__name__})", f"batch={batch}", "a node with process_batch and one In port")
+    if node.has_batches and len(ports) == 1 and (process is None or batch is not None):
+        for messages in _batches(queues[ports[0]], batch, is_stateful=node.stateful):
+            found = await _settled(node.process_batch(messages))  # type: ignore[attr-defined]
+            for last, result in zip(messages, results_of(context.stage, found, len(messages)), strict=True):
+                context.keep(result, last)
+    elif process is None:
         for port, queue in queues.items():
             handler = getattr(node, f"process_{port}", None)
             if handler is None:
@@ -171,7 +183,7 @@ async def _feed(node: Node, inputs: Inputs | Mapping[str, Inputs], context: _Con
     else:
         for row in _rows(node, queues, context.stage):
             last = row.message
-            context.keep(await _settled(process(**row.arguments)), last)
+            context.keep(await _settled(process(**(row.arguments or {}))), last)
     context.keep(await _settled(node.flush()), last)
 
 
@@ -190,6 +202,19 @@ def _rows(node: Node, queues: Mapping[str, Sequence[Message]], stage: str) -> It
         decider.end(name, 0)
     while (made := decider.ready(0)) is not None:
         yield joined(made, join, stage)
+
+
+def _batches(queue: Sequence[Message], size_max: int | None, *, is_stateful: bool) -> Iterator[list[Message]]:
+    """In the order of arrival: a batch is closed by the first that has no place in it."""
+    batch: list[Message] = []
+    for message in queue:
+        is_taken = is_stateful and any(message.stream == other.stream for other in batch)
+        if batch and (is_taken or len(batch) == size_max):
+            yield batch
+            batch = []
+        batch.append(message)
+    if batch:
+        yield batch
 
 
 def _queues(node: Node, inputs: Inputs | Mapping[str, Inputs], stage: str) -> dict[str, list[Message]]:

@@ -6,8 +6,8 @@ The supervisor starts processes here as anywhere. A `Script` is what is to happe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -30,7 +30,15 @@ from streamflow.testing.simulated_process import SimulatedProcess
 from streamflow.transport.link import frozen
 from streamflow.transport.memory_socket import MemoryNetwork, Plan
 
-Service = int | Callable[[int], int]
+
+@dataclass(frozen=True)
+class OfBatch:
+    """How long a stage works on a batch, by its size: `service={"infer": OfBatch(lambda size: 4 * ms + size * us)}`."""
+
+    takes_ns: Callable[[int], int]
+
+
+Service = int | Callable[[int], int] | OfBatch
 ENDPOINT = "memory://e{}"
 
 
@@ -60,7 +68,16 @@ class Script:
 
     def service_ns(self, name: str, seq: int) -> int:
         service = self._service.get(name, 0)
+        if isinstance(service, OfBatch):
+            return service.takes_ns(1)
         return service if isinstance(service, int) else service(seq)
+
+    def batch_service_ns(self, name: str, seqs: Sequence[int]) -> int:
+        """One after the other where nothing is said of batches."""
+        service = self._service.get(name, 0)
+        if isinstance(service, OfBatch):
+            return service.takes_ns(len(seqs))
+        return sum(self.service_ns(name, seq) for seq in seqs)
 
 
 class SimulatedVenue(TaskVenue):
@@ -163,6 +180,12 @@ class _Hand:
         name = {Act.DEGRADE: f"{stage}.degrade", Act.CALL: ""}.get(act, stage)
         await self._work(stage, message.seq, self._script.service_ns(name, message.seq))
 
+    async def before_batch(self, stage: str, messages: Sequence[Message]) -> None:
+        script, seqs = self._script, [message.seq for message in messages]
+        if any(script.plan.crashes(stage, seq) for seq in seqs):
+            await self._crash()
+        await self._hold_up(stage, seqs, script.batch_service_ns(stage, seqs))
+
     async def before_emit(self, stage: str, seq: int, output: Output) -> Output:
         script = self._script
         if script.plan.crashes(stage, seq) and (stage, seq) not in script.crashed_sources:
@@ -184,12 +207,15 @@ class _Hand:
         await trio.sleep_forever()
 
     async def _work(self, stage: str, seq: int, service_ns: int) -> None:
+        await self._hold_up(stage, [seq], service_ns)
+
+    async def _hold_up(self, stage: str, seqs: Sequence[int], service_ns: int) -> None:
         script, loop = self._script, self._life.loop
         elapsed_ns = script.elapsed_ns()
         alive_since_ns = max(self._life.born_ns - script.started_ns, 0)
-        if script.plan.hangs(stage, seq, elapsed_ns, alive_since_ns=alive_since_ns):
+        if any(script.plan.hangs(stage, seq, elapsed_ns, alive_since_ns=alive_since_ns) for seq in seqs):
             await loop.hang()
-        service_ns += script.plan.service_ns(stage, seq, elapsed_ns)
+        service_ns += sum(script.plan.service_ns(stage, seq, elapsed_ns) for seq in seqs)
         if service_ns:
             await loop.work(service_ns)
 

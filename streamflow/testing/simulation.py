@@ -125,7 +125,8 @@ def simulate(
     """Run a pipeline in virtual time; not to be called from within a trio task.
 
     `duration_s`: then sources stop and what is under way is finished; None: when they end by themselves. `service`:
-    how long a stage works on a datum, in ns, or a function of its seq; `"stage.degrade"` names the cheaper variant.
+    how long a stage works on a datum, in ns, or a function of its seq, or `OfBatch` by the size of a batch;
+    `"stage.degrade"` names the cheaper variant.
     `latency_ns`: of a datum between processes; `start_ns`: of a process, before its first words. As in a real run
     each process, and each of its lives, has nodes of its own: copies of those in `pipeline`, or newly built ones.
 

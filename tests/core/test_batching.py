@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamflow.core.batching import ALIKE, MIXED, BatchRule, Fill, Plan, Timing, Waiting, choose
+from streamflow.core.batching import ALIKE, MIXED, BatchRule, Fill, Plan, Timing, Waiting, choose, choose_in_order
 from streamflow.core.deadline import Criticality
 from streamflow.core.latency_profile import LatencyProfile
 
@@ -433,3 +433,24 @@ def test_data_without_a_deadline_do_not_starve_in_overload(size_max: int) -> Non
         now_ns = made.end_ns
     assert len(served) == 5
     assert served[-1] <= NOW + 5 * (rule.patience_ns + 20)
+
+
+def in_order(streams: str, rule: BatchRule, *, has_ended: bool = False) -> tuple[int, ...]:
+    waiting = [Waiting(0, 0, None if stream == "-" else stream) for stream in streams]
+    return choose_in_order(waiting, rule, has_ended=has_ended).start
+
+
+def test_where_no_time_goes_by_a_batch_is_closed_by_the_first_that_has_no_place_in_it() -> None:
+    rule = BatchRule(3)
+    assert in_order("ab", rule) == (), "one more may come"
+    assert in_order("aba", rule) == (0, 1)
+    assert in_order("abc", rule) == (0, 1, 2)
+    assert in_order("abcd", rule) == (0, 1, 2)
+    assert in_order("ab", rule, has_ended=True) == (0, 1)
+    assert in_order("----", rule) == (0, 1, 2)
+
+
+def test_where_no_time_goes_by_a_batch_that_must_be_full_is_full() -> None:
+    rule = BatchRule(3, Fill.FULL)
+    assert in_order("--", rule, has_ended=True) == ()
+    assert in_order("----", rule) == (0, 1, 2)

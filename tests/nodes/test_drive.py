@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -154,3 +156,35 @@ def test_a_node_that_says_how_its_inputs_come_together_gets_them_so():
     driven = drive(Nearest3(), {"left": sent(0, 10, 20, 30), "right": sent(4, 16, 29)})
     assert [row.tolist() for row in driven.arrays] == [[0, 4], [20, 16], [30, 29]]
     assert driven.messages[1].attributes["skew_ms"] == 4
+
+
+class Pairs(Node):
+    """Says how many it got at once."""
+
+    x = In("float32[]")
+    y = Out("int64[]")
+
+    async def process_batch(self, messages: Sequence[Message]) -> list[np.int64]:
+        return [np.int64(len(messages)) for _ in messages]
+
+
+class Singles(Pairs):
+    stateful = False
+
+    def process(self, message: Message) -> np.int64:
+        return np.int64(0)
+
+
+def _of(streams: str) -> list[Message]:
+    return [Message({"x": np.float32(0)}, stream, seq) for seq, stream in enumerate(streams)]
+
+
+def test_a_batch_has_one_datum_of_a_stream() -> None:
+    assert [int(array) for array in drive(Pairs(), _of("abcab")).arrays] == [3, 3, 3, 2, 2]
+    assert [int(array) for array in drive(Pairs(), _of("abcab"), batch=2).arrays] == [2, 2, 2, 2, 1]
+    assert [message.stream for message in drive(Pairs(), _of("abcab")).messages] == list("abcab")
+
+
+def test_without_state_a_batch_is_as_large_as_was_asked_and_by_default_there_is_none() -> None:
+    assert [int(array) for array in drive(Singles(), _of("aaaaa"), batch=3).arrays] == [3, 3, 3, 2, 2]
+    assert [int(array) for array in drive(Singles(), _of("aa")).arrays] == [0, 0]

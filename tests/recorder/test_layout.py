@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.errors import RecorderError
-from streamflow.recorder.layout import HEAD, SHAPE_OFFSET, WORD, Layout, check_machine, encode_shape
+from streamflow.recorder.layout import HEAD, SHAPE_OFFSET, VERSION, WORD, Layout, check_machine, encode_shape
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import DTYPE, Record
 from streamflow.recorder.shape import Shape
 from streamflow.recorder.writer import Recorder
 
-SHAPE = Shape("a", 0, (("e", 2),), (("f", 3),), ("a", "b"), ("p",), (0,), 4)
+SHAPE = Shape("a", 0, (("e", 2),), (("f", 3),), ("a", "b"), ("p",), (0,), 4, 3)
 
 
 def whole() -> bytearray:
@@ -28,6 +28,7 @@ def whole() -> bytearray:
     recorder.begin(0, 1, 2, 3, 4, 5, 6, 1)
     recorder.finish(3, 0, 9, 0, 0, 1, 1)
     recorder.outputs[0].accept(((0, 1),), 1)
+    recorder.batched(2)
     return bytearray(recorder.buffer[:])
 
 
@@ -43,7 +44,8 @@ def read_all(recording: Recording) -> None:
     recording.marked(0)
     recording.find(0, 1)
     recording.between(0, 10)
-    for name in ("service", "latency:p", "transport:e"):
+    recording.batch_sizes()
+    for name in ("service", "batch_wait", "latency:p", "transport:e"):
         recording.histogram(name).summary_ms()
 
 
@@ -79,8 +81,8 @@ def test_any_content_in_a_whole_frame_is_read_without_an_exception(noise: bytes,
 
 def test_a_newer_version_is_named() -> None:
     newer = whole()
-    newer[8:12] = struct.pack("<I", 4)
-    with pytest.raises(RecorderError, match="recorder version 4, expected version 3; a newer streamflow wrote it"):
+    newer[8:12] = struct.pack("<I", VERSION + 1)
+    with pytest.raises(RecorderError, match="recorder version 5, expected version 4; a newer streamflow wrote it"):
         Recording.over(newer)
 
 
@@ -155,7 +157,8 @@ def test_a_record_has_the_fields_that_the_format_says() -> None:
 
 def test_every_part_begins_at_a_cache_line() -> None:
     layout = Layout.of(SHAPE)
-    parts = [layout.service, *layout.latency.values(), *layout.transport, *layout.inputs, *layout.outputs, layout.ring]
+    parts = [layout.service, layout.batch_wait, layout.batch_sizes]
+    parts += [*layout.latency.values(), *layout.transport, *layout.inputs, *layout.outputs, layout.ring]
     assert parts == sorted(parts)
     assert [offset % 64 for offset in (*parts, layout.size)] == [0] * (len(parts) + 1)
     assert Shape.from_json(json.loads(encode_shape(SHAPE))) == SHAPE

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -645,3 +646,24 @@ def test_what_waits_and_what_is_blocked_is_seen_without_the_counts_of_every_edge
     assert not recording.is_blocked
     recorder.outputs[0].block(True)
     assert recording.is_blocked
+
+
+def test_batches_are_counted_by_their_size_and_how_long_data_waited_for_them() -> None:
+    recorder = Recorder.in_memory(replace(SHAPE, batch_size_max=300))
+    assert recorder.batch_wait is not None
+    for size in (1, 300, 300, 7):
+        recorder.batched(size)
+        recorder.batch_wait.record(size)
+    recording = Recording.over(recorder.buffer)
+    assert recording.batch_sizes() == {1: 1, 7: 1, 300: 2}
+    assert recording.histogram("batch_wait").count == 4
+    assert recording.histogram("service").count == 0
+
+
+def test_who_works_on_one_datum_at_a_time_has_no_batches() -> None:
+    recorder = Recorder.in_memory(SHAPE)
+    assert recorder.batch_wait is None
+    recording = Recording.over(recorder.buffer)
+    assert recording.batch_sizes() == {}
+    with pytest.raises(RecorderError, match="no histogram batch_wait"):
+        recording.histogram("batch_wait")

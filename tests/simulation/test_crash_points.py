@@ -35,6 +35,9 @@ TARGETS = [
     Target("join_fails", "both"),
     Target("loop", "both"),
     Target("together_oldest", "middle"),
+    Target("batch_shed", "middle"),
+    Target("batch_twice", "middle"),
+    Target("batch_fails", "middle"),
 ]
 
 

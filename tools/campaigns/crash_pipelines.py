@@ -6,15 +6,15 @@ that mailboxes fill. A dozen data go through each: what matters is what one hand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from streamflow import In, Message, Node, OnMiss, Order, Out, Output, Overflow, Pipeline, ms, s
+from streamflow import Batch, Fill, In, Message, Node, OnMiss, Order, Out, Output, Overflow, Pipeline, Timing, ms, s, us
 from streamflow.joins import Approximate, Blend, Interpolate, Join, Latest, Nearest, OnMissing, Settled, Window
-from streamflow.testing import Bursts, Ticks
+from streamflow.testing import Bursts, OfBatch, Service, Ticks
 from tools.campaigns.random_pipelines import Join as ExactJoin
 from tools.campaigns.random_pipelines import Merge
 
@@ -71,6 +71,55 @@ class PassOrGuess(Pass):
         return message.array
 
 
+class Together(Node):
+    """Works on several at once: of every third datum nothing comes, of every fourth two results."""
+
+    number = In("int64[]")
+    out = Out("int64[]")
+
+    def process_batch(self, messages: Sequence[Message]) -> list[Any]:
+        return [self._result(message) for message in messages]
+
+    def _result(self, message: Message) -> Any:
+        if message.seq % 3 == 2:
+            return None
+        return [message.array] * 2 if message.seq % 4 == 3 else message.array
+
+
+class Unbound(Together):
+    """Carries nothing from one datum to the next."""
+
+    stateful = False
+
+
+class TogetherOrGuess(Together):
+    """With a cheaper variant for one alone."""
+
+    def degrade(self, message: Message) -> Any:
+        return message.array
+
+
+class FailsTogether(Together):
+    """Has a bug with one datum of a batch, when it has sent what came of those before it and one result of its own."""
+
+    def _result(self, message: Message) -> Any:
+        return self._broken(message) if message.seq == BURST_SIZE else super()._result(message)
+
+    @staticmethod
+    def _broken(message: Message) -> Iterator[Any]:
+        yield message.array
+        raise RuntimeError("a bug")
+
+
+class FailsAtOnce(Together):
+    """Has a bug with a batch that has a certain datum."""
+
+    def process_batch(self, messages: Sequence[Message]) -> list[Any]:
+        if any(message.seq == BURST_SIZE for message in messages):
+            raise RuntimeError("a bug")
+        return super().process_batch(messages)
+
+
 class Sink(Node):
     number = In("int64[]")
 
@@ -87,7 +136,7 @@ class Specimen:
     """
 
     build: Callable[[], Pipeline]
-    service: Mapping[str, int] = field(default_factory=dict)
+    service: Mapping[str, Service] = field(default_factory=dict)
     produced: int | None = BURST_SIZE * BURST_COUNT
     is_single: bool = True
 
@@ -249,6 +298,49 @@ def _rates(join: Join, within_ns: int = 0) -> Callable[[], Pipeline]:
     return build
 
 
+def _batches(
+    node: Callable[[], Node] = Together,
+    batch: Batch | None = None,
+    within_ns: int = 0,
+    on_miss: OnMiss = OnMiss.SHED,
+    before: Callable[[], Node] | None = None,
+    **edge: Any,
+) -> Callable[[], Pipeline]:
+    """Two sources whose data go through one stage in batches. `before`: what they come by; `edge`: into the stage."""
+
+    def build() -> Pipeline:
+        p = Pipeline("batches")
+        east = p.add("east", Bursts(PERIOD_NS, BURST_SIZE, BURST_COUNT))
+        west = p.add("west", Bursts(PERIOD_NS, BURST_SIZE, BURST_COUNT))
+        merge = p.add("merge", Merge())
+        middle, sink = p.add("middle", node(), batch=batch or Batch(4, known=_KNOWN)), p.add("sink", Sink())
+        p.connect(east, merge.left, capacity=4)
+        p.connect(west, merge.right, capacity=4)
+        last = merge
+        if before is not None:
+            last = p.add("before", before())
+            p.connect(merge, last, capacity=4)
+        p.connect(last, middle, **{"capacity": 4, **edge})
+        p.connect(middle, sink, capacity=2)
+        if within_ns:
+            is_held, is_called = on_miss is OnMiss.HOLD, on_miss is OnMiss.CALL
+            for name, source in (("east", east), ("west", west)):
+                p.deadline(
+                    f"from_{name}",
+                    source,
+                    sink,
+                    within=within_ns,
+                    on_miss=on_miss,
+                    max_age=1 * s if is_held else None,
+                    call=(lambda stage, message: message.array if stage == "middle" else None) if is_called else None,
+                )
+        return p
+
+    return build
+
+
+_KNOWN: Mapping[int, int] = {1: 3 * ms, 4: 6 * ms}
+_BATCH: Mapping[str, Service] = {"middle": OfBatch(lambda size: 2 * ms + size * ms), "sink": 500 * us}
 _SLOW: Mapping[str, int] = {"middle": 3 * ms, "sink": 5 * ms}
 _JOIN: Mapping[str, int] = {"left": 1 * ms, "right": 3 * ms, "both": 2 * ms}
 _RATES: Mapping[str, int] = {"both": 2 * ms, "sink": 1 * ms}
@@ -304,5 +396,27 @@ SPECIMENS: Mapping[str, Specimen] = {
     ),
     "join_fails": Specimen(_rates(Interpolate(every=10 * ms, max_wait=9 * ms)), _RATES, is_single=False),
     "loop": Specimen(_loop, {"both": 2 * ms, "back": 1 * ms}, is_single=False),
+    "batch": Specimen(_batches(), _BATCH, is_single=False),
+    "batch_shed": Specimen(_batches(within_ns=16 * ms), _BATCH, is_single=False),
+    "batch_unbound": Specimen(_batches(Unbound, within_ns=20 * ms), _BATCH, is_single=False),
+    "batch_twice": Specimen(_batches(Unbound, within_ns=16 * ms, before=Twice), _BATCH, is_single=False),
+    "batch_full": Specimen(_batches(Unbound, Batch(5, Fill.FULL)), _BATCH, is_single=False),
+    "batch_lazy": Specimen(
+        _batches(batch=Batch(4, timing=Timing.LAZY, known=_KNOWN), within_ns=30 * ms), _BATCH, is_single=False
+    ),
+    "batch_oldest": Specimen(
+        _batches(batch=Batch(2, queue_size=2), overflow=Overflow.DROP_OLDEST, capacity=3), _BATCH, is_single=False
+    ),
+    "batch_too_old": Specimen(
+        _batches(batch=Batch(2, queue_size=2), capacity=8, max_age=6 * ms), _BATCH, is_single=False
+    ),
+    "batch_hold": Specimen(_batches(within_ns=16 * ms, on_miss=OnMiss.HOLD), _BATCH, is_single=False),
+    "batch_call": Specimen(_batches(within_ns=16 * ms, on_miss=OnMiss.CALL), _BATCH, is_single=False),
+    "batch_deliver": Specimen(_batches(within_ns=12 * ms, on_miss=OnMiss.DELIVER), _BATCH, is_single=False),
+    "batch_degrade": Specimen(
+        _batches(TogetherOrGuess, within_ns=16 * ms, on_miss=OnMiss.DEGRADE), _BATCH, is_single=False
+    ),
+    "batch_fails": Specimen(_batches(FailsTogether), _BATCH, is_single=False),
+    "batch_fails_at_once": Specimen(_batches(FailsAtOnce, within_ns=30 * ms), _BATCH, is_single=False),
     "fails": Specimen(_line(Fails, capacity=4), _SLOW, is_single=False),
 }

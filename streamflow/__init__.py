@@ -14,9 +14,12 @@ compilation.choose()
 if TYPE_CHECKING:
     from streamflow.core.deadline import Criticality, OnMiss, Order
     from streamflow.core.firm import Escalation
+    from streamflow.core.gaps import OnGap
     from streamflow.core.message import Flag, Message
     from streamflow.core.overflow import Overflow
     from streamflow.core.realtime import RealTime
+    from streamflow.core.slots import Eviction
+    from streamflow.core.state_rules import StateRules
     from streamflow.core.supervision import Restart, RestartStrategy
     from streamflow.core.timebase import ms, ns, s, us
     from streamflow.errors import (
@@ -27,18 +30,23 @@ if TYPE_CHECKING:
         UsageError,
         WireError,
     )
+    from streamflow.memory.state_layout import StateTensor
     from streamflow.pipeline import Pipeline
     from streamflow.runtime.node import In, Node, Out, Output
 else:
     _NAMES = {
         "core.deadline": ("Criticality", "OnMiss", "Order"),
         "core.firm": ("Escalation",),
+        "core.gaps": ("OnGap",),
         "core.message": ("Flag", "Message"),
         "core.overflow": ("Overflow",),
         "core.realtime": ("RealTime",),
+        "core.slots": ("Eviction",),
+        "core.state_rules": ("StateRules",),
         "core.supervision": ("Restart", "RestartStrategy"),
         "core.timebase": ("ms", "ns", "s", "us"),
         "errors": ("InputError", "MissingExtraError", "PipelineError", "StreamflowError", "UsageError", "WireError"),
+        "memory.state_layout": ("StateTensor",),
         "pipeline": ("Pipeline",),
         "runtime.node": ("In", "Node", "Out", "Output"),
     }
@@ -58,12 +66,14 @@ else:
 __all__ = [
     "Criticality",
     "Escalation",
+    "Eviction",
     "Flag",
     "In",
     "InputError",
     "Message",
     "MissingExtraError",
     "Node",
+    "OnGap",
     "OnMiss",
     "Order",
     "Out",
@@ -74,6 +84,8 @@ __all__ = [
     "RealTime",
     "Restart",
     "RestartStrategy",
+    "StateRules",
+    "StateTensor",
     "StreamflowError",
     "UsageError",
     "WireError",

@@ -61,7 +61,9 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
     assert set(streamflow.__all__) == {
         "Criticality",
         "Escalation",
+        "Eviction",
         "Flag",
+        "OnGap",
         "OnMiss",
         "Order",
         "RealTime",
@@ -77,6 +79,8 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
         "Overflow",
         "Pipeline",
         "PipelineError",
+        "StateRules",
+        "StateTensor",
         "StreamflowError",
         "UsageError",
         "WireError",

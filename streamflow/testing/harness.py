@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +16,12 @@ import trio
 
 from streamflow.core.message import Attribute, Message
 from streamflow.errors import Fault
+from streamflow.memory.state_layout import StateTensor
+from streamflow.memory.states import States
 from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
 from streamflow.runtime.node import Node, Output
+from streamflow.runtime.stream_states import StreamStates
 
 SAMPLE_PERIOD_NS = 1_000_000  # the event time between two inputs that were given as plain arrays
 
@@ -52,6 +58,16 @@ class _Context:
         self.sent: dict[str, list[Message]] = defaultdict(list)
         self.limit: int | None = None
         self.threads: int | None = None
+        self.states: StreamStates | None = None
+        self.open_files = ExitStack()
+
+    def keep_states(self, node: Node, tensors: Sequence[StateTensor], path: Path | None) -> None:
+        """From now on; without a path in a file that is gone with this."""
+        if path is None:
+            folder = self.open_files.enter_context(tempfile.TemporaryDirectory(prefix="streamflow-drive-"))
+            path = Path(folder) / "states"
+        states = States(path, tensors, node.state_rules.stream_count_max)
+        self.states = StreamStates(self.stage, states, node.state_rules, self.now_ns)
 
     def now_ns(self) -> int:
         return self._emitted * SAMPLE_PERIOD_NS
@@ -103,6 +119,7 @@ def drive(
     rates: Mapping[str, float] | None = None,
     limit: int | None = None,
     generation: int = 0,
+    states: Path | None = None,
 ) -> Driven:
     """Inspect, open, feed, flush and close `node`; return what it sent.
 
@@ -111,8 +128,10 @@ def drive(
     port by port. Arrays become read-only, as received ones are, and what goes in and comes out must be of the
     ports' types, or a PortError says what is not. A source is run until it ends or has emitted `limit` data.
     An exception of the node comes out as it is, after `close`. `generation`: lives of the stage before this one.
+    `states`: the file of its recurrent states, from which the next call goes on like a next life; without one every
+    call begins anew.
     """
-    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation)
+    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation, states)
 
 
 async def _drive(
@@ -122,6 +141,7 @@ async def _drive(
     rates: dict[str, float],
     limit: int | None,
     generation: int,
+    states: Path | None,
 ) -> Driven:
     node.inspect()
     context = _Context(node, stage, rates)
@@ -130,12 +150,15 @@ async def _drive(
     node.context = context
     try:
         await _settled(node.open())
+        if tensors := node.state_tensors():
+            context.keep_states(node, tensors, states)
         if node.is_source:
             await _run_source(node, context)
         else:
             await _feed(node, inputs, context)
     finally:
         await _settled(node.close())
+        context.open_files.close()  # what was kept can still be looked at: it is mapped
     return Driven(context.sent)
 
 

@@ -137,9 +137,7 @@ class GapRule:
             last_seq=last_seq, last_time_ns=last_ns, seq=coming.seq, event_time_ns=coming_ns, is_counted=is_counted
         )
 
-    def step(
-        self, *, last_seq: int, last_time_ns: int, seq: int, event_time_ns: int, is_counted: bool = False
-    ) -> Step:
+    def step(self, *, last_seq: int, last_time_ns: int, seq: int, event_time_ns: int, is_counted: bool = False) -> Step:
         """For the datum `seq`, where the state belongs to `last_seq`; NO_SEQ and NO_TIME_NS for what there is not.
 
         `is_counted`: the stream is a source's own, whose first datum is 0, so that what was never seen is known too.
@@ -167,9 +165,10 @@ class GapRule:
     def _missing_count(self, last_seq: int, seq: int, passed_ns: int, *, is_counted: bool) -> int:
         if self.stride and last_seq != NO_SEQ:
             return (seq - last_seq - 1) // self.stride
+        never_seen_count = seq // self.stride if self.stride and is_counted else 0
         if self.period_ns:
-            return max((passed_ns + self.period_ns // 2) // self.period_ns - 1, 0)
-        return seq // self.stride if self.stride and is_counted else 0
+            return max((passed_ns + self.period_ns // 2) // self.period_ns - 1, never_seen_count)
+        return never_seen_count
 
     def _is_too_long(self, missing_count: int, passed_ns: int) -> bool:
         return (self.max_gap_ns is not None and passed_ns > self.max_gap_ns) or (

@@ -41,6 +41,4 @@ class StateRules:
         stride = int(is_numbered) if self.stride is None else self.stride
         if self.max_gap_ns is not None and type(self.max_gap_ns) is not int:
             raise StateError("gaps", f"a longest gap of {self.max_gap_ns!r}", "whole nanoseconds", "as in 500 * ms")
-        return GapRule(
-            self.on_gap, self.repeat_count_max, self.max_gap_ns, self.max_gap_count, self.period_ns, stride
-        )
+        return GapRule(self.on_gap, self.repeat_count_max, self.max_gap_ns, self.max_gap_count, self.period_ns, stride)

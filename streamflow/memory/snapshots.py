@@ -229,8 +229,8 @@ def restored(
     """The file of states of a run that goes on from a snapshot: filled from it by the first life, whole or not at all.
 
     Where the file is there, a former life of this run has made it, and the snapshot is of no more use. `shift_ns` is
-    added to all event times: what the clocks of the two runs differ by; None: they mean nothing now. Raises StateError for another layout, and where
-    there are fewer slots than streams.
+    added to all event times: what the clocks of the two runs differ by; None: they mean nothing now. Raises StateError
+    for another layout, and where there are fewer slots than streams.
     """
     if snapshot is not None and not path.exists():
         hint = "name another folder for what is kept, or remove this one, to begin anew"

@@ -1,4 +1,4 @@
-"""Writes the stages' states to disk while a run goes, and once more at its end: in a thread of the supervisor's process.
+"""Writes the stages' states to disk while a run goes, and at its end: in a thread of the supervisor's process.
 
 Nobody waits for the disk: the stages commit meanwhile, and a snapshot reads as anybody may. It is taken every few
 seconds where something was committed since, more seldom where it takes long: a tenth of the time at most. What is in

@@ -54,9 +54,16 @@ class Stepping:
         may write to them; the next `begin` does."""
         for nth, step in enumerate(self.steps):
             if step.kind is _RESET:
-                for tensor, array in zip(states.tensors, self.arrays, strict=True):
-                    row = array if tensor.batch_axis is None else np.moveaxis(array, tensor.axis, 0)[nth]
-                    row[...] = states.initial(tensor.name)
+                for tensor, row in zip(states.tensors, self.rows(nth), strict=True):
+                    row[...] = states.initial(tensor.name).reshape(row.shape)
+
+    def rows(self, nth: int) -> list[Array]:
+        """Views of the states of one of `messages`, in the shapes of a batch of one."""
+        index = slice(nth, nth + 1)
+        return [
+            array if tensor.batch_axis is None else array[(*(slice(None),) * tensor.axis, index)]
+            for tensor, array in zip(self._states.tensors, self.arrays, strict=True)
+        ]
 
     def commit(self, following: Sequence[Array]) -> None:
         """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`."""

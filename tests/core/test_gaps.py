@@ -136,6 +136,9 @@ def test_where_numbers_began_anew_what_its_source_has_counted_since_is_missing()
     former = Place(NO_SEQ, 60 * s)
     assert GapRule().after(former, Place(0, 61 * s), is_counted=True).kind is StepKind.STEP
     assert GapRule().after(former, Place(3, 61 * s), is_counted=True).missing_count == 3
+    by_time = GapRule(period_ns=100 * ms)
+    assert by_time.after(former, Place(3, 61 * s), is_counted=True).missing_count == 9, "the host was down as well"
+    assert by_time.after(former, Place(3, s), is_counted=True).missing_count == 3
 
 
 def test_pieces_of_one_datum_are_told_apart_by_time_and_samples() -> None:

@@ -271,6 +271,8 @@ class OnnxModel(Node):
 
     def _sent(self, returned: Sequence[npt.NDArray[Any]], count: int) -> list[Any]:
         """Of each of so many streams its arrays, by port where there are several."""
+        if count == 1 and len(returned) == 1 and self._bindings.outputs[0].batched and len(returned[0]) == 1:
+            return [returned[0][0]]
         found: list[dict[str, npt.NDArray[Any]]] = [{} for _ in range(count)]
         for taken, array in zip(self._bindings.outputs, returned, strict=True):
             if taken.batched and array.shape[0] != count:

@@ -23,33 +23,49 @@ import numpy as np
 
 from streamflow.core.gaps import NO_SAMPLE, NO_TIME_NS, GapRule, Place, Step, StepKind
 from streamflow.core.message import Message
-from streamflow.core.slots import Slots
+from streamflow.core.slots import Created, Slots
 from streamflow.core.state_rules import StateRules
 from streamflow.core.timebase import nanoseconds
 from streamflow.errors import StateError
-from streamflow.memory.state_view import Notes
 from streamflow.memory.states import States
 from streamflow.runtime.node import Output
 from streamflow.wire.arrays import Array
 
 _SKIP: Final = StepKind.SKIP
 _RESET: Final = StepKind.RESET
+_STEP: Final = StepKind.STEP
+
+
+class _Held:
+    """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
+
+    __slots__ = ("last", "slot")
+
+    def __init__(self, slot: int, last: Place) -> None:
+        self.slot = slot
+        self.last = last
 
 
 class Stepping:
     """Data of different streams that are stepped with together."""
 
-    __slots__ = ("_given", "_places", "_slots", "_states", "arrays", "messages", "steps")
+    __slots__ = ("_coming", "_given", "_held", "_states", "arrays", "is_over", "messages", "steps")
 
-    def __init__(self, states: States, given: list[Step], messages: list[Message], slots: list[int]) -> None:
+    def __init__(
+        self, states: States, given: list[Step], messages: list[Message], held: list[_Held], coming: list[Place]
+    ) -> None:
+        """`given`: for each datum that was; the rest of those that are to be stepped with."""
         self.messages: Final = messages
         """Those to be stepped with, in the order that they were given in: without what has been stepped with before."""
-        self.steps: Final = [step for step in given if step.kind is not _SKIP]
+        self.steps: Final = given if len(messages) == len(given) else [step for step in given if step.kind is not _SKIP]
         """How, one for each of them."""
+        self.is_over = False
+        """Another one was begun, in whose way a commit would be."""
         self._given = given
         self._states = states
-        self._slots = slots
-        self.arrays: Sequence[Array] = states.gather(slots) if slots else ()
+        self._held = held
+        self._coming = coming
+        self.arrays: Sequence[Array] = states.gather([one.slot for one in held]) if held else ()
         """Their states, in the order of the node's state tensors, side by side along each one's batch axis. The node
         may write to them; the next `begin` does."""
         for nth, step in enumerate(self.steps):
@@ -66,21 +82,30 @@ class Stepping:
         ]
 
     def commit(self, following: Sequence[Array]) -> None:
-        """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`."""
-        if not self._slots:
+        """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`.
+
+        Raises StateError, with nothing changed, where that does not fit, or where another step was begun meanwhile.
+        """
+        held, coming = self._held, self._coming
+        if self.is_over:
+            raise StateError("commit", "a step that is over", "the one that was begun last")
+        if not held:
             return
-        messages = self.messages
         self._states.commit(
-            self._slots,
+            [one.slot for one in held],
             following,
-            [message.seq for message in messages],
-            [message.event_time_ns for message in messages],
-            [_notes_of(message) for message in messages],
+            [place.seq for place in coming],
+            [place.event_time_ns for place in coming],
+            [(place.recorded_ns, place.sample, 0, 0) for place in coming],
         )
+        for one, place in zip(held, coming, strict=True):
+            one.last = place
 
     def results(self, results: Sequence[Any]) -> list[Any]:
         """One for each datum that was given, of one for each in `messages`: None for what is not stepped with again,
         and with the marks of a gap where data were missing."""
+        if len(self._given) == 1 and self._given[0].kind is _STEP:
+            return list(results)
         found = []
         coming = iter(results)
         for step in self._given:
@@ -109,29 +134,38 @@ class StreamStates:
         self._gaps: GapRule = rules.gap_rule(is_numbered=is_numbered)
         self._sources = frozenset(sources)
         self._now_ns = now_ns
-        self._slots = Slots(
-            rules.stream_count_max, rules.eviction, idle_ns=rules.idle_ns, taken=states.streams(), now_ns=now_ns()
-        )
+        self._begun: Stepping | None = None
+        taken = states.streams()
+        self._slots = Slots(rules.stream_count_max, rules.eviction, idle_ns=rules.idle_ns, taken=taken, now_ns=now_ns())
+        self._held = {slot: _Held(slot, _last(states, slot)) for _, slot in taken}
 
     def begin(self, messages: Sequence[Message]) -> Stepping:
-        """One datum of each stream at most. Raises StateError for two of one, and for a stream there is no room for."""
-        states, sources, gaps = self._states, self._sources, self._gaps
+        """One datum of each stream at most; what was begun before and not committed was not made.
+
+        Raises StateError for two of one stream, and for a stream there is no room for.
+        """
+        if self._begun is not None:
+            self._begun.is_over = True
         streams = [message.stream for message in messages]
         seating = self._slots.seat(streams, self._now_ns())
         for created in seating.created:
-            states.assign(created.slot, created.stream)
+            self._create(created)
         steps: list[Step] = []
         stepped: list[Message] = []
-        slots: list[int] = []
+        held: list[_Held] = []
+        places: list[Place] = []
         for message, slot in zip(messages, seating.slots, strict=True):
             if slot is None:
                 raise self._no_room(message.stream)
-            step = gaps.after(_last(states, slot), _place_of(message), is_counted=message.stream in sources)
+            one, coming = self._held[slot], _place_of(message)
+            step = self._gaps.after(one.last, coming, is_counted=message.stream in self._sources)
             steps.append(step)
             if step.kind is not _SKIP:
                 stepped.append(message)
-                slots.append(slot)
-        return Stepping(states, steps, stepped, slots)
+                held.append(one)
+                places.append(coming)
+        self._begun = Stepping(self._states, steps, stepped, held, places)
+        return self._begun
 
     def arrays(self, stream: str) -> dict[str, Array]:
         """Copies of what a stream has, by the names of the tensors and in the shape of a batch of one."""
@@ -149,6 +183,10 @@ class StreamStates:
     def close(self) -> None:
         self._states.close()
 
+    def _create(self, created: Created) -> None:
+        self._states.assign(created.slot, created.stream)
+        self._held[created.slot] = _Held(created.slot, Place())
+
     def _no_room(self, stream: str) -> StateError:
         found = f"{self._rules.stream_count_max} other streams have a state at stage {self._stage}"
         hint = "allow for more, or say who makes room (eviction)"
@@ -162,20 +200,14 @@ def _last(states: States, slot: int) -> Place:
 
 
 def _place_of(message: Message) -> Place:
-    recorded_ns, sample, _, _ = _notes_of(message)
-    return Place(message.seq, message.event_time_ns, recorded_ns, sample)
-
-
-def _notes_of(message: Message) -> Notes:
-    """What a state belongs to besides seq and event time: the recording's own time, and the first sample's index."""
     attributes = message.attributes
     time_s = attributes.get("time_s")
     sample = attributes.get("sample")
-    return (
+    return Place(
+        message.seq,
+        message.event_time_ns,
         nanoseconds(time_s) if type(time_s) is float else NO_TIME_NS,
         sample if type(sample) is int else NO_SAMPLE,
-        0,
-        0,
     )
 
 

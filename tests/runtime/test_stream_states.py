@@ -69,6 +69,15 @@ def test_until_it_is_committed_a_step_was_not_made(make: Make) -> None:
     assert step(states, datum("a", 0)).steps[0].kind is StepKind.START
 
 
+def test_a_step_is_over_when_the_next_is_begun(make: Make) -> None:
+    states = make()
+    first = states.begin([datum("a", 0)])
+    step(states, datum("b", 0))
+    with pytest.raises(StreamflowError, match="a step that is over"):
+        first.commit(first.arrays)
+    assert counts(states, "ab") == [0, 1]
+
+
 def test_each_life_goes_on_from_what_the_one_before_has_committed(make: Make) -> None:
     former = make()
     step(former, datum("a", 0), datum("b", 0))

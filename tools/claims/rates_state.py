@@ -192,7 +192,7 @@ def read_results(path: Path) -> list[Result]:
     found = []
     for line in path.read_text().splitlines():
         told = json.loads(line)
-        (probability,) = told["array"] if "array" in told else told["probability"]
+        (probability,) = told["probability"]
         found.append(Result(told["sample"] // CHUNK, probability, told["gap"] or 0, told["gap_action"] or ""))
     return found
 

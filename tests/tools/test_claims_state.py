@@ -65,8 +65,8 @@ def test_a_result_of_another_state_than_it_says_is_wrong(wrong: Result) -> None:
 def test_results_are_read_as_the_pipeline_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text(
-        '{"sample": 512, "gap": null, "gap_action": null, "probability": [0.5]}\n'
-        '{"sample": 2048, "gap": 2, "gap_action": "freeze", "probability": [0.25]}\n'
+        '{"sample": 512, "gap": null, "gap_action": null, "array": [0.5]}\n'
+        '{"sample": 2048, "gap": 2, "gap_action": "freeze", "array": [0.25]}\n'
     )
     assert read_results(path) == [Result(1, 0.5, 0, ""), Result(4, 0.25, 2, "freeze")]
 

@@ -24,8 +24,8 @@ from tools.claims.framework import Claim, HostShare, Options, Row, main, recordi
 KILLS, KILLS_QUICK = 20, 3
 GAP_S = (0.5, 1.5)
 SPEECH_S, SPEECH_QUICK_S = 60.0, 12.0
-STAGES = {stage: stage for stage in ("mic", "vad", "segments", "log", "lines")}
-PATH = "mic->lines"
+STAGES = {stage: stage for stage in ("mic", "vad", "segments", "log", "chunks")}
+PATH = "mic->chunks"
 CHUNK, CONTEXT = 512, 64
 TOLERANCE = 1e-4  # on probabilities: another build of the same arithmetic
 ROUNDS, ROUNDS_QUICK = 60, 5
@@ -141,14 +141,14 @@ def killed(options: Options) -> Iterator[Row]:
     """`kill -9` of the detector of `speech`: each result is as its marks say, what else is missing is lost."""
     wav, model = recording("silero_vad/test.wav"), recording("silero_vad/silero_vad.onnx")
     kills, length_s = (KILLS_QUICK, SPEECH_QUICK_S) if options.is_quick else (KILLS, SPEECH_S)
-    settings = {"wav": wav, "model": model, "lines": "{}/lines"}
+    settings = {"wav": wav, "model": model, "out": "{}/segments", "out_chunks": "{}/chunks"}
     arguments = ["--speed", "1", "--restart-limit", "100000/0.1", "--duration", str(length_s + 5.0)]
     if options.is_quick:
         arguments[-1] = str(length_s)
-    with a_patient("tools/campaigns/marked_speech.py", arguments, settings, STAGES) as (run, patient):
+    with a_patient("pipelines/speech.py", arguments, settings, STAGES) as (run, patient):
         blows = storm(run, patient, random.Random(11), kills, GAP_S, length_s, victims=["vad"])
         report = run.succeed()
-        results = read_results(run.folder / "lines")
+        results = read_results(run.folder / "chunks")
     yield Row(
         "kill -9 of the detector", f"{kills}, the rest stays", *_stayed([blow.others_stayed for blow in blows], kills)
     )
@@ -192,7 +192,7 @@ def read_results(path: Path) -> list[Result]:
     found = []
     for line in path.read_text().splitlines():
         told = json.loads(line)
-        (probability,) = told["probability"]
+        (probability,) = told["array"]
         found.append(Result(told["sample"] // CHUNK, probability, told["gap"] or 0, told["gap_action"] or ""))
     return found
 

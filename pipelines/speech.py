@@ -15,10 +15,14 @@ def build(
     model: str,
     out: str = "-",
     out_probs: str | None = None,
+    out_chunks: str | None = None,
     threshold: float = 0.5,
     channel: int | None = None,
 ) -> Pipeline:
-    """`out`: JSON lines, one segment each; `out_probs`: a .npy, the probability of each chunk; `channel`: from 0."""
+    """`out`: JSON lines, one segment each; `out_probs`: a .npy, the probability of each chunk; `channel`: from 0.
+
+    `out_chunks`: JSON lines, of each chunk its first sample, its probability (`array`), and what is missing before it.
+    """
     p = Pipeline("speech")
     mic = p.add("mic", WavFile(wav, chunk=CHUNK, channel=channel))
     vad = p.add(
@@ -41,4 +45,7 @@ def build(
     if out_probs is not None:
         probabilities = p.add("probabilities", NumpyWriter(out_probs, concatenate=True))
         p.connect(vad, probabilities)
+    if out_chunks is not None:
+        chunks = p.add("chunks", JsonLines(out_chunks, attributes=["sample", "gap", "gap_action"]))
+        p.connect(vad, chunks)
     return p

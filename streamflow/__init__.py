@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from streamflow.core.batching import Fill, Timing
     from streamflow.core.deadline import Criticality, OnMiss, Order
     from streamflow.core.firm import Escalation
+    from streamflow.core.gaps import OnGap
     from streamflow.core.joins.feedback import Reseed
     from streamflow.core.message import Flag, Message
     from streamflow.core.overflow import Overflow
     from streamflow.core.realtime import RealTime
+    from streamflow.core.slots import Eviction
+    from streamflow.core.state_rules import StateRules
     from streamflow.core.supervision import Restart, RestartStrategy
     from streamflow.core.timebase import ms, ns, s, us
     from streamflow.errors import (
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         UsageError,
         WireError,
     )
+    from streamflow.memory.state_layout import StateTensor
     from streamflow.pipeline import Pipeline
     from streamflow.runtime.node import In, Node, Out, Output
 else:
@@ -38,13 +42,17 @@ else:
         "core.batching": ("Fill", "Timing"),
         "core.deadline": ("Criticality", "OnMiss", "Order"),
         "core.firm": ("Escalation",),
+        "core.gaps": ("OnGap",),
         "core.joins.feedback": ("Reseed",),
         "core.message": ("Flag", "Message"),
         "core.overflow": ("Overflow",),
         "core.realtime": ("RealTime",),
+        "core.slots": ("Eviction",),
+        "core.state_rules": ("StateRules",),
         "core.supervision": ("Restart", "RestartStrategy"),
         "core.timebase": ("ms", "ns", "s", "us"),
         "errors": ("InputError", "MissingExtraError", "PipelineError", "StreamflowError", "UsageError", "WireError"),
+        "memory.state_layout": ("StateTensor",),
         "pipeline": ("Pipeline",),
         "runtime.node": ("In", "Node", "Out", "Output"),
     }
@@ -65,6 +73,7 @@ __all__ = [
     "Batch",
     "Criticality",
     "Escalation",
+    "Eviction",
     "Fill",
     "Flag",
     "In",
@@ -72,6 +81,7 @@ __all__ = [
     "Message",
     "MissingExtraError",
     "Node",
+    "OnGap",
     "OnMiss",
     "Order",
     "Out",
@@ -83,6 +93,8 @@ __all__ = [
     "Reseed",
     "Restart",
     "RestartStrategy",
+    "StateRules",
+    "StateTensor",
     "StreamflowError",
     "Timing",
     "UsageError",

@@ -103,7 +103,7 @@ class Pipeline:
         and the like, in all its lives; the report says what it got. `spin` (ns, at most 10 ms; 0: never): for so long
         it waits awake for its next datum before it sleeps, where that pays; by default as the run says (`--spin-us`).
         `join`: how several inputs of one `process` come together, one of `streamflow.joins`. `batch`: how the data of a
-        node with `process_batch` do; `Batch()` where nothing is said.
+        node with `process_batch` do; where nothing is said `Batch()`, or one by one to a `process` beside it.
         """
         restart = self._one_of(f"stage {name}", "restart", restart, Restart.TRANSIENT)
         if hang_timeout is not None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nodes.infer.onnx_bindings import Array, Bindings, FedInput, Settings, StateTensor, TakenOutput
+from nodes.infer.onnx_bindings import Array, Bindings, FedInput, Recurrence, Settings, TakenOutput
 from nodes.infer.onnx_signature import Signature, Size, TensorSpec
 from streamflow import InputError
 from streamflow.core.ports import DTYPE_NAMES
@@ -56,7 +56,7 @@ class _Binder:
         self._name_dimensions(fed, taken.values())
         inputs = self._fed_inputs(fed)
         outputs = self._taken_outputs(taken, fed, inputs)
-        states = tuple(self._state_tensor(*pair) for pair in self.settings.state.items())
+        states = tuple(self._recurrence(*pair) for pair in self.settings.state.items())
         self._require(self.settings.sizes, sorted(self.free_names), "no free dimension {} for sizes", "names")
         step = self.inputs[dt[0]] if dt is not None and dt[1] is None else None
         return Bindings(
@@ -67,6 +67,7 @@ class _Binder:
             self._constant(step, 0.0) if step else None,
             step.name if step else "",
             rate,
+            self._single(inputs, outputs, states, step),
         )
 
     def _error(self, found: str, expected: str = "", hint: str = "") -> InputError:
@@ -147,7 +148,7 @@ class _Binder:
         dt = self.settings.dt
         column = dt[1] if dt is not None and dt[0] == spec.name else None
         if spec.shape is None:
-            if context or column is not None:
+            if context or column is not None or self.settings.repeats:
                 raise self._error(f"'{spec.name}' has no known rank", "one, to carry context or dt in it")
             return FedInput(spec.name, port, f"{spec.dtype}[...]", spec.dtype, None, False, 0, -1, False, None)
         batched = self._batched(spec, self.batched_by_rule)
@@ -161,10 +162,21 @@ class _Binder:
             raise self._error(f"context for '{spec.name}', which is {spec}", "an input with a time axis")
         names = [self._dimension(size, f"{port}_{axis}") for axis, size in enumerate(shape)]
         sizes = tuple(size if isinstance(size, int) else None for size in names)
+        if context or self.settings.repeats:
+            self._require_carried(spec, names, None if self.settings.repeats else time_axis)
         text = f"{spec.dtype}[{', '.join(map(str, names))}]"
         return FedInput(
             spec.name, port, text, spec.dtype, sizes, batched, context, time_axis or -1, time_axis is not None, column
         )
+
+    def _require_carried(self, spec: TensorSpec, names: Sequence[int | str], time_axis: int | None) -> None:
+        """What is kept of an input for the next step has a fixed shape; of context the time axis is that."""
+        kept = [name for axis, name in enumerate(names) if time_axis is None or axis != time_axis + len(names)]
+        free = [name for name in kept if isinstance(name, str)]
+        if free:
+            what = "context" if time_axis is not None else "the last input"
+            hint = f"say sizes={{'{free[0]}': ...}}"
+            raise self._error(f"{what} of '{spec.name}' is to be kept, which is {spec}", "fixed sizes", hint)
 
     def _without_column(self, spec: TensorSpec, shape: list[Size], column: int) -> int:
         """`column` from 0; `shape` loses one in its last dimension."""
@@ -231,13 +243,34 @@ class _Binder:
 
     # -------------------------------------------------------------------------------------- states, constants
 
-    def _state_tensor(self, name: str, target: str) -> StateTensor:
+    def _single(
+        self,
+        inputs: Sequence[FedInput],
+        outputs: Sequence[TakenOutput],
+        states: Sequence[Recurrence],
+        step: TensorSpec | None,
+    ) -> str:
+        """What keeps the model from taking several streams at a time."""
+        if step is not None:
+            return f"input '{step.name}' has one time step for all"
+        for fed in inputs:
+            shape = self.inputs[fed.name].shape
+            if not fed.batched or (shape is not None and shape[0] == 1):
+                return f"input '{fed.name}' is {self.inputs[fed.name]}"
+        for state in states:
+            if state.batch_axis is None:
+                return f"state '{state.input}' is {self.inputs[state.input]}"
+        return next((f"output '{taken.name}' has no batch axis" for taken in outputs if not taken.batched), "")
+
+    def _recurrence(self, name: str, target: str) -> Recurrence:
         spec, following = self.inputs[name], self.outputs[target]
         self._portable([spec])
         if spec.dtype != following.dtype or not _compatible(spec.shape, following.shape):
             raise self._error(f"state '{name}' is {spec} and its next value '{target}' {following}", "the same")
         if name in self.settings.initial:
-            return StateTensor(name, target, self._constant(spec, self.settings.initial[name]))
+            start = self._constant(spec, self.settings.initial[name])
+            found = None if spec.shape is None else self._free_axis(spec, self._batch_axis(spec))
+            return Recurrence(name, target, start, found if found is not None and start.shape[found] == 1 else None)
         if spec.shape is None:
             raise self._error(f"state '{name}' has no known rank", "one", f"initial={{'{name}': array}}")
         axis = self._batch_axis(spec)
@@ -251,7 +284,11 @@ class _Binder:
             where = "axis " + " and ".join(map(str, free))
             hint = f"say which axis is the batch with batch_axis, the rest with sizes or initial={{'{name}': array}}"
             raise self._error(f"state '{name}' is {spec}, free at {where}", "sizes", hint)
-        return StateTensor(name, target, np.zeros(known, spec.dtype))
+        return Recurrence(name, target, np.zeros(known, spec.dtype), self._free_axis(spec, axis))
+
+    def _free_axis(self, spec: TensorSpec, axis: int | None) -> int | None:
+        """The batch axis where it takes more than one."""
+        return None if axis is None or spec.shape is None or isinstance(spec.shape[axis], int) else axis
 
     def _batch_axis(self, spec: TensorSpec) -> int | None:
         """The axis that the user named; else the only free one."""

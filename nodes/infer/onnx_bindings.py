@@ -26,6 +26,7 @@ class Settings:
     batched: bool | Mapping[str, bool] | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     outputs: Sequence[str] | Mapping[str, str] | None = None
+    repeats: bool = False  # the last input is to be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class FedInput:
     has_time: bool
     dt_column: int | None
 
+    @property
+    def has_dt(self) -> bool:
+        return self.dt_column is not None
+
 
 @dataclass(frozen=True, slots=True)
 class TakenOutput:
@@ -56,12 +61,16 @@ class TakenOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class StateTensor:
-    """An output that is the next step's input; `start` is what a new stream has."""
+class Recurrence:
+    """An output that is the next step's input; `start` is what a new stream has, in a batch of one.
+
+    `batch_axis`: where streams stand side by side; None: the model takes one.
+    """
 
     input: str
     output: str
     start: Array
+    batch_axis: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,9 @@ class Bindings:
 
     inputs: tuple[FedInput, ...]
     outputs: tuple[TakenOutput, ...]
-    states: tuple[StateTensor, ...]
+    states: tuple[Recurrence, ...]
     constants: Mapping[str, Array]
     step: Array | None  # of the shape and dtype of the input that gets dt as a whole
     step_name: str
     rate: TensorSpec | None
+    single: str  # why the model takes one stream at a time; nothing where it takes any batch

@@ -20,6 +20,7 @@ _SENTENCES = {
     "broken": "deadline {path}: its contract is broken, {met} of the last {of} on time",
     "recovered": "deadline {path}: its contract holds again",
     "refused": "{sentence}",
+    "states": "{sentence}",
     "broken_sum": "{sentence}; a fault of streamflow's own",
     "silent": "deadline {rate}: nothing was sent to {stage}.{port} for {gap_ms:.0f} ms",
     "heard": "deadline {rate}: {stage}.{port} is heard again, after {gap_ms:.0f} ms",

@@ -97,6 +97,13 @@ class _Microseconds(click.IntRange):
     help="Keep the flight recorders there, for `streamflow misses` and `streamflow trace`.",
 )
 @click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the recurrent states of all streams there, every few seconds and at the end, and begin with those that "
+    "a former run has written there.",
+)
+@click.option(
     "--startup-timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",

@@ -36,6 +36,7 @@ def run(
     offline: bool, inline: bool, report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
     startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
     restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
+    state: Path | None,
 ) -> int:  # fmt: skip
     """Run to the end; the exit code. `is_program`: this process does nothing else, so its copies may leave it as it is.
 
@@ -75,6 +76,7 @@ def run(
         keep=keep,
         is_warm=launcher == "local",
         raises_priority=priority == "auto",
+        state=state,
         profile={} if stored is None else stored.estimates,
     )
     is_shown = sys.stderr.isatty() and not quiet

@@ -6,7 +6,9 @@ after a crash. Law: each datum is stepped with once, in order, and stepped + mis
 
 Numbers tell what is missing exactly, where each follows the one before it by the same `stride`. Where a stage before
 absorbs as it sees fit (`stride=0`), or the numbers began anew with another run, the time tells, if there is a period.
-Duplicates are told by their numbers alone: a time that jumped back is another recording, and counts as no time.
+Time is that of the recording, where that is told: `--speed` does not bend it. Duplicates are told by their numbers, and
+only the pieces of one datum (windows of a chunk) by their time and samples. A time that jumped back is another
+recording: it counts as the usual time, or as none where that is not known.
 
 What this does not do: find out what became of the missing ones. They were dropped, shed, or lost in a crash, which the
 accounts know; the state has not seen them, and that is all that matters to it.
@@ -24,6 +26,18 @@ NO_SEQ: Final = -1
 """The state belongs to no datum of this numbering, which begins at 0: whatever comes is after it."""
 NO_TIME_NS: Final = -(1 << 63)
 """It belongs to no instant: no step has been made."""
+NO_SAMPLE: Final = -1
+
+
+class Place(NamedTuple):
+    """Where a datum is in its stream, or what a state belongs to."""
+
+    seq: int = NO_SEQ
+    event_time_ns: int = NO_TIME_NS
+    recorded_ns: int = NO_TIME_NS
+    """By the recording's own clock; NO_TIME_NS where it is not told."""
+    sample: int = NO_SAMPLE
+    """The index of its first sample; NO_SAMPLE where it is not told."""
 
 
 class OnGap(Enum):
@@ -66,13 +80,12 @@ class Step(NamedTuple):
 
     @property
     def marks(self) -> dict[str, int | str]:
-        """What the output is to say: nothing where nothing is missing."""
-        if self.kind in _UNMARKED:
+        """What the output is to say: nothing where nothing is missing. `gap` is a count, as where windows are cut."""
+        if not self.missing_count and self.kind is not StepKind.RESET:
             return {}
-        return {"gap": self.kind.value, "gap_count": self.missing_count}
+        return {"gap": self.missing_count, "gap_action": self.kind.value}
 
 
-_UNMARKED = (StepKind.SKIP, StepKind.START, StepKind.STEP)
 _KIND_OF = {OnGap.FREEZE: StepKind.FREEZE, OnGap.REPEAT: StepKind.REPEAT, OnGap.TRUE_DT: StepKind.TRUE_DT}
 _SKIP = Step(StepKind.SKIP)
 
@@ -112,14 +125,32 @@ class GapRule:
             if is_broken:
                 raise StateError(f"gaps ({self.on_gap.value})", found, expected)
 
-    def step(self, *, last_seq: int, last_time_ns: int, seq: int, event_time_ns: int) -> Step:
-        """For the datum `seq`, where the state belongs to `last_seq`; NO_SEQ and NO_TIME_NS for what there is not."""
+    def after(self, last: Place, coming: Place, *, is_counted: bool = False) -> Step:
+        """For the datum that comes, where the state belongs to `last`; `is_counted` as in `step`."""
+        last_seq, last_ns, coming_ns = last.seq, last.event_time_ns, coming.event_time_ns
+        if coming.seq == last_seq and (coming_ns, coming.sample) > (last_ns, last.sample):
+            last_seq = NO_SEQ  # a further piece of the same datum, whose number tells nothing
+            is_counted = False
+        if last.recorded_ns != NO_TIME_NS != coming.recorded_ns and last_ns != NO_TIME_NS:
+            last_ns, coming_ns = last.recorded_ns, coming.recorded_ns
+        return self.step(
+            last_seq=last_seq, last_time_ns=last_ns, seq=coming.seq, event_time_ns=coming_ns, is_counted=is_counted
+        )
+
+    def step(self, *, last_seq: int, last_time_ns: int, seq: int, event_time_ns: int, is_counted: bool = False) -> Step:
+        """For the datum `seq`, where the state belongs to `last_seq`; NO_SEQ and NO_TIME_NS for what there is not.
+
+        `is_counted`: the stream is a source's own, whose first datum is 0, so that what was never seen is known too.
+        """
         if seq <= last_seq:
             return _SKIP
         if last_time_ns == NO_TIME_NS:
-            return Step(StepKind.START, elapsed_ns=self.period_ns)
-        passed_ns = max(event_time_ns - last_time_ns, 0)
-        missing_count = self._missing_count(last_seq, seq, passed_ns)
+            never_seen_count = seq // self.stride if is_counted and self.stride and last_seq == NO_SEQ else 0
+            return Step(StepKind.START, never_seen_count, elapsed_ns=self.period_ns)
+        passed_ns = event_time_ns - last_time_ns
+        if passed_ns < 0:
+            passed_ns = self.period_ns
+        missing_count = self._missing_count(last_seq, seq, passed_ns, is_counted=is_counted)
         if self._is_too_long(missing_count, passed_ns):
             return Step(StepKind.RESET, missing_count, elapsed_ns=self.period_ns)
         if not missing_count:
@@ -131,12 +162,13 @@ class GapRule:
         repeat_count = min(missing_count, self.repeat_count_max) if kind is StepKind.REPEAT else 0
         return Step(kind, missing_count, repeat_count, usual_ns)
 
-    def _missing_count(self, last_seq: int, seq: int, passed_ns: int) -> int:
+    def _missing_count(self, last_seq: int, seq: int, passed_ns: int, *, is_counted: bool) -> int:
         if self.stride and last_seq != NO_SEQ:
             return (seq - last_seq - 1) // self.stride
+        never_seen_count = seq // self.stride if self.stride and is_counted else 0
         if self.period_ns:
-            return max((passed_ns + self.period_ns // 2) // self.period_ns - 1, 0)
-        return 0
+            return max((passed_ns + self.period_ns // 2) // self.period_ns - 1, never_seen_count)
+        return never_seen_count
 
     def _is_too_long(self, missing_count: int, passed_ns: int) -> bool:
         return (self.max_gap_ns is not None and passed_ns > self.max_gap_ns) or (

@@ -155,16 +155,16 @@ class Graph:
 
     def sources_of(self, stage: str) -> set[str]:
         """The source stages whose data can reach `stage`."""
+        return {name for name in (stage, *self.before(stage)) if self.stage(name).is_source}
+
+    def before(self, stage: str) -> set[str]:
+        """All stages whose data can reach it, or what was made of them."""
         found: set[str] = set()
-        seen = {stage}
         waiting = deque([stage])
         while waiting:
-            name = waiting.popleft()
-            if self.stage(name).is_source:
-                found.add(name)
-            for edge in self.edges_into(name):
-                if edge.source not in seen:
-                    seen.add(edge.source)
+            for edge in self.edges_into(waiting.popleft()):
+                if edge.source not in found:
+                    found.add(edge.source)
                     waiting.append(edge.source)
         return found
 

@@ -84,6 +84,9 @@ class Slots:
 
     def seat(self, batch: Sequence[str], now_ns: int) -> Seating:
         """The slots of streams that are to be stepped together, each of them once: else StateError."""
+        if len(batch) == 1 and batch[0] in self._slots:
+            self._use(batch[0], now_ns)
+            return Seating([self._slots[batch[0]]], [])
         if len(set(batch)) < len(batch):
             raise StateError("batch", f"a stream twice in {list(batch)}", "one step of a stream in a batch")
         for stream in batch:

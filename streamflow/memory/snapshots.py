@@ -224,13 +224,13 @@ def restored(
     snapshot: Snapshot | None,
     numbering: Numbering,
     *,
-    shift_ns: int = 0,
+    shift_ns: int | None = 0,
 ) -> States:
     """The file of states of a run that goes on from a snapshot: filled from it by the first life, whole or not at all.
 
     Where the file is there, a former life of this run has made it, and the snapshot is of no more use. `shift_ns` is
-    added to all event times: what the clocks of the two runs differ by. Raises StateError for another layout, and where
-    there are fewer slots than streams.
+    added to all event times: what the clocks of the two runs differ by; None: they mean nothing now. Raises StateError
+    for another layout, and where there are fewer slots than streams.
     """
     if snapshot is not None and not path.exists():
         hint = "name another folder for what is kept, or remove this one, to begin anew"
@@ -247,11 +247,12 @@ def restored(
     return States(path, tensors, slot_count)
 
 
-def _moved(state: StreamState, numbering: Numbering, shift_ns: int) -> StreamState:
+def _moved(state: StreamState, numbering: Numbering, shift_ns: int | None) -> StreamState:
     if state.event_time_ns == NO_TIME_NS:
         return state
     seq = state.seq if numbering is Numbering.GOES_ON else NO_SEQ
-    return replace(state, seq=seq, event_time_ns=state.event_time_ns + shift_ns)
+    event_time_ns = NO_TIME_NS if shift_ns is None else state.event_time_ns + shift_ns
+    return replace(state, seq=seq, event_time_ns=event_time_ns)
 
 
 def _sync(folder: Path) -> None:

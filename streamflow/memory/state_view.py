@@ -128,6 +128,10 @@ class StateView:
         starts = zip(self.tensors, self._places.tensors, strict=True)
         self._stored = [Stored(tensor, self.slot_count, self._bytes, start) for tensor, start in starts]
 
+    def change_count(self) -> int:
+        """How often anything was committed, assigned, reset or released here: what is the same was not changed."""
+        return sum(load(self._words, self._turns_at + slot) // CHANGE for slot in range(self.slot_count))
+
     def read(self, slot: int) -> StreamState | None:
         """What the slot's stream has; None where it is nobody's.
 

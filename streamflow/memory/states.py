@@ -103,6 +103,7 @@ class States(StateView):
             if tensor.initial is not None:
                 stored.initial = tensor.initial
         self._initial = [stored.initial for stored in self._stored]
+        self._nth = {tensor.name: nth for nth, tensor in enumerate(declared)}
         self._turn_at: dict[int, int] = {}
         """The word of each slot that is somebody's."""
         self._names: dict[int, str] = {}
@@ -127,6 +128,10 @@ class States(StateView):
     def notes(self, slot: int) -> Notes:
         """The caller's numbers, as last committed."""
         return to_notes(self._facts(self._row(slot))[2:])
+
+    def initial(self, tensor: str) -> Array:
+        """What a new stream has of it, without a batch axis."""
+        return self._initial[self._nth[tensor]]
 
     def assign(self, slot: int, stream: str) -> None:
         """The slot is this new stream's, with the initial state; whoever had it has lost his."""

@@ -38,6 +38,7 @@ from streamflow.runtime.replay import Replay
 from streamflow.runtime.sending import Sending
 from streamflow.runtime.serving import Handle, Serving
 from streamflow.runtime.spinner import Spinner
+from streamflow.runtime.stream_states import StreamStates
 from streamflow.runtime.waker import Waker
 
 
@@ -74,6 +75,7 @@ class Actor:
         self.enforcer = enforcer
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
+        self.states: StreamStates | None = None
         self._serving = Serving(
             enforcer,
             clock.now_ns,
@@ -225,7 +227,11 @@ class Actor:
     async def close(self) -> None:
         self._serving.close()
         self._timer.close()
-        await guarded(self.stage, self.node.close, "close")
+        try:
+            await guarded(self.stage, self.node.close, "close")
+        finally:
+            if self.states is not None:
+                self.states.close()
 
     def drain(self) -> None:
         """Stop producing: a source is cancelled where it waits, and its stream ends there."""

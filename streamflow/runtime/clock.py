@@ -12,7 +12,8 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -22,6 +23,7 @@ from streamflow.transport.napping import Napping
 
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 VIRTUAL_START_NS = 1_000 * s  # what is recorded from before the start of a virtual run has positive instants too
 
 
@@ -51,6 +53,22 @@ class Clock(Protocol):
 def now_ns() -> int:
     """The current instant, in CLOCK_MONOTONIC ns: the same for every process of this host."""
     return time.monotonic_ns()
+
+
+class Instants(NamedTuple):
+    """One instant by two clocks, and of which boot of this host the monotonic one is."""
+
+    boot: str
+    monotonic_ns: int
+    wall_ns: int
+
+
+def instants() -> Instants:
+    """Now. Who compares two of them knows what the monotonic clock of one boot is by that of another."""
+    before_ns = time.monotonic_ns()
+    wall_ns = time.time_ns()
+    monotonic_ns = (before_ns + time.monotonic_ns()) // 2
+    return Instants(_BOOT_ID.read_text().strip(), monotonic_ns, wall_ns)
 
 
 class _Timespec(ctypes.Structure):

@@ -111,10 +111,12 @@ def _seed_fault(edge: EdgeDef, resolved: Resolved) -> Fault | None:
 
 
 def _batch_of(node: Node, given: Batch | None) -> Batch | None:
-    """None where it works on each datum by itself: a batch of one is none where there is a `process`."""
+    """None where it works on each datum by itself: beside a `process` batches of several must be asked for."""
     if not node.has_batches or node.is_source or len(node.inputs()) != 1:
         return None
-    batch = given or (node.batch if isinstance(node.batch, Batch) else None) or Batch()
+    batch = given or (node.batch if isinstance(node.batch, Batch) else None)
+    if batch is None:
+        return None if hasattr(node, "process") else Batch()
     if next(batch.faults(), None) is not None:
         return None  # they are told
     return None if batch.size_max == 1 and hasattr(node, "process") else batch
@@ -131,6 +133,8 @@ def batch_faults(stage: StageDef, node: Node, batch: object) -> list[Fault]:
             return []
         found = f"a batch, but {stage.node} has no process_batch() that takes several data at once"
         return [Fault(subject, found, "process_batch(self, messages)", "it returns one result for each, in order")]
+    if given is None and hasattr(node, "process"):
+        return []
     if node.is_source:
         return [Fault(subject, f"{stage.node} has run() and process_batch()", "one of them")]
     if len(stage.inputs) != 1:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from streamflow.core.batch import Batch
 from streamflow.core.joins.contract import Join
-from streamflow.core.message import Attribute
+from streamflow.core.message import Attribute, Message
 from streamflow.core.ports import DEFAULT_TENSOR, PortType, parse_tensor
-from streamflow.errors import Fault, ResultError
+from streamflow.core.state_rules import StateRules
+from streamflow.errors import Fault, ResultError, StateError
+
+if TYPE_CHECKING:
+    from streamflow.memory.state_layout import StateTensor
+    from streamflow.runtime.stream_states import Stepping, StreamStates
 
 
 class Port:
@@ -106,6 +111,8 @@ class Context(Protocol):
     """Lives of the stage before this one, in this run: 0, or more where it failed and was started again."""
     threads: int | None
     """In how many threads the stage is to compute, where it was given cpus or threads; else None."""
+    states: StreamStates | None
+    """What it keeps of each stream from step to step, from the end of `open` on; None where that is nothing."""
 
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...
@@ -129,7 +136,8 @@ class Node:
       `process(self, *, left, right)`; a message each, None where there is none, a tuple for each input of a window.
     - `process_batch(self, messages)`: one `In` port, several data at once, of different streams as a rule; returns a
       sequence with one result for each, in order, each as `process` returns it. Beside it a `process` is called where
-      a datum is worked on by itself: in batches of one, or for what is left at the end where batches must be full.
+      a datum is worked on by itself: where no `batch` is asked for, in batches of one, and for what is left at the end
+      where batches must be full.
     - `process_<port>(self, message)` for every `In` port: each message by itself, as it comes.
     - `async run(self)`: a source; `await self.emit(array, event_time_ns=..., sample=...)` per datum.
 
@@ -145,7 +153,8 @@ class Node:
     What `p.add(..., join=...)` says comes before it."""
 
     batch: Batch | None = None
-    """How data come to `process_batch`; None: `Batch()`. What `p.add(..., batch=...)` says comes before it."""
+    """How data come to `process_batch`; None: `Batch()`, or beside a `process` not at all. What `p.add(..., batch=...)`
+    says comes before it."""
 
     stateful = True
     """Whether something is carried from one datum of a stream to the next: then no batch has two of one stream, and
@@ -154,6 +163,9 @@ class Node:
     retimes = False
     """True where results are older than what the node has handled already, as behind a filter with a delay: then it
     does not promise those below, who may wait for it in a join, that nothing older comes."""
+
+    state_rules = StateRules()
+    """How many streams may have a state, and what a gap means for it, where there are `state_tensors`."""
 
     fork_safe = True
     """False for one that holds what a fork would break (a device or a thread from `import` or `__init__` on, such as
@@ -181,6 +193,14 @@ class Node:
 
     def open(self) -> Any:
         """Acquire what is needed, in the node's own process, before anything flows."""
+
+    def state_tensors(self) -> Sequence[StateTensor]:
+        """What is to be kept of each stream from step to step; asked for once, after `open`.
+
+        It lies in memory that survives the process, and `begin_steps` gives it: the stage's next life goes on from
+        the last step that was committed.
+        """
+        return ()
 
     def close(self) -> Any:
         """Release it; called once after `open`, also when the run fails."""
@@ -210,6 +230,17 @@ class Node:
         sent. What is in it at first is undefined.
         """
         return self.context.allocate(shape, dtype)
+
+    def begin_steps(self, messages: Sequence[Message]) -> Stepping:
+        """The states of these data's streams, one datum of each at most, and what each means for its state.
+
+        Commit what followed, and return its `results`. Raises StateError where there is no room for another stream,
+        and for a node that has declared no `state_tensors`.
+        """
+        states = self.context.states
+        if states is None:
+            raise StateError(type(self).__name__, "no state is kept", "state_tensors() that says which")
+        return states.begin(messages)
 
     def advance(self, event_time_ns: int) -> None:
         """Promise that nothing older comes (sources): joins then do not wait for a sensor that has nothing to say."""

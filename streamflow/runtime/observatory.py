@@ -112,6 +112,11 @@ class Observatory:
                 self._told_refused.add(sentence)
                 self._log.write("refused", stages=list(stages), sentence=sentence)
 
+    def tell_states(self, sentences: Sequence[str]) -> None:
+        """What became of the states that a former run has kept, or of those that this one keeps."""
+        for sentence in sentences:
+            self._log.write("states", sentence=sentence)
+
     def has_closed(self, stage: str) -> bool:
         """Whether the stage's streams have ended, and it has closed."""
         recording = self._recordings.get(stage)

@@ -50,6 +50,8 @@ class RunOptions:
     raises_priority: bool = True
     spin_us: int = 0
     pool_mb: int | None = None
+    state: Path | None = None
+    """A folder to which recurrent states are written, and from which they go on."""
     profile: Mapping[str, Estimate] = field(default_factory=dict)
     """What stages and edges usually take, by name, as measured before."""
 
@@ -93,6 +95,7 @@ def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, re
         "enforces": options.enforces,
         "spin_us": options.spin_us,
         "pool_mb": options.pool_mb,
+        "state": None if options.state is None else str(options.state.resolve()),
         "search_path": [path for path in sys.path if path],
         "working_folder": str(Path.cwd()),
         "supervisor": os.getpid(),

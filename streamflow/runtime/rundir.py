@@ -7,7 +7,7 @@ Inside a run's folder:
     control, eN  sockets
     recordings   `<stage>.rec`, `events.jsonl`, `state.json`: written all the time, so a link to a folder in /dev/shm
                  (a mapping of a file on a disk stalls its writer while pages are written back); a folder where there
-                 is none, and once the run is dead
+                 is none, and once the run is dead. While it lives also `<stage>.states`, the recurrent states
 
 A run that is killed is not there to clean up, so a shell that waits for the end of a pipe does it (janitor.sh): it
 costs a megabyte, and needs nothing of ours to work. It saves the recordings, so that what a dead run did can be told.
@@ -37,6 +37,11 @@ _LOCK = "lock"
 _RECORDINGS = "recordings"
 _BACK = ".run"  # in the folder in memory: a link to the run's folder it belongs to
 _JANITOR = Path(__file__).with_name("janitor.sh")
+
+
+def states_path(recordings: Path, stage: str) -> Path:
+    """In the folder of the recordings."""
+    return recordings / f"{stage}.states"
 
 
 def base_path() -> Path:
@@ -92,6 +97,11 @@ class RunFolder:
     def recording(self, stage: str) -> Path:
         """The flight recorder of a stage."""
         return self.recordings / f"{stage}.rec"
+
+    def states(self, stage: str) -> Path:
+        """What a stage keeps of its streams from step to step, over all its lives; not for those who look at a dead
+        run."""
+        return states_path(self.recordings, stage)
 
     @property
     def events(self) -> Path:
@@ -188,7 +198,7 @@ class OwnedRunFolder(RunFolder):
             shutil.copytree(
                 self.recordings,
                 keep / _RECORDINGS,
-                ignore=shutil.ignore_patterns(_BACK, "*.pool*", "*.ring"),
+                ignore=shutil.ignore_patterns(_BACK, "*.pool*", "*.ring", "*.states*"),
                 dirs_exist_ok=True,
             )
             shutil.copy2(self.path / _DESCRIPTION, keep / _DESCRIPTION)

@@ -52,6 +52,7 @@ def options_of(folder: RunFolder) -> WorkerOptions:
         is_direct=description.get("is_direct", False),
         spin_us=description.get("spin_us", 0),
         pool_mb=description.get("pool_mb"),
+        state=Path(description["state"]) if description.get("state") else None,
     )
 
 

@@ -47,6 +47,7 @@ from streamflow.runtime.observatory import Observatory
 from streamflow.runtime.priority import NONE
 from streamflow.runtime.rounds import Rounds
 from streamflow.runtime.run_options import Outcome, RunOptions, Watcher, description_of
+from streamflow.runtime.snapshotting import Snapshotting
 from streamflow.runtime.venue import Held, LocalVenue, TaskVenue, Venue
 from streamflow.runtime.worker import WorkerOptions
 
@@ -87,6 +88,7 @@ class Supervisor:
         self._control: ControlServer
         self._observatory: Observatory
         self._rounds: Rounds
+        self._snapshotting: Snapshotting
         self._lives: Lives
         self._log: EventLog
         self._nursery: trio.Nursery
@@ -98,8 +100,9 @@ class Supervisor:
 
     def _worker_options(self) -> WorkerOptions:
         options = self._options
+        can_restart, enforces = self._can_restart, options.enforces
         return WorkerOptions(
-            options.offline, options.speed, "memory://e{}", Path(), 0, self._can_restart, options.enforces
+            options.offline, options.speed, "memory://e{}", Path(), 0, can_restart, enforces, state=options.state
         )
 
     def _make_restarts(self) -> Restarts:
@@ -129,6 +132,7 @@ class Supervisor:
     async def _run(self, signals: AsyncIterable[int]) -> None:
         with self._venue as venue:
             folder = venue.folder
+            self._snapshotting = Snapshotting(self._options, self._graph, folder)
             folder.describe(description_of(self._loaded, self._options, folder, restarts=self._can_restart))
             self._log = EventLog(folder.events, venue.clock.now_ns)
             self._log.listeners.append(self._watcher.happened)
@@ -151,7 +155,7 @@ class Supervisor:
                 for held in self._held.values():
                     held.close()
                 self._control.close()
-                self._conclude()
+                self._conclude(self._snapshotting.finish())
                 self._observatory.close()
                 self._log.close()
 
@@ -175,9 +179,10 @@ class Supervisor:
                 if not set(stages) & set(self._options.by_hand):
                     await self._start(process)
 
-    def _conclude(self) -> None:
+    def _conclude(self, unkept: str) -> None:
+        """`unkept`: why states could not be written at the end."""
         outcome, roll_call = self._outcome, self._roll_call
-        outcome.failure = roll_call.failure
+        outcome.failure = roll_call.failure or (Failure("states", unkept) if unkept else None)
         outcome.interrupted = roll_call.interrupt_count > 0
         if self._started_ns:
             outcome.duration_ns = max(self._venue.clock.now_ns() - self._started_ns, 0)
@@ -213,6 +218,9 @@ class Supervisor:
                 return self._roll_call.ready(telegram["stage"])
             case "realtime":
                 self._observatory.has_taken_effect(telegram["stages"], telegram["effects"])
+                return []
+            case "states":
+                self._observatory.tell_states(telegram["sentences"])
                 return []
             case "closed":
                 return self._roll_call.closed(telegram["stage"])
@@ -299,6 +307,7 @@ class Supervisor:
     # ------------------------------------------------------------------------------- while it runs
 
     def _publish(self) -> None:
+        self._observatory.tell_states(self._snapshotting.faults())
         self._watcher.seen(self._observatory.publish(self._roll_call.phase.name.lower(), self._lives.generations))
 
     def _hung(self, stage: str, why: str) -> None:

@@ -36,6 +36,7 @@ from streamflow.runtime.interference import Interference
 from streamflow.runtime.life import Life
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.looplag import LoopWatch
+from streamflow.runtime.stage_states import lend_states
 from streamflow.runtime.tables import shape_of
 from streamflow.runtime.unending import Unending
 from streamflow.runtime.wiring import Wiring
@@ -75,6 +76,8 @@ class WorkerOptions:
     is_direct: bool = False
     spin_us: int = 0
     pool_mb: int | None = None
+    state: Path | None = None
+    """Of snapshots, from which the first lives go on."""
 
 
 class Worker:
@@ -302,6 +305,9 @@ class Worker:
             try:
                 await actor.open()
                 is_open = True
+                told = lend_states(actor, self._definition, self._options.recordings, self._options.state)
+                if told:
+                    self._channel.tell({"is": "states", "stage": name, "sentences": told})
                 self._channel.tell({"is": "opened", "stage": name})
                 if not self._life.generation:
                     for sender in self._senders_of(name):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,14 @@ import trio
 from streamflow.core.joins.in_order import InOrder
 from streamflow.core.message import Attribute, Message
 from streamflow.errors import Fault
+from streamflow.memory.state_layout import StateTensor
+from streamflow.memory.states import States
 from streamflow.runtime.batcher import results_of
 from streamflow.runtime.conformity import as_expected, require_received, require_sent
 from streamflow.runtime.emission import messages_of
 from streamflow.runtime.joining import Joined, joined
 from streamflow.runtime.node import Node, Output
+from streamflow.runtime.stream_states import StreamStates
 
 SAMPLE_PERIOD_NS = 1_000_000  # the event time between two inputs that were given as plain arrays
 
@@ -55,6 +61,16 @@ class _Context:
         self.sent: dict[str, list[Message]] = defaultdict(list)
         self.limit: int | None = None
         self.threads: int | None = None
+        self.states: StreamStates | None = None
+        self.open_files = ExitStack()
+
+    def keep_states(self, node: Node, tensors: Sequence[StateTensor], path: Path | None) -> None:
+        """From now on; without a path in a file that is gone with this."""
+        if path is None:
+            folder = self.open_files.enter_context(tempfile.TemporaryDirectory(prefix="streamflow-drive-"))
+            path = Path(folder) / "states"
+        states = States(path, tensors, node.state_rules.stream_count_max)
+        self.states = StreamStates(self.stage, states, node.state_rules, self.now_ns)
 
     def now_ns(self) -> int:
         return self._emitted * SAMPLE_PERIOD_NS
@@ -107,6 +123,7 @@ def drive(
     limit: int | None = None,
     generation: int = 0,
     batch: int | None = None,
+    states: Path | None = None,
 ) -> Driven:
     """Inspect, open, feed, flush and close `node`; return what it sent.
 
@@ -118,8 +135,10 @@ def drive(
     An exception of the node comes out as it is, after `close`. `generation`: lives of the stage before this one.
     `batch`: of a node with `process_batch`, how many it gets at once, in their order, of a stream one unless it is not
     `stateful`; by default one by one to `process`, or in batches as large as there are where it has none.
+    `states`: the file of its recurrent states, from which the next call goes on like a next life; without one every
+    call begins anew.
     """
-    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation, batch)
+    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation, batch, states)
 
 
 async def _drive(
@@ -130,6 +149,7 @@ async def _drive(
     limit: int | None,
     generation: int,
     batch: int | None,
+    states: Path | None,
 ) -> Driven:
     node.inspect()
     context = _Context(node, stage, rates)
@@ -138,12 +158,15 @@ async def _drive(
     node.context = context
     try:
         await _settled(node.open())
+        if tensors := node.state_tensors():
+            context.keep_states(node, tensors, states)
         if node.is_source:
             await _run_source(node, context)
         else:
             await _feed(node, inputs, context, batch)
     finally:
         await _settled(node.close())
+        context.open_files.close()  # what was kept can still be looked at: it is mapped
     return Driven(context.sent)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.core.gaps import NO_SEQ, NO_TIME_NS, GapRule, OnGap, Step, StepKind
+from streamflow.core.gaps import NO_SEQ, NO_TIME_NS, GapRule, OnGap, Place, Step, StepKind
 from streamflow.core.timebase import ms, s
 from streamflow.errors import StateError
 
@@ -80,13 +80,13 @@ def test_beyond_the_longest_gap_the_state_is_reset(policy: OnGap) -> None:
 def test_a_silence_in_which_nothing_was_lost_resets_as_well() -> None:
     step = step_after(GapRule(max_gap_ns=s), 0, late_ns=2 * s)
     assert step == Step(StepKind.RESET)
-    assert step.marks == {"gap": "reset", "gap_count": 0}
+    assert step.marks == {"gap": 0, "gap_action": "reset"}
 
 
 def test_the_output_says_how_many_were_missing_and_what_was_done() -> None:
-    assert step_after(GapRule(OnGap.FREEZE), 3).marks == {"gap": "freeze", "gap_count": 3}
-    assert step_after(GapRule(OnGap.REPEAT), 2).marks == {"gap": "repeat", "gap_count": 2}
-    assert step_after(GapRule(OnGap.TRUE_DT), 1).marks == {"gap": "true_dt", "gap_count": 1}
+    assert step_after(GapRule(OnGap.FREEZE), 3).marks == {"gap": 3, "gap_action": "freeze"}
+    assert step_after(GapRule(OnGap.REPEAT), 2).marks == {"gap": 2, "gap_action": "repeat"}
+    assert step_after(GapRule(OnGap.TRUE_DT), 1).marks == {"gap": 1, "gap_action": "true_dt"}
 
 
 def test_where_nothing_is_missing_the_output_says_nothing() -> None:
@@ -114,9 +114,47 @@ def test_where_neither_tells_nothing_is_missing() -> None:
     assert step == Step(StepKind.STEP, elapsed_ns=8 * s)
 
 
-def test_a_time_that_jumped_back_counts_as_no_time() -> None:
-    step = GapRule(OnGap.TRUE_DT).step(last_seq=7, last_time_ns=9 * s, seq=8, event_time_ns=s)
-    assert step == Step(StepKind.STEP, elapsed_ns=0)
+def test_a_time_that_jumped_back_counts_as_the_usual_one_or_none() -> None:
+    for period_ns in (PERIOD_NS, 0):
+        rule = GapRule(OnGap.TRUE_DT, period_ns=period_ns)
+        for last_seq in (7, NO_SEQ):
+            step = rule.step(last_seq=last_seq, last_time_ns=9 * s, seq=8, event_time_ns=s)
+            assert step == Step(StepKind.STEP, elapsed_ns=period_ns)
+
+
+def test_what_a_source_sent_before_the_state_began_is_missing_too() -> None:
+    nothing = Place()
+    assert GapRule().after(nothing, Place(0, s), is_counted=True) == Step(StepKind.START)
+    step = GapRule().after(nothing, Place(5, s), is_counted=True)
+    assert step == Step(StepKind.START, 5)
+    assert step.marks == {"gap": 5, "gap_action": "start"}
+    assert GapRule().after(nothing, Place(5, s)).marks == {}, "who gave that stream its numbers is not known"
+    assert GapRule(stride=0).after(nothing, Place(5, s), is_counted=True).marks == {}
+
+
+def test_where_numbers_began_anew_what_its_source_has_counted_since_is_missing() -> None:
+    former = Place(NO_SEQ, 60 * s)
+    assert GapRule().after(former, Place(0, 61 * s), is_counted=True).kind is StepKind.STEP
+    assert GapRule().after(former, Place(3, 61 * s), is_counted=True).missing_count == 3
+    by_time = GapRule(period_ns=100 * ms)
+    assert by_time.after(former, Place(3, 61 * s), is_counted=True).missing_count == 9, "the host was down as well"
+    assert by_time.after(former, Place(3, s), is_counted=True).missing_count == 3
+
+
+def test_pieces_of_one_datum_are_told_apart_by_time_and_samples() -> None:
+    last = Place(7, 9 * s, sample=100)
+    rule = GapRule()
+    for again in (last, Place(7, 9 * s, sample=50), Place(7, 8 * s, sample=120), Place(6, 10 * s, sample=120)):
+        assert rule.after(last, again).kind is StepKind.SKIP
+    assert rule.after(last, Place(7, 9 * s + 1, sample=50)) == Step(StepKind.STEP, elapsed_ns=1)
+    assert rule.after(last, Place(7, 9 * s, sample=101)).kind is StepKind.STEP
+
+
+def test_time_is_that_of_the_recording_where_both_tell_it() -> None:
+    last = Place(7, 100 * s, 5 * s)
+    assert GapRule().after(last, Place(8, 101 * s, 25 * s)).elapsed_ns == 20 * s
+    assert GapRule().after(last, Place(8, 101 * s)).elapsed_ns == s
+    assert GapRule().after(Place(7, NO_TIME_NS, 5 * s), Place(8, 101 * s, 25 * s)).kind is StepKind.START
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import wave
+from collections import defaultdict
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +21,14 @@ from streamflow.testing import drive
 MODELS = Path(__file__).parent.parent / "models"
 
 
-def at(array, second, stream="s", **attributes):
-    return Message({"array": np.asarray(array, np.float32)}, stream, 0, round(second * 1e9), attributes)
+def at(array, second, stream="s", seq=0, **attributes):
+    return Message({"array": np.asarray(array, np.float32)}, stream, seq, round(second * 1e9), attributes)
+
+
+def numbered(*messages):
+    """Each stream's one after the other."""
+    counts = defaultdict(count)
+    return [message.replace(seq=next(counts[message.stream])) for message in messages]
 
 
 def fault(node):
@@ -32,7 +40,7 @@ def fault(node):
 def test_state_is_kept_per_stream_and_starts_at_zero():
     node = OnnxModel(MODELS / "running_sum.onnx", state={"h": "hn"})
     one, two = np.ones(3), np.full(3, 10)
-    sent = drive(node, [at(one, 0, "a"), at(two, 0, "b"), at(one, 1, "a"), at(two, 1, "b")])
+    sent = drive(node, numbered(at(one, 0, "a"), at(two, 0, "b"), at(one, 1, "a"), at(two, 1, "b")))
     assert [array.tolist() for array in sent.arrays] == [[1] * 3, [10] * 3, [2] * 3, [20] * 3]
     assert node.state("a")["h"].tolist() == [[[2] * 3], [[2] * 3]]
 
@@ -79,7 +87,7 @@ def test_the_rate_that_a_model_needs_is_on_its_port():
 
 def test_a_column_of_dt_has_the_time_step_of_every_sample():
     node = OnnxModel(MODELS / "seen_steps.onnx", dt=("input", 1), constants={"step": 0}, outputs=["seen"])
-    chunks = [at([[1, 2], [3, 4]], 0.1), at([[5, 6], [7, 8]], 0.3), at([[9, 10], [11, 12]], 1.0)]
+    chunks = numbered(at([[1, 2], [3, 4]], 0.1), at([[5, 6], [7, 8]], 0.3), at([[9, 10], [11, 12]], 1.0))
     seen = np.concatenate(drive(node, chunks, rates={"input": 10.0}).arrays)
     assert seen[:, [0, 2]].tolist() == np.arange(1, 13).reshape(6, 2).tolist()
     np.testing.assert_allclose(seen[:, 1], [0.1, 0.1, 0.1, 0.1, 0.6, 0.1], rtol=1e-6)
@@ -87,26 +95,26 @@ def test_a_column_of_dt_has_the_time_step_of_every_sample():
 
 def test_a_column_of_dt_goes_by_recorded_time_which_speed_does_not_bend():
     node = OnnxModel(MODELS / "seen_steps.onnx", dt=("input", 2), constants={"step": 0}, outputs=["seen"])
-    chunks = [at([[0, 0]], 0.00, time_s=0.0), at([[0, 0]], 0.05, time_s=0.1)]
+    chunks = numbered(at([[0, 0]], 0.00, time_s=0.0), at([[0, 0]], 0.05, time_s=0.1))
     assert drive(node, chunks).arrays[1][0, 2] == pytest.approx(0.1)
 
 
 def test_without_a_rate_a_chunk_s_time_is_spread_evenly():
     node = OnnxModel(MODELS / "seen_steps.onnx", dt=("input", 2), constants={"step": 0}, outputs=["seen"])
-    seen = drive(node, [at([[0, 0]], 1.0), at([[0, 0], [0, 0]], 1.5)]).arrays
+    seen = drive(node, numbered(at([[0, 0]], 1.0), at([[0, 0], [0, 0]], 1.5))).arrays
     assert seen[0][:, 2].tolist() == [0]
     assert seen[1][:, 2].tolist() == [0.25, 0.25]
 
 
 def test_a_padded_chunk_has_its_time_in_its_real_samples():
     node = OnnxModel(MODELS / "seen_steps.onnx", dt=("input", 2), constants={"step": 0}, outputs=["seen"])
-    seen = drive(node, [at([[0, 0]], 1.0), at([[0, 0], [0, 0]], 1.1, valid=1)], rates={"input": 10.0}).arrays
+    seen = drive(node, numbered(at([[0, 0]], 1.0), at([[0, 0], [0, 0]], 1.1, valid=1)), rates={"input": 10.0}).arrays
     assert seen[1][0, 2] == pytest.approx(0.1)
 
 
 def test_an_input_of_dt_gets_the_time_since_the_datum_before():
     node = OnnxModel(MODELS / "seen_steps.onnx", dt="step", outputs=["seen_step"])
-    data = [at(np.zeros((1, 3)), second) for second in (0.0, 0.25, 1.0)]
+    data = numbered(*(at(np.zeros((1, 3)), second) for second in (0.0, 0.25, 1.0)))
     assert [float(array[0]) for array in drive(node, data, rates={"input": 4.0}).arrays] == [0.25, 0.25, 0.75]
 
 
@@ -132,7 +140,7 @@ def test_a_step_that_fails_changes_no_state():
         def process(self, message):
             result = super().process(message)
             with pytest.raises(Exception, match="Got invalid dimensions"):
-                super().process(Message({"x": np.ones(4, np.float32)}, message.stream))
+                super().process(message.replace(tensors={"x": np.ones(4, np.float32)}, seq=message.seq + 1))
             return result
 
     node = Stumbling(MODELS / "running_sum.onnx", state={"h": "hn"})
@@ -208,17 +216,21 @@ def test_silero_gives_the_recorded_probabilities_and_final_state(recordings):
     np.testing.assert_allclose(node.state("test")["state"], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("chunk", "count"), [(1, 3000), (64, 53_240)])
-def test_riann_gives_the_recorded_quaternions_however_the_samples_are_chunked(recordings, chunk, count):
+@pytest.mark.parametrize(("chunk", "sample_count"), [(1, 3000), (64, 53_240)])
+def test_riann_gives_the_recorded_quaternions_however_the_samples_are_chunked(recordings, chunk, sample_count):
     h5py = pytest.importorskip("h5py")
     with h5py.File(recordings("imu_riann/broad_02_undisturbed_slow_rotation_B.hdf5")) as file:
-        samples = np.concatenate([file["imu_acc"][:count], file["imu_gyr"][:count]], axis=1).astype(np.float32)
+        samples = np.concatenate([file["imu_acc"][:sample_count], file["imu_gyr"][:sample_count]], axis=1).astype(
+            np.float32
+        )
     rate = 2000 / 7
-    ends = np.minimum(np.arange(0, count, chunk) + chunk, count)
-    messages = [at(samples[end - (end - 1) % chunk - 1 : end], (end - 1) / rate) for end in ends]
+    ends = np.minimum(np.arange(0, sample_count, chunk) + chunk, sample_count)
+    messages = numbered(*(at(samples[end - (end - 1) % chunk - 1 : end], (end - 1) / rate) for end in ends))
     node = OnnxModel(recordings("imu_riann/riann.onnx"), {"h0": "hn"}, dt=("input", 6), rate_hz=rate)
     quaternions = np.concatenate(drive(node, messages, rates={"input": rate}).arrays)
-    np.testing.assert_allclose(quaternions, np.load(recordings("imu_riann/expected_quat.npy"))[:count], atol=1e-4)
+    np.testing.assert_allclose(
+        quaternions, np.load(recordings("imu_riann/expected_quat.npy"))[:sample_count], atol=1e-4
+    )
 
 
 def test_fastestdet_is_a_model_without_state_whose_ports_are_pixels_and_a_map(recordings):

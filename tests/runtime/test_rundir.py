@@ -37,6 +37,7 @@ if sys.argv[2:] != ["undescribed"]:
     folder.describe({"pipeline": sys.argv[1]})
 for stage in ("source", "sink"):
     folder.recording(stage).write_bytes(stage.encode() * 1000)
+    folder.states(stage).write_bytes(bytes(100))
 folder.events.write_text("{}\\n")
 folder.state.write_text("{}")
 sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]

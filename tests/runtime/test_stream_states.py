@@ -1,0 +1,249 @@
+"""What a node is lent of its states: steps begun with data of several streams, committed at once, results marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamflow import Eviction, In, Message, Node, OnGap, Out, Output, StateRules, StateTensor, StreamflowError, ms, s
+from streamflow.core.gaps import StepKind
+from streamflow.memory.states import States
+from streamflow.runtime.stream_states import Stepping, StreamStates
+from streamflow.testing import drive
+
+LAYOUT = (
+    StateTensor("h", "float32", (2, 3), 1, np.full((2, 3), 7, np.float32)),
+    StateTensor("count", "int64", (), 0),
+)
+Make = Callable[..., StreamStates]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Of a stage's lives, each in the same file."""
+    made: list[StreamStates] = []
+
+    def one(rules: StateRules | None = None, now_ns: Callable[[], int] = lambda: 0, **more: Any) -> StreamStates:
+        rules = rules or StateRules()
+        states = States(tmp_path / "x.states", LAYOUT, rules.stream_count_max)
+        made.append(StreamStates("x", states, rules, now_ns, **more))
+        return made[-1]
+
+    yield one
+    for each in made:
+        each.close()
+
+
+def datum(stream: str, seq: int, **attributes: Any) -> Message:
+    return Message({}, stream, seq, seq * 10 * ms, attributes)
+
+
+def step(states: StreamStates, *data: Message) -> Stepping:
+    """Everything of a state is one more afterwards."""
+    stepping = states.begin(data)
+    stepping.commit([array + 1 for array in stepping.arrays])
+    return stepping
+
+
+def counts(states: StreamStates, streams: str) -> list[int]:
+    return [int(states.arrays(stream)["count"][0]) for stream in streams]
+
+
+def test_a_stream_starts_with_the_initial_state_at_first_sight(make: Make) -> None:
+    stepping = make().begin([datum("a", 0), datum("b", 0)])
+    h, count = stepping.arrays
+    assert h.shape == (2, 2, 3)
+    assert (h == 7).all()
+    assert count.tolist() == [0, 0]
+    assert [one.kind for one in stepping.steps] == [StepKind.START] * 2
+
+
+def test_until_it_is_committed_a_step_was_not_made(make: Make) -> None:
+    states = make()
+    states.begin([datum("a", 0)]).arrays[1][...] = 99
+    assert counts(states, "a") == [0]
+    assert step(states, datum("a", 0)).steps[0].kind is StepKind.START
+
+
+def test_a_step_is_over_when_the_next_is_begun(make: Make) -> None:
+    states = make()
+    first = states.begin([datum("a", 0)])
+    step(states, datum("b", 0))
+    with pytest.raises(StreamflowError, match="a step that is over"):
+        first.commit(first.arrays)
+    assert counts(states, "ab") == [0, 1]
+
+
+def test_each_life_goes_on_from_what_the_one_before_has_committed(make: Make) -> None:
+    former = make()
+    step(former, datum("a", 0), datum("b", 0))
+    step(former, datum("b", 1))
+    former.begin([datum("b", 2)])  # and it dies in its work
+    later = make()
+    assert counts(later, "ab") == [1, 2]
+    assert [one.kind for one in later.begin([datum("b", 2), datum("a", 1)]).steps] == [StepKind.STEP] * 2
+
+
+def test_duplicates_of_a_batch_are_left_out_and_have_no_result(make: Make) -> None:
+    states = make()
+    step(states, datum("a", 0), datum("b", 0), datum("c", 0))
+    stepping = step(states, datum("a", 0), datum("b", 1), datum("c", 0))
+    assert [message.stream for message in stepping.messages] == ["b"]
+    assert stepping.arrays[0].shape == (2, 1, 3)
+    assert stepping.results(["own"]) == [None, "own", None]
+    assert counts(states, "abc") == [1, 2, 1]
+
+
+def test_where_all_of_a_batch_are_duplicates_nothing_is_to_be_done(make: Make) -> None:
+    states = make()
+    step(states, datum("a", 0))
+    stepping = step(states, datum("a", 0))
+    assert (stepping.messages, stepping.arrays, stepping.results([])) == ([], (), [None])
+
+
+def test_results_behind_a_gap_say_so_in_whatever_form_they_are(make: Make) -> None:
+    states = make()
+    step(states, *(datum(stream, 0) for stream in "abcdef"))
+    given = [
+        np.zeros(2), {"y": np.zeros(2)}, Output(1, "y", attributes={"kind": "x"}), [np.ones(1), Output(2)], None, 5.0,
+    ]  # fmt: skip
+    array, mapping, output, several, nothing, number = step(states, *(datum(stream, 4) for stream in "abcdef")).results(
+        given
+    )
+    marks = {"gap": 3, "gap_action": "freeze"}
+    assert (array.value is given[0], array.attributes) == (True, marks)
+    assert (mapping.value, mapping.attributes) == (given[1], marks)
+    assert (output.value, output.port, output.attributes) == (1, "y", {"kind": "x", **marks})
+    assert [one.attributes for one in several] == [marks, marks]
+    assert nothing is None
+    assert (number.value, number.attributes) == (5.0, marks)
+
+
+def test_results_without_a_gap_are_as_they_were(make: Make) -> None:
+    states = make()
+    step(states, datum("a", 0))
+    given = np.zeros(2)
+    assert step(states, datum("a", 1)).results([given])[0] is given
+
+
+def test_a_reset_is_of_the_stream_whose_gap_it_was_and_is_committed_with_the_step(make: Make) -> None:
+    states = make(StateRules(max_gap_ns=s))
+    step(states, datum("a", 0), datum("b", 99))
+    stepping = states.begin([datum("b", 100), datum("a", 110)])
+    assert stepping.arrays[1].tolist() == [1, 0]
+    assert stepping.arrays[0][:, :, 0].tolist() == [[8, 7], [8, 7]]
+    assert counts(states, "ab") == [1, 1], "not before the commit"
+    stepping.commit(stepping.arrays)
+    assert counts(states, "ab") == [0, 1]
+    assert stepping.results([1, 2])[1].attributes == {"gap": 109, "gap_action": "reset"}
+
+
+def test_time_is_the_recording_s_which_outlives_the_life_too(make: Make) -> None:
+    step(make(), datum("a", 0, time_s=1.0))
+    (one,) = make().begin([datum("a", 1, time_s=3.5)]).steps
+    assert one.elapsed_ns == 2.5 * s
+
+
+def test_windows_of_one_datum_are_all_stepped_with_but_each_once(make: Make) -> None:
+    states = make()
+    for sample in (0, 100, 100, 0, 200):
+        step(states, datum("a", 5, sample=sample))
+    assert counts(states, "a") == [3]
+
+
+def test_what_a_source_has_counted_and_nobody_has_seen_is_marked(make: Make) -> None:
+    states = make(sources={"mic"})
+    stepping = step(states, datum("mic", 3), datum("other", 3))
+    known, unknown = stepping.results([1, 2])
+    assert known.attributes == {"gap": 3, "gap_action": "start"}
+    assert unknown == 2
+
+
+def test_behind_a_stage_that_cuts_anew_numbers_do_not_tell(make: Make) -> None:
+    states = make(is_numbered=False)
+    step(states, datum("a", 0))
+    assert step(states, datum("a", 9)).results([1]) == [1]
+    said = make(StateRules(stride=3), is_numbered=False)
+    assert step(said, datum("a", 15)).steps[0].missing_count == 1
+
+
+def test_rows_are_views_of_one_stream_in_a_batch_of_one(make: Make) -> None:
+    stepping = make().begin([datum("a", 0), datum("b", 0)])
+    h, count = stepping.rows(1)
+    h[...] = 3
+    assert (h.shape, count.shape) == ((2, 1, 3), (1,))
+    assert stepping.arrays[0][:, :, 0].tolist() == [[7, 3], [7, 3]]
+
+
+def test_streams_are_bounded_and_say_what_to_do(make: Make) -> None:
+    states = make(StateRules(stream_count_max=1))
+    step(states, datum("a", 0))
+    with pytest.raises(StreamflowError, match=r"stream 'b': 1 other streams have a state at stage x.*who makes room"):
+        states.begin([datum("b", 0)])
+    assert counts(states, "a") == [1]
+
+
+def test_idle_ones_make_room_where_that_is_declared_also_those_of_a_former_life(make: Make) -> None:
+    rules = StateRules(stream_count_max=1, eviction=Eviction.IDLE, idle_ns=10 * s)
+    step(make(rules), datum("a", 0))
+    now = [100 * s]
+    later = make(rules, lambda: now[0])
+    with pytest.raises(StreamflowError):
+        later.begin([datum("b", 0)])
+    now[0] += 10 * s
+    step(later, datum("b", 0))
+    assert counts(later, "ab") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "make_rules",
+    [
+        lambda: StateRules(stream_count_max=0),
+        lambda: StateRules(eviction=Eviction.IDLE),
+        lambda: StateRules(idle_ns=5),
+        lambda: StateRules(max_gap_ns=-1),
+        lambda: StateRules(max_gap_ns=1.5),  # type: ignore[arg-type]
+        lambda: StateRules(OnGap.REPEAT, repeat_count_max=0),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(make_rules: Callable[[], StateRules]) -> None:
+    with pytest.raises(StreamflowError):
+        make_rules()
+
+
+class Sum(Node):
+    """The running sum of each stream, kept by the runtime."""
+
+    x = In("float32[n]")
+    y = Out("float32[n]")
+
+    def __init__(self, tensors: Sequence[StateTensor] = (StateTensor("sum", "float32", (2,)),)) -> None:
+        self._tensors = tensors
+
+    def state_tensors(self) -> Sequence[StateTensor]:
+        return self._tensors
+
+    def process(self, message: Message) -> Any:
+        stepping = self.begin_steps([message])
+        sums = [array + one.array for array, one in zip(stepping.arrays, stepping.messages, strict=False)]
+        stepping.commit(sums)
+        return stepping.results([one[0] for one in sums])[0]
+
+
+def test_a_node_of_one_s_own_declares_its_state_and_steps_with_it(tmp_path: Path) -> None:
+    def sums(start: int, generation: int) -> list[float]:
+        data = [Message({"x": np.full(2, 1, np.float32)}, "s", start + nth, 0) for nth in range(3)]
+        sent = drive(Sum(), data, states=tmp_path / "sum", generation=generation)
+        return [float(array[0]) for array in sent.arrays]
+
+    assert sums(0, 0) == [1, 2, 3]
+    assert sums(2, 1) == [4, 5], "the first comes again"
+
+
+def test_a_node_that_has_declared_none_is_told_so() -> None:
+    with pytest.raises(StreamflowError, match=r"Sum: no state is kept, expected state_tensors\(\) that says which"):
+        drive(Sum(()), [np.zeros(2, np.float32)])

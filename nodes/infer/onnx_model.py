@@ -146,6 +146,18 @@ class OnnxModel(Node):
         for taken in self._bindings.outputs:
             self._model_ports[taken.port] = Out(taken.type, rate_hz=taken.rate_from)
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether it takes data of several streams at once: by one input, and in a batch that is free."""
+        return len(self._bindings.inputs) == 1 and not self._bindings.single
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it carries anything from one datum of a stream to the next."""
+        bindings = self._bindings
+        has_dt = bindings.step is not None or any(fed.has_dt for fed in bindings.inputs)
+        return has_dt or bool(bindings.states) or any(fed.context for fed in bindings.inputs)
+
     def ports(self) -> dict[str, Port]:
         """Kept apart from the node's attributes: a model may call its inputs `context` or `process`."""
         return dict(self._model_ports)

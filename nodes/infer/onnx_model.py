@@ -80,6 +80,9 @@ class OnnxModel(Node):
     Raises InputError, before the start, for a file that is no ONNX model or not one that fits these settings.
     """
 
+    stateful = True
+    """Whether anything is carried from one datum of a stream to the next; known when the model was looked at."""
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -142,9 +145,15 @@ class OnnxModel(Node):
         except ValueError as error:
             raise InputError(self.path, str(error), "an ONNX model") from None
         self._bindings = bind(signature, self._settings, self.path)
+        self.stateful = bool(self._settings.state or self._settings.context or self._settings.dt)
         self._model_ports = {fed.port: In(fed.type, rate_hz=self.rate_hz) for fed in self._bindings.inputs}
         for taken in self._bindings.outputs:
             self._model_ports[taken.port] = Out(taken.type, rate_hz=taken.rate_from)
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether it takes data of several streams at once: by one input, and in a batch that is free."""
+        return len(self._bindings.inputs) == 1 and not self._bindings.single
 
     def ports(self) -> dict[str, Port]:
         """Kept apart from the node's attributes: a model may call its inputs `context` or `process`."""

@@ -165,8 +165,10 @@ async def _drive(
         else:
             await _feed(node, inputs, context, batch)
     finally:
-        await _settled(node.close())
-        context.open_files.close()  # what was kept can still be looked at: it is mapped
+        try:
+            await _settled(node.close())
+        finally:
+            context.open_files.close()  # what was kept can still be looked at: it is mapped
     return Driven(context.sent)
 
 

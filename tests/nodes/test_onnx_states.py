@@ -218,6 +218,24 @@ def test_a_model_of_a_fixed_batch_refuses_more_and_says_why(model: str, settings
         node.process_batch([one, other])
 
 
+@pytest.mark.parametrize(
+    ("model", "settings", "has_batches", "is_stateful"),
+    [
+        ("running_sum", {"state": {"h": "hn"}}, True, True),
+        ("echo", {"context": {"input.1": 2}, "rate_hz": 8000, "outputs": ["758"]}, True, True),
+        ("echo", {"rate_hz": 8000, "outputs": ["758"]}, True, False),
+        ("seen_steps", {"dt": "step", "outputs": ["seen"]}, False, True),
+        ("weighted_pair", {"constants": {"gain": 1}}, False, False),
+    ],
+)
+def test_a_model_says_whether_it_takes_batches_and_carries_anything(
+    model: str, settings: dict[str, Any], has_batches: bool, is_stateful: bool
+) -> None:
+    node = OnnxModel(MODELS / f"{model}.onnx", **settings)
+    node.inspect()
+    assert (node.has_batches, node.stateful) == (has_batches, is_stateful)
+
+
 def test_two_data_of_one_stream_are_no_batch() -> None:
     node = summing(Opened)
     with pytest.raises(StreamflowError, match="a stream twice"):

@@ -10,6 +10,7 @@ from nodes.ingest.numpy_file import NumpyFile
 from nodes.ingest.synthetic import Chirp, ImuMotion, MovingShapes, Talk, Thermometer, Tone
 from nodes.ingest.udp import UdpDatagrams
 from nodes.ingest.video_file import VideoFile
+from nodes.ingest.voices import Voices
 from nodes.ingest.wfdb_file import WfdbFile, read_annotations
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Tone",
     "UdpDatagrams",
     "VideoFile",
+    "Voices",
     "WavFile",
     "WfdbFile",
     "has_disk_or_temperature",

@@ -10,8 +10,9 @@ from tools.claims.rates_cabin import CLAIMS as CABIN
 from tools.claims.rates_joins import CLAIMS as JOINS
 from tools.claims.rates_overload import CLAIMS as OVERLOAD
 from tools.claims.rates_state import CLAIMS as STATE
+from tools.claims.rates_streams import CLAIMS as STREAMS
 
-CLAIMS = [*JOINS, *OVERLOAD, *BATCHES, *STATE, *CABIN]
+CLAIMS = [*JOINS, *OVERLOAD, *BATCHES, *STREAMS, *STATE, *CABIN]
 
 if __name__ == "__main__":
     sys.exit(main("rates", CLAIMS))

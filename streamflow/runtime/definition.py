@@ -93,7 +93,7 @@ def stage_of(
         spin_ns=spin_ns,
         join=join or node.join or Exact(),
         retimes=node.retimes,
-        batch=_batch_of(node, batch),
+        batch=_batch_of(node, batch) if fault is None else None,
     )
     return stage, fault
 

@@ -8,21 +8,28 @@ INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test
 	tests/core/test_credit_preference.py tests/core/test_mailbox.py tests/core/test_message.py tests/core/test_losses.py \
 	tests/core/test_losses_torn.py tests/memory/test_pool.py tests/memory/test_ring.py tests/memory/test_words.py \
 	tests/recorder tests/wire tests/conformance tests/simulation/test_crash_points.py
+KERNELS := tests/core tests/memory tests/recorder tests/wire
+VIRTUAL := tests/nodes tests/simulation tests/testing
 
-.PHONY: demo test sources lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
+.PHONY: demo test sources kernels pipelines-in-virtual-time lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 
 demo: compiled
 	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
 	$(BIN)/streamflow run pipelines/host.py --duration 15
 
-# First what measures no time, side by side: the linters, and from sources what else runs compiled. Then everything as it
-# is installed.
+# First what measures no time, side by side; the rest runs by itself, with processes and clocks of its own.
 test: compiled
-	$(MAKE) --jobs=2 --output-sync lint sources
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs=2 --output-sync lint sources kernels pipelines-in-virtual-time
+	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL))
 
 sources: compiled
 	STREAMFLOW_COMPILED=no $(BIN)/python -m pytest $(INTERPRETED)
+
+kernels: compiled
+	$(BIN)/python -m pytest $(KERNELS)
+
+pipelines-in-virtual-time: compiled
+	$(BIN)/python -m pytest $(VIRTUAL)
 
 lint: compiled
 	$(BIN)/ruff check .

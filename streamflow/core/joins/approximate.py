@@ -17,11 +17,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic
 
 from streamflow.core.joins.assembly import Assembly, single
 from streamflow.core.joins.contract import Decider, Join, LeftOut, OnMissing, Reason, Row, T
-from streamflow.core.joins.inputs import FOREVER, Entry, Input
+from streamflow.core.joins.inputs import FOREVER, Entry, Input, OverInputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ class Approximate(Join):
         return found
 
 
-class ApproximateJoin(Generic[T]):
+class ApproximateJoin(OverInputs[T]):
     def __init__(self, settings: Approximate, inputs: Sequence[str]) -> None:
         self._left_out: list[LeftOut[T]] = []
         self._inputs = {
@@ -104,17 +103,6 @@ class ApproximateJoin(Generic[T]):
         self._may_be_hopeless = True
         self._arrive(self._inputs[name])
         self._try_to_prove()
-
-    def left_out(self) -> list[LeftOut[T]]:
-        found = list(self._left_out)
-        self._left_out.clear()
-        return found
-
-    def idle_counts(self) -> Mapping[str, int]:
-        return {name: one.idle_count for name, one in self._inputs.items()}
-
-    def step_counts(self) -> Mapping[str, int]:
-        return {name: one.step_count for name, one in self._inputs.items()}
 
     def wake_ns(self) -> int | None:
         wakes = []

@@ -217,6 +217,15 @@ class Join:
         """For a policy's setting that names an input."""
         return [] if name in inputs else [_unknown(setting, name, inputs)]
 
+    def rhythm_faults(self, trigger: str, every: object, inputs: Sequence[str]) -> list[str]:
+        """For a policy whose rows are asked for by an input or by a period."""
+        found = self.input_fault("trigger", trigger, inputs) if trigger else []
+        if bool(trigger) == (every is not None):
+            found.append("neither or both of trigger and every, expected one of them")
+        if every is not None and (type(every) is not int or every < 1):
+            found.append(f"every {every!r}, expected whole nanoseconds above 0, as in every=10 * ms")
+        return found
+
     def max_age_ns(self, name: str) -> int | None:
         return self.max_age.get(name) if isinstance(self.max_age, Mapping) else self.max_age
 

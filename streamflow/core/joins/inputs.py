@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Final, Generic
 
@@ -209,3 +210,21 @@ class Input(Generic[T]):
     def held_count(self) -> int:
         """Entries that no row has had yet."""
         return sum(not entry.is_used for entry in self.entries) + len(self._unordered)
+
+
+class OverInputs(Generic[T]):
+    """What a decider over such inputs says of them; `_inputs` and `_left_out` are its own."""
+
+    _inputs: dict[str, Input[T]]
+    _left_out: list[LeftOut[T]]
+
+    def left_out(self) -> list[LeftOut[T]]:
+        found = list(self._left_out)
+        self._left_out.clear()
+        return found
+
+    def idle_counts(self) -> Mapping[str, int]:
+        return {name: one.idle_count for name, one in self._inputs.items()}
+
+    def step_counts(self) -> Mapping[str, int]:
+        return {name: one.step_count for name, one in self._inputs.items()}

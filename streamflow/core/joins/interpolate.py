@@ -44,13 +44,7 @@ class Interpolate(Join):
         return self.blend if isinstance(self.blend, Blend) else self.blend.get(name, Blend.LINEAR)
 
     def faults(self, inputs: Sequence[str]) -> list[str]:
-        found = Join.faults(self, inputs)
-        if self.trigger:
-            found += self.input_fault("trigger", self.trigger, inputs)
-        if bool(self.trigger) == (self.every is not None):
-            found.append("neither or both of trigger and every, expected one of them")
-        if self.every is not None and (type(self.every) is not int or self.every < 1):
-            found.append(f"every {self.every!r}, expected whole nanoseconds above 0, as in every=10 * ms")
+        found = [*Join.faults(self, inputs), *self.rhythm_faults(self.trigger, self.every, inputs)]
         if type(self.max_extrapolate) is not int or self.max_extrapolate < 0:
             found.append(f"max_extrapolate {self.max_extrapolate!r}, expected whole nanoseconds")
         blends = self.blend if isinstance(self.blend, Mapping) else {"": self.blend}

@@ -32,13 +32,7 @@ class Latest(Join):
         return LatestJoin(self, inputs, trigger=self.trigger, period_ns=0 if self.trigger else self.every or 0)
 
     def faults(self, inputs: Sequence[str]) -> list[str]:
-        found = Join.faults(self, inputs)
-        if self.trigger:
-            found += self.input_fault("trigger", self.trigger, inputs)
-        if bool(self.trigger) == (self.every is not None):
-            found.append("neither or both of trigger and every, expected one of them")
-        if self.every is not None and (type(self.every) is not int or self.every < 1):
-            found.append(f"every {self.every!r}, expected whole nanoseconds above 0, as in every=10 * ms")
+        found = [*Join.faults(self, inputs), *self.rhythm_faults(self.trigger, self.every, inputs)]
         if self.disorder:
             found.append("disorder, expected none: a datum that is overtaken is never the latest")
         return found

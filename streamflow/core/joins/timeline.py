@@ -8,12 +8,12 @@ A policy says what an input has for a moment (`choose`), since when that is know
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Generic, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from streamflow.core.joins.assembly import Assembly, Choice, single
 from streamflow.core.joins.contract import Join, LeftOut, Reason, Row, T
-from streamflow.core.joins.inputs import FOREVER, Input
+from streamflow.core.joins.inputs import FOREVER, Input, OverInputs
 
 
 class Reach(NamedTuple):
@@ -23,7 +23,7 @@ class Reach(NamedTuple):
     ahead: int
 
 
-class Timeline(Generic[T]):
+class Timeline(OverInputs[T]):
     """What the policies share; each of them is a subclass that fills in the three rules."""
 
     is_settled = False
@@ -88,17 +88,6 @@ class Timeline(Generic[T]):
 
     def end(self, name: str, now_ns: int) -> None:
         self._inputs[name].end()
-
-    def left_out(self) -> list[LeftOut[T]]:
-        found = list(self._left_out)
-        self._left_out.clear()
-        return found
-
-    def idle_counts(self) -> Mapping[str, int]:
-        return {name: one.idle_count for name, one in self._inputs.items()}
-
-    def step_counts(self) -> Mapping[str, int]:
-        return {name: one.step_count for name, one in self._inputs.items()}
 
     def wake_ns(self) -> int | None:
         """When the next moment has waited long enough; or an input is idle, or has waited for its order."""

@@ -151,6 +151,7 @@ class Pipeline:
         order: Order = Order.FIFO,
         max_age: int | None = None,
         link: str | None = None,
+        lossless: bool = False,
         delay: int = 0,
         initial: Any = None,
         reseed: Reseed = Reseed.LAST,
@@ -164,6 +165,11 @@ class Pipeline:
 
         `link="direct"`: data go from process to process through shared memory and wake nobody but their reader, a
         third of the time that ZeroMQ takes; None: as the run says (`--link`).
+
+        `lossless`: the sender keeps each datum until `target` is done with it, and sends it again to its next life, so
+        that a crash of either changes nothing in what comes out. What was half done is done again, recurrent states
+        included; nothing that came of it had left the stage. At most `capacity` results come of one datum then. What a
+        node keeps in attributes of its own is not part of that (`state_tensors` is), nor what it did to the world.
 
         `delay` (at least 1) makes it lead back: with each row of its other inputs `target` gets what came of the row
         `delay` rows before, and `initial` (an array, or tensors by name) until there is any, also in a new life. It
@@ -183,6 +189,9 @@ class Pipeline:
             max_age = self._duration(subject, "max_age", max_age)
         if link not in (None, DIRECT):
             self._faults.append(Fault(subject, f"link {link!r}", f"None or {DIRECT!r}"))
+        if type(lossless) is not bool:
+            self._faults.append(Fault(subject, f"lossless {lossless!r}", "True or False"))
+            lossless = False
         ends = []
         for what, end in (("source", source), ("target", target)):
             if isinstance(end, PortRef):
@@ -194,7 +203,7 @@ class Pipeline:
         if len(ends) == 2:
             (a, output), (b, port) = ends
             self._edges.append(
-                EdgeDef(a, output, b, port, overflow, capacity, order, max_age, link == DIRECT, loop, initial)
+                EdgeDef(a, output, b, port, overflow, capacity, order, max_age, link == DIRECT, loop, initial, lossless)
             )
 
     def _loop(self, subject: str, delay: object, initial: object, reseed: object) -> Loop | None:

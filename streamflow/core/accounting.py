@@ -23,6 +23,8 @@ class EdgeCounts:
     taken_too_old: int = 0
     depth_peak: int = 0
     stranger_count: int = 0
+    returned: int = 0
+    """Taken by lives that died at it, and sent again; not among those that were taken."""
 
     @property
     def delivered(self) -> int:

@@ -10,6 +10,14 @@ When the process at the other end dies, `reattach` begins a new life of the edge
 window is free again. What the dead receiver had removed is known from its recorder; the rest of what was out
 is lost. What is held stays, and meets its policy until somebody receives again.
 
+An edge that *keeps* what it sends loses nothing with a receiver: credit comes back when a datum is done, not when it
+is taken, and `reattach` puts what is out aside until the next life has greeted. Then `settle` is told which of it the
+former life had done; the rest is held again, before everything else. A sender's next life takes up what the former
+had (`take_up`), and a receiver leaves what it has not served to be sent again (`discard_former`).
+
+While its *gate* is closed a sender holds what is offered: a stage that must do a datum whole, or not at all, lets its
+results go when that is written down.
+
 Laws: data out without credit ≤ window; data out and not revoked + held ≤ capacity;
 offered = transmitted + held + dropped here (+ lost without a receiver); transmitted = served + dropped there +
 on the wire + lost with a dead receiver. Nothing is dropped for a datum of a lower rank.
@@ -18,7 +26,7 @@ on the wire + lost with a dead receiver. Nothing is dropped for a datum of a low
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from streamflow.core.deadline import Order
@@ -51,11 +59,21 @@ class Revoke(NamedTuple):
 
 
 class _Out(Generic[T]):
-    __slots__ = ("item", "slot")
+    __slots__ = ("is_gated", "item", "slot")
 
-    def __init__(self, item: T, slot: int) -> None:
+    def __init__(self, item: T, slot: int, is_gated: bool = False) -> None:
         self.item = item
         self.slot = slot
+        self.is_gated = is_gated
+
+
+class Former(NamedTuple, Generic[T]):
+    """A datum that a former life has sent: as `number` of that generation of the edge, -1: it was held."""
+
+    generation: int
+    number: int
+    item: T
+    slot: int
 
 
 class Outbox(Generic[T]):
@@ -67,8 +85,11 @@ class Outbox(Generic[T]):
         capacity: int,
         preference: Preference[T] | None = None,
         trace: SenderTrace[T] | None = None,
+        *,
+        keeps: bool = False,
     ) -> None:
         preference = preference or Preference()
+        self.keeps = keeps
         self.overflow = overflow
         self.capacity = capacity
         self.window = window_of(overflow, capacity)
@@ -87,10 +108,12 @@ class Outbox(Generic[T]):
         self._revoked_to = -1
         self._revoked_count = 0  # of those out; always the oldest
         self._revocation_due = False
+        self._former: list[Former[T]] = []  # whether these are done is not known yet
+        self._is_gated = False
 
     @property
     def held_count(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._former)
 
     @property
     def out_count(self) -> int:
@@ -108,17 +131,33 @@ class Outbox(Generic[T]):
     @property
     def depth(self) -> int:
         """Data on both sides that may still be served, as far as the sender knows."""
-        return len(self._out) - self._revoked_count + len(self._held)
+        return len(self._out) - self._revoked_count + len(self._held) + len(self._former)
 
     @property
     def has_room(self) -> bool:
         return self.overflow is not Overflow.BLOCK or self.depth < self.capacity
+
+    @property
+    def is_jammed(self) -> bool:
+        """Whether there is no room because of what the closed gate holds back, which nothing but opening it changes."""
+        return not self.has_room and sum(held.is_gated for held in self._held) >= self.capacity
+
+    def close_gate(self) -> None:
+        """What is offered from now on waits until the gate is opened."""
+        self._is_gated = True
+
+    def open_gate(self) -> None:
+        self._is_gated = False
+        for held in self._held:
+            held.is_gated = False
 
     def sends_at_once(self) -> bool:
         """Whether the next datum would be sent at once, and nothing before it: `send` may take it."""
         return (
             self._credit_count > 0
             and not self._held
+            and not self._is_gated
+            and not self._former
             and not self._revocation_due
             and (self.overflow is not Overflow.LATEST or len(self._out) == self._revoked_count)
         )
@@ -149,7 +188,7 @@ class Outbox(Generic[T]):
         if excess and not self._make_room(item, excess):
             self._drop(item, None)
             return True
-        self._held.append(_Out(item, self._trace.accepted(item)))
+        self._held.append(_Out(item, self._trace.accepted(item), self._is_gated))
         # Only what has no credit waits here: what is out may long be served, its credit still to come.
         waiting = len(self._held) - self._credit_count
         if waiting > self.depth_peak:
@@ -230,9 +269,8 @@ class Outbox(Generic[T]):
             self._revocation_due = False
             if self._revoked_count:
                 yield Revoke(self._revoked_to)
-        while self._held and self._credit_count:
+        while self._credit_count and (held := self._next_held()) is not None:
             self._credit_count -= 1
-            held = self._next_held()
             number = self._next_number
             self._next_number += 1
             self.transmitted_count += 1
@@ -240,11 +278,22 @@ class Outbox(Generic[T]):
             self._trace.transmitted(held.slot, number)
             yield Transmit(number, held.item)
 
-    def _next_held(self) -> _Out[T]:
-        if self._deadline_of is None or len(self._held) == 1:
-            return self._held.popleft()
-        first = self._most_urgent(self._deadline_of)
-        self._held.remove(first)
+    def _next_held(self) -> _Out[T] | None:
+        """What is sent next; None where nothing may go."""
+        held = self._held
+        if not held:
+            return None
+        if self._deadline_of is None or len(held) == 1:
+            return None if held[0].is_gated else held.popleft()
+        if held[-1].is_gated:  # the newest are
+            free = [one for one in held if not one.is_gated]
+            if not free:
+                return None
+            deadline_of = self._deadline_of
+            first = min(free, key=lambda one: deadline_of(one.item))
+        else:
+            first = self._most_urgent(self._deadline_of)
+        held.remove(first)
         return first
 
     def _most_urgent(self, deadline_of: Callable[[T], int]) -> _Out[T]:
@@ -260,25 +309,54 @@ class Outbox(Generic[T]):
         """The datum that would be sent last of those that are held; None also where that is not the newest."""
         return self._held[-1].item if self._held and self._deadline_of is None else None
 
-    def reattach(self, removed: Set[int]) -> None:
-        """The receiver is another from now on; the former had removed `removed` of what is out, the rest is lost."""
-        for number, out in self._out.items():
-            if number in removed:
-                self._trace.released(out.slot)
-            else:
-                self.lost_count += 1
-                self._trace.lost(out.item, out.slot)
+    def reattach(self, removed: Set[int], generation: int = 0) -> None:
+        """The receiver is another from now on; the former had removed `removed` of what is out, the rest is lost.
+
+        Where it is kept, it is put aside: it was sent in that `generation` of the edge.
+        """
+        if self.keeps:
+            self._former += [Former(generation, number, out.item, out.slot) for number, out in self._out.items()]
+        else:
+            for number, out in self._out.items():
+                if number in removed:
+                    self._trace.released(out.slot)
+                else:
+                    self._lose(out.item, out.slot)
         self._out.clear()
         self._next_number = self._credit_count = self._revoked_count = 0
         self._revoked_to = -1
         self._revocation_due = False
 
-    def abandon(self) -> None:
-        """Nobody will receive any more: what is held is lost, and so is what is offered from now on."""
+    def take_up(self, former: Iterable[Former[T]]) -> None:
+        """What a former life of this end has left, in the order in which it was to be sent."""
+        self._former += former
+
+    def settle(self, done: Set[tuple[int, int]]) -> None:
+        """The receiver has greeted; `done`: generation and number of what its lives have done. The rest is held."""
+        again: list[_Out[T]] = []
+        for one in self._former:
+            if one.number >= 0 and (one.generation, one.number) in done:
+                self._trace.released(one.slot)
+            else:
+                again.append(_Out(self._trace.returned(one.item, one.slot), one.slot))
+        self._held.extendleft(reversed(again))
+        self._former.clear()
+
+    def abandon(self, done: Set[tuple[int, int]] = frozenset()) -> None:
+        """Nobody will receive any more: what is held is lost, and so is all that is offered. `done` as above."""
+        for one in self._former:
+            if one.number >= 0 and (one.generation, one.number) in done:
+                self._trace.released(one.slot)
+            else:
+                self._lose(one.item, one.slot)
+        self._former.clear()
         while self._held:
             held = self._held.popleft()
-            self.lost_count += 1
-            self._trace.lost(held.item, held.slot)
+            self._lose(held.item, held.slot)
+
+    def _lose(self, item: T, slot: int) -> None:
+        self.lost_count += 1
+        self._trace.lost(item, slot)
 
 
 class Inbox(Generic[T]):
@@ -290,8 +368,11 @@ class Inbox(Generic[T]):
         capacity: int,
         preference: Preference[T] | None = None,
         trace: ReceiverTrace[T] | None = None,
+        *,
+        keeps: bool = False,
     ) -> None:
         preference = preference or Preference()
+        self.keeps = keeps
         self.window = window_of(overflow, capacity)
         self.received_count = 0
         self.taken_count = 0
@@ -306,9 +387,15 @@ class Inbox(Generic[T]):
         self._granted_count = 0  # credits that are out, or were used, in this life
         self._credits_due = 0
         self._numbers_due: set[int] = set()
+        self._undone: list[int] = []  # taken, and not done, where the sender keeps them until then
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def undone_count(self) -> int:
+        """Data that were taken and are not done; 0 where the sender does not ask."""
+        return len(self._undone)
 
     @property
     def arrived_count(self) -> int:
@@ -373,8 +460,29 @@ class Inbox(Generic[T]):
             del self._items[index]
         self.taken_count += 1
         self._trace.taken(item, number, len(self._items))
-        self._return(number)
+        if self.keeps:
+            self._undone.append(number)
+            self._former_count -= number == FORMER_LIFE
+        else:
+            self._return(number)
         return item
+
+    def done(self) -> None:
+        """All that was taken is done: what its sender keeps of it may go."""
+        for number in self._undone:
+            if number != FORMER_LIFE:
+                self._return(number)
+        self._undone.clear()
+
+    def discard_former(self) -> int:
+        """What waits from a former life of the sender will be sent again: how many there were."""
+        count = self._former_count
+        for _ in range(count):
+            _, item = self._items.popleft()
+            self.received_count -= 1
+            self._trace.discarded(item, len(self._items))
+        self._former_count = 0
+        return count
 
     def _next_index(self) -> int:
         if self._deadline_of is None or len(self._items) == 1:
@@ -387,7 +495,7 @@ class Inbox(Generic[T]):
             self._former_count -= 1
             return
         self._credits_due += 1
-        if self._deadline_of is not None:
+        if self._deadline_of is not None or self.keeps:
             self._numbers_due.add(number)
 
     def owes_credits(self) -> bool:
@@ -421,6 +529,7 @@ class Inbox(Generic[T]):
             if number != FORMER_LIFE:
                 self._trace.kept(item, number)
         self._items = deque((FORMER_LIFE, item) for _, item in self._items)
+        self._undone = [FORMER_LIFE] * len(self._undone)
         self._former_count = len(self._items)
         self._next_number = self._credits_due = self._granted_count = 0
         self._numbers_due.clear()

@@ -86,6 +86,8 @@ class EdgeDef:
     """Where it leads back: its receiver gets what came of an earlier row."""
     initial: object = field(default=None, compare=False)
     """Of such an edge: the value until there is one; an array or tensors by name."""
+    is_lossless: bool = False
+    """Its sender keeps what its receiver has not done, through the deaths of both, and sends it again."""
 
     @property
     def name(self) -> str:
@@ -129,6 +131,10 @@ class Graph:
     def loops_into(self, stage: str) -> dict[str, EdgeDef]:
         """The edges that lead back to the stage, by its input."""
         return {edge.input: edge for edge in self.edges_into(stage) if edge.loop is not None}
+
+    def redoes(self, stage: str) -> bool:
+        """Whether what the stage was at when it died comes to it again, so that nothing half done may leave it."""
+        return any(edge.is_lossless for edge in self.edges_into(stage))
 
     def edges_into(self, stage: str) -> list[EdgeDef]:
         return list(self._indexed().into.get(stage, ()))
@@ -182,7 +188,13 @@ class Graph:
     def lossless(self) -> Graph:
         """The same graph with every edge blocking and in order, and nothing due at any time: what `--offline` runs."""
         edges = (
-            replace(e, overflow=Overflow.DROP_OLDEST if e.loop else Overflow.BLOCK, order=Order.FIFO, max_age_ns=None)
+            replace(
+                e,
+                overflow=Overflow.DROP_OLDEST if e.loop else Overflow.BLOCK,
+                order=Order.FIFO,
+                max_age_ns=None,
+                is_lossless=False,  # there is no second life
+            )
             for e in self.edges
         )
         deadlines = (

@@ -81,6 +81,8 @@ class EdgeState:
     removed: Set[tuple[int, int]] = frozenset()
     received: Mapping[int, int] = field(default_factory=dict)
     mask: int = 1
+    is_kept: bool = False
+    """Whoever lives next sends again what has not been done, so nothing of it is lost yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def losses(edges: Iterable[EdgeState], in_service: Iterable[InService] = ()) -> 
 
 
 def _is_lost(entry: Live, edge: EdgeState, taken: Set[EntryName]) -> bool:
-    if entry.state is LiveState.FREE:
+    if entry.state is LiveState.FREE or edge.is_kept:
         return False
     name = (entry.generation, entry.number)
     is_removed = name in edge.removed or (edge.edge, *name) in taken

@@ -38,6 +38,7 @@ def resolve(graph: Graph) -> tuple[Resolved | None, list[Fault]]:
     inputs, outputs, type_faults = _flow_types(named.forward, order)
     faults += type_faults
     faults += _loop_faults(named, order, inputs, outputs)
+    faults += _lossless_faults(named)
     if faults or not all(stage.is_known for stage in named.stages):
         return None, faults
     return Resolved(named, tuple(order), inputs, outputs), []
@@ -156,6 +157,33 @@ def _connection_faults(graph: Graph, left_out: list[EdgeDef]) -> list[Fault]:
                 Fault(f"input {receiver.name}.{port}", "not connected", f"a sender of {receiver.inputs[port].type}",
                       f"p.connect(..., {receiver.name}.{port})")
             )  # fmt: skip
+    return faults
+
+
+def _lossless_faults(graph: Graph) -> list[Fault]:
+    """Edges that cannot keep what they promise."""
+    faults = []
+    stages = {stage.name: stage for stage in graph.stages}
+    for edge in graph.edges:
+        source, target = stages.get(edge.source), stages.get(edge.target)
+        if not edge.is_lossless or source is None or target is None:
+            continue
+        subject = f"edge {edge.name}, lossless"
+        if edge.loop is not None:
+            faults.append(
+                Fault(subject, "a delay", "an edge that leads forward", "say with reseed what follows a loss")
+            )
+        elif edge.overflow is not Overflow.BLOCK:
+            faults.append(Fault(subject, f"overflow {edge.overflow.name}", "BLOCK", "the others give up data"))
+        if target.is_joined:
+            found = f"{target.name}, which holds data back to join them"
+            faults.append(Fault(subject, found, "a stage that works on each datum by itself"))
+        elif target.batch is not None:
+            found = f"{target.name}, which works on batches"
+            faults.append(Fault(subject, found, "a stage that works on each datum by itself", "leave out batch="))
+        if source.process == target.process:
+            found = f"both its stages in process {source.process}, which go down together"
+            faults.append(Fault(subject, found, "stages in processes of their own", "leave out process="))
     return faults
 
 

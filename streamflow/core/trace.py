@@ -34,6 +34,10 @@ class SenderTrace(Generic[T]):
     def released(self, slot: int) -> None:
         """The receiver is done with it."""
 
+    def returned(self, item: T, slot: int) -> T:
+        """It was sent, and its receiver died before it was done with it: it waits again. What to send then."""
+        return item
+
     def dropped(self, item: T, slot: int | None) -> None:
         """The policy gave it up; without a slot it was never accepted."""
 
@@ -70,6 +74,9 @@ class ReceiverTrace(Generic[T]):
 
     def kept(self, item: T, number: int) -> None:
         """Its sender's life is over, and it still waits to be served: from now on it is known here alone."""
+
+    def discarded(self, item: T, depth: int) -> None:
+        """Of such: it was not served, and its sender's next life will send it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,10 @@ class States(StateView):
         self._write(row ^ 1, self._initial, self._facts(row))
         self._turn(slot, self._load_turn(slot) ^ COPY)
 
+    def take_back(self, slot: int) -> None:
+        """The step that was committed last was not made: the one before it counts again. Once for each step."""
+        self._turn(slot, self._load_turn(slot) ^ COPY)
+
     def release(self, slot: int) -> None:
         """It is nobody's."""
         self._row(slot)

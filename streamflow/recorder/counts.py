@@ -27,6 +27,8 @@ class Live:
     """Of an edge between stages: how many had been offered with it."""
     is_free: bool = False
     """It is done with; number, generation, serial and `nth` still stand."""
+    place: int = field(default=0, compare=False)
+    """Of its slot in the table, from 0."""
 
 
 @dataclass(frozen=True, slots=True)

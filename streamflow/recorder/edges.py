@@ -8,7 +8,7 @@ with the state is stored last, so whatever store was the last one, a reader sees
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from mmap import mmap
 from typing import Final
 
@@ -127,6 +127,15 @@ class InputEdge(_Edge):
         """Datum `number` of the link has left the mailbox: taken or dropped."""
         self.removed_place(self._mark + number)
 
+    def correct(self, named: int, *, is_removed: bool) -> None:
+        """By a new life, of what the former had in hand: whether, to its sender, it has left the mailbox."""
+        places = range(self._table, self._table_end)
+        found = next((place for place in places if load(self._words, place) == named), None)
+        if found is not None and not is_removed:
+            store(self._words, found, 0)
+        elif found is None and is_removed:  # in place of what left it first, whose credit has come back
+            store(self._words, min(places, key=lambda place: load(self._words, place)), named)
+
     def removed_place(self, named: int) -> None:
         """The same by its name, which may be of a former generation.
 
@@ -230,6 +239,26 @@ class OutputEdge(_Edge):
         add(words, slot, _SENT)
         add(words, self._base + TRANSMITTED, 1)
 
+    @property
+    def next_slot(self) -> int:
+        """That of the datum which is accepted next. Raises RecorderError where there is no room."""
+        if not self._free:
+            raise self._too_many()
+        return self._free[-1]
+
+    def nth(self, slot: int) -> int:
+        """Which of the table, from 0."""
+        return self._slots.index(slot)
+
+    def slot(self, nth: int) -> int:
+        return self._slots[nth]
+
+    def returned(self, slot: int) -> None:
+        """What was out is held again: its receiver died before it was done."""
+        words = self._words
+        store(words, slot + SLOT_PLACE, 0)
+        store(words, slot, load(words, slot) & ~0xFF | LIVE_HELD)
+
     def place_of(self, slot: int) -> int:
         return load(self._words, slot + SLOT_PLACE)
 
@@ -245,11 +274,13 @@ class OutputEdge(_Edge):
         store(self._words, slot, FREE)
         self._free.append(slot)
 
-    def reset_live(self) -> None:
-        for slot in self._slots:
-            store(self._words, slot, FREE)
+    def reset_live(self, kept: Set[int] = frozenset()) -> None:
+        """But not these, numbered as in the table."""
+        for nth, slot in enumerate(self._slots):
+            if nth not in kept:
+                store(self._words, slot, FREE)
             store(self._words, slot + SLOT_SERIAL, 0)  # handlings of the next life may bear the same serials
-        self._free = list(reversed(self._slots))
+        self._free = [slot for nth, slot in enumerate(self._slots) if nth not in kept][::-1]
         # What the former life accepted and did not count is counted now.
         self._turn = load(self._words, self._base + OFFERED)
         self.hold(0)

@@ -166,10 +166,14 @@ class Recording:
 
     def removed(self, in_edge_index: int, generation: int) -> set[int]:
         """Numbers of that generation that have left the mailbox, as far as the table goes back: twice the window."""
+        return {number for each, number in self.removed_names(in_edge_index) if each == generation}
+
+    def removed_names(self, in_edge_index: int) -> set[tuple[int, int]]:
+        """The same of all generations: (generation, number)."""
         _, window = self.shape.in_edges[in_edge_index]
         base = self._layout.inputs[in_edge_index] // at.WORD + at.INPUT_HEAD
         places = self._array[base : base + 2 * window].tolist()
-        return {_number(place) for place in places if place and place >> at.NUMBER_BITS == generation}
+        return {(place >> at.NUMBER_BITS, _number(place)) for place in places if place}
 
     def live(self, out_edge_index: int, *, with_free: bool = False) -> list[Live]:
         """Data that are held or out. Exact when the sender stands still; of a running one, without those in motion.
@@ -185,13 +189,21 @@ class Recording:
         if with_free:
             is_wanted |= table[:, at.SLOT_SERIAL] != 0
         slots = table[is_wanted]
-        after = table[is_wanted, at.SLOT_STATE]
-        return [_live(slot) for slot in slots[before[is_wanted] == after].tolist()]
+        is_still = before[is_wanted] == table[is_wanted, at.SLOT_STATE]
+        places = is_wanted.nonzero()[0][is_still].tolist()
+        return [_live(slot, place) for slot, place in zip(slots[is_still].tolist(), places, strict=True)]
 
     @property
     def is_service_counted(self) -> bool:
         """Whether what is in service was counted as processed: of one that was killed before `idle`."""
         return self.words[at.PROCESSED] > self.words[at.SERVED_BEFORE]
+
+    def service_tag(self) -> tuple[int, int]:
+        """Turn and start of the handling that is under way; zeros without one."""
+        turn = self.words[at.SERVING]
+        offset = at.IN_SERVICE_OFFSET + (turn & 1) * at.IN_SERVICE_SIZE
+        started_ns: int = at.IN_SERVICE.unpack_from(self._view, offset)[6]
+        return (turn, started_ns) if turn else (0, 0)
 
     def newest(self) -> Record | None:
         """The record that was written last; None without any."""
@@ -383,7 +395,7 @@ def _number(place: int) -> int:
     return (place & at.NUMBER_MASK) - 1
 
 
-def _live(slot: list[int]) -> Live:
+def _live(slot: list[int], nth_slot: int) -> Live:
     state, place, made_by = slot[at.SLOT_STATE], slot[at.SLOT_PLACE], slot[at.SLOT_SERIAL]
     origin_count = state >> 8 & 0xFF
     kept = min(origin_count, at.SLOT_ORIGIN_COUNT)
@@ -399,6 +411,7 @@ def _live(slot: list[int]) -> Live:
         is_given_up=state & 0xFF == at.LIVE_GIVEN_UP,
         turn=state >> at.TURN_SHIFT,
         is_free=state & 0xFF == at.FREE,
+        place=nth_slot,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Final
 
@@ -218,6 +219,11 @@ class Recorder:
         """Number of the datum in service, or of the last that was: what is sent on bears it."""
         return self._turn
 
+    @property
+    def service_tag(self) -> tuple[int, int]:
+        """Names the handling that is under way, or was the last, among those of all lives: its turn and its start."""
+        return self._turn, self._started_ns
+
     def begin(
         self,
         stream: int,
@@ -374,11 +380,14 @@ class Recorder:
     def get(self, counter: int) -> int:
         return load(self._words, counter)
 
-    def reset_live(self) -> None:
-        """Forget what the former life had in service, held and out; the supervisor has read it."""
+    def reset_live(self, kept: Mapping[int, Set[int]] | None = None) -> None:
+        """Forget what the former life had in service, held and out; the supervisor has read it.
+
+        `kept`: of an output, places in its table of what is still to be sent.
+        """
         self.idle()
-        for output in self.outputs:
-            output.reset_live()
+        for nth, output in enumerate(self.outputs):
+            output.reset_live(frozenset() if kept is None else kept.get(nth, frozenset()))
         for edge in self.inputs:
             edge.hold(0)
 

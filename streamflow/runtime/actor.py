@@ -31,6 +31,7 @@ from streamflow.runtime.handling import Handler, Handling
 from streamflow.runtime.interference import Interference
 from streamflow.runtime.joiner import Joiner
 from streamflow.runtime.joining import Joined, seed_of
+from streamflow.runtime.keeping import Keeping
 from streamflow.runtime.logbook import NOWHERE, Logbook
 from streamflow.runtime.node import Node, Output
 from streamflow.runtime.promises import Promises
@@ -76,6 +77,7 @@ class Actor:
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
         self.states: StreamStates | None = None
+        self.keeping: Keeping | None = None
         self._serving = Serving(
             enforcer,
             clock.now_ns,
@@ -119,6 +121,8 @@ class Actor:
         self.handling = Handling(
             stage, outputs, self.inlets, logbook, enforcer, self.sending, clock.now_ns, interference
         )
+        if resolved.graph.redoes(stage):
+            self._serving.whole = self.sending
         node.context = self
 
     # ---------------------------------------------------------------------------- what a node sees

@@ -30,6 +30,7 @@ from streamflow.recorder.layout import (
 from streamflow.recorder.reader import Recording
 from streamflow.runtime.dead_stage import ENDS, GENERATION_MASK, LET_GO, Traces, is_given_up
 from streamflow.runtime.edge_traces import LOST_HELD_BACK, LOST_HERE, TOO_OLD
+from streamflow.runtime.keeping import Unfinished, unfinished, withdrawn
 from streamflow.runtime.tables import FORMER, GIVING_UP, HELD_BACK
 
 
@@ -40,8 +41,10 @@ class Remains:
 
     `in_hand`: what its stages had taken and not begun. `uncounted`: data that they had shed and not counted;
     `given_up`: those that had given up a datum otherwise, and not counted it. `dropped`, `lost` and `offered`: the same
-    of edges. `width`: data of what each had in service that it had not counted. `untold`: of data that are on the
-    accounts, or will be, the origins that had no record yet.
+    of edges; `offered` is less what of unfinished work waited there, and comes again. `returned`: data of lossless
+    edges that were taken, and are sent again; `merged`: the pieces that such work had begun. `width`: data of what each
+    had in service that it had not counted. `untold`: of data that are on the accounts, or will be, the origins that had
+    no record yet.
     """
 
     stages: tuple[str, ...]
@@ -57,6 +60,8 @@ class Remains:
     dropped: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
+    returned: Counter[str] = field(default_factory=Counter)
+    merged: list[Loss] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Settled:
     """What went with a process: `losses`, and how many data or rows its stages had to account for themselves.
 
     `lost`: data that were lost in each stage. `done`: what each had handled or shed, to its records, and not counted.
-    `dropped`, `lost_on` and `offered`: the same of edges.
+    `dropped`, `lost_on`, `offered` and `returned`: the same of edges. `merged`: as in `Remains`.
     """
 
     losses: list[Loss]
@@ -73,6 +78,8 @@ class Settled:
     dropped: Counter[str] = field(default_factory=Counter)
     lost_on: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
+    returned: Counter[str] = field(default_factory=Counter)
+    merged: list[Loss] = field(default_factory=list)
 
 
 class Casualties:
@@ -89,6 +96,8 @@ class Casualties:
         self._paths = paths
         self._recordings = recordings
         self._generation_of = generation_of
+        self._kept: dict[str, EdgeState] = {}  # lossless edges of senders that are dead, and may live again
+        self._abandoned: set[str] = set()
 
     def removed(self, edge: EdgeDef) -> list[int]:
         """Numbers of the edge's current life that its dead receiver had taken or dropped."""
@@ -110,8 +119,18 @@ class Casualties:
                 removed.add(one.number)
         hand = receiver.hand()
         if hand is not None and hand.edge == edge and hand.name[0] == generation:
-            removed.add(hand.name[1])
+            if self._is_kept(edge) and not receiver.has_told(hand):
+                removed.discard(hand.name[1])
+            else:
+                removed.add(hand.name[1])
         return removed
+
+    def _is_kept(self, edge: EdgeDef) -> bool:
+        return edge.is_lossless and edge.name not in self._abandoned
+
+    def _unfinished(self, traces: Traces) -> Unfinished | None:
+        work = unfinished(traces)
+        return work if work is not None and self._is_kept(work.edge) else None
 
     def _dropping(self, edge: EdgeDef, receiver: Traces) -> list[counts.Live]:
         """What was being dropped from the receiver's mailbox, if its record was written."""
@@ -161,6 +180,7 @@ class Casualties:
                 continue  # its sender died before, and was settled then
             died = Died.INSIDE if edge.target in dead else Died.SENDER if is_alive(edge.target) else Died.BOTH
             remains.states[edge.name] = self._state(edge, died, recording)
+            self._kept.pop(edge.name, None)
             self._read_steps(edge, self._traces(edge.source, recording), remains)
             if died is Died.SENDER:
                 remains.unheard.add(edge.name)
@@ -169,6 +189,7 @@ class Casualties:
             recording = self._recordings.get(name)
             if recording is not None:
                 traces = self._traces(name, recording)
+                self._read_kept(name)
                 self._read_stage(name, traces, remains)
                 for edge in self._graph.edges_into(name):
                     count = recording.inputs()[self._input_index(edge)].dropped.get(edge.overflow.value, 0)
@@ -182,6 +203,10 @@ class Casualties:
     def _read_stage(self, stage: str, traces: Traces, remains: Remains) -> None:
         """What the stage had in service, in hand, and held back."""
         recording = traces.recording
+        work = self._unfinished(traces)
+        if work is not None:
+            self._read_unfinished(stage, traces, remains, work)
+            return
         is_serving = recording.word(SERVING) != 0
         hand = traces.hand()
         giving_up = next((one for one in traces.table(GIVING_UP) if one.number < 0), None)
@@ -219,6 +244,24 @@ class Casualties:
                 mask = self._paths.masks_by_edge(edge.name)
                 remains.states[f"{place} {edge.name}"] = EdgeState(place, stage, Died.SENDER, live, mask=mask)
 
+    def _read_unfinished(self, stage: str, traces: Traces, remains: Remains, work: Unfinished) -> None:
+        """It comes again, whole: what had come of it has not left the stage."""
+        remains.returned[work.edge.name] += 1
+        for index, edge in enumerate(self._graph.edges_from(stage)):
+            remains.offered[edge.name] -= len(withdrawn(traces.recording, index, work))
+        for one_id in dict.fromkeys(work.origins):
+            for one in traces.recording.find(*one_id):
+                if one.kind == Kind.SPLIT and one.serial > work.since:
+                    remains.merged.append(Loss(stage, traces.origins([one_id]), one.mask))
+
+    def _read_kept(self, dead: str) -> None:
+        """What senders that are dead too have kept for it: what it had not done is with nobody else now."""
+        for edge in self._graph.edges_into(dead):
+            state = self._kept.get(edge.name)
+            if state is not None:
+                removed = self._removed_of(edge, state.live)
+                self._kept[edge.name] = replace(state, died=Died.BOTH, removed=removed)
+
     def _read_given_up(
         self, stage: str, traces: Traces, remains: Remains, one: counts.Live, held: list[counts.Live]
     ) -> None:
@@ -255,6 +298,8 @@ class Casualties:
         """What waited there from former lives of its senders; of those unheard the senders' recorders tell."""
         hand = traces.hand()
         for index, edge in enumerate(self._graph.edges_into(stage)):
+            if self._is_kept(edge):
+                continue
             live = []
             for one in traces.table(FORMER):
                 generation = one.generation & GENERATION_MASK
@@ -271,10 +316,7 @@ class Casualties:
         if edge in remains.unheard:
             remains.unheard.discard(edge)
             generation = remains.generations[edge]
-            state = remains.states[edge]
-            remains.states[edge] = EdgeState(
-                state.edge, state.source, state.died, state.live, state.removed, {generation: received}, state.mask
-            )
+            remains.states[edge] = replace(remains.states[edge], received={generation: received})
 
     def receiver_died(self, remains: Remains, edge: EdgeDef) -> None:
         """It will not say any more: what it had not removed is lost with it."""
@@ -287,6 +329,11 @@ class Casualties:
     def settle(self, remains: Remains) -> Settled:
         """Everything that was lost; only when nobody is left unheard."""
         assert not remains.unheard
+        for name, state in remains.states.items():
+            if state.is_kept and name in self._abandoned:
+                remains.states[name] = replace(state, is_kept=False)
+            elif state.is_kept:
+                self._kept[name] = state
         found = losses(remains.states.values(), remains.in_service)
         lost: dict[str, int] = {}
         done = dict(remains.uncounted)
@@ -300,13 +347,39 @@ class Casualties:
             sums = lost if any(loss.place == stage for loss in found) else done
             sums[stage] = sums.get(stage, 0) + remains.width[stage]
         all_lost = [*remains.in_hand, *remains.untold, *found]
-        return Settled(all_lost, lost, done, remains.dropped, remains.lost, remains.offered)
+        return Settled(
+            all_lost,
+            lost,
+            done,
+            remains.dropped,
+            remains.lost,
+            remains.offered,
+            remains.returned,
+            remains.merged,
+        )
+
+    def abandon(self, edge: str) -> None:
+        """One of its ends stays dead: nothing is sent again."""
+        self._abandoned.add(edge)
+
+    def let_go(self, edge: str) -> Settled | None:
+        """What a dead sender had kept on it, which nobody will send; None where it had not, or lives again."""
+        state = self._kept.pop(edge, None)
+        return None if state is None else Settled(losses([replace(state, is_kept=False)]), {}, {})
+
+    def lives_again(self, edge: str) -> None:
+        """The next life of its sender has taken over what was kept on it."""
+        self._kept.pop(edge, None)
 
     def _state(self, edge: EdgeDef, died: Died, recording: Recording) -> EdgeState:
         sender = self._traces(edge.source, recording)
-        live = [sender.live(one) for one in recording.live(self._output_index(edge), with_free=True)]
+        index = self._output_index(edge)
+        taken_back = {one.place for one in withdrawn(recording, index, self._unfinished(sender))}
+        found = recording.live(index, with_free=True)
+        live = [sender.live(one) for one in found if one.place not in taken_back]
         removed = self._removed_of(edge, live)
-        return EdgeState(edge.name, edge.source, died, live, removed, {}, self._paths.masks_by_edge(edge.name))
+        mask = self._paths.masks_by_edge(edge.name)
+        return EdgeState(edge.name, edge.source, died, live, removed, {}, mask, self._is_kept(edge))
 
     def _removed_of(self, edge: EdgeDef, live: Iterable[Live]) -> set[tuple[int, int]]:
         """What the receiver has removed in the generations of these, as (generation, number)."""

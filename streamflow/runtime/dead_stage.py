@@ -34,7 +34,7 @@ from streamflow.recorder.layout import (
 )
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
-from streamflow.runtime.tables import HELD_BACK
+from streamflow.runtime.tables import GIVING_UP, HELD_BACK
 
 GENERATION_MASK = (1 << EDGE_SHIFT - NUMBER_BITS) - 1
 LET_GO = frozenset({Kind.DROPPED, Kind.LOST})
@@ -94,6 +94,19 @@ class Traces:
             if record is None:
                 untold.append(one_id)
         return found, self.origins(untold)
+
+    def has_told(self, hand: Hand) -> bool:
+        """Whether the end of what it had in hand is written down.
+
+        While it was in service, what came of it may have been dropped, or lost, on its way on.
+        """
+        after = self.whole(hand.head)
+        if not self.recording.word(SERVING):
+            return self.told(hand.origins, after, ENDS)[0] is not None
+        if self.told(hand.origins, after, WORK)[0] is not None:
+            return True
+        failed = next((one for one in self.table(GIVING_UP) if one.number < 0), None)
+        return failed is not None and self.told(failed.origins, self.whole(failed.nth), LET_GO)[0] is not None
 
     def told_given_up(self, one: counts.Live) -> tuple[Record | None, tuple[Origin, ...]]:
         """The same of what the sender of an edge was giving up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from streamflow.core.credit import FORMER_LIFE
 from streamflow.core.graph import EdgeDef
@@ -23,10 +23,19 @@ LOST_HELD_BACK: Final = 4 << NUMBER_BITS
 """Places without a number: of a datum that was taken already, and why it is given up."""
 
 
+class Keeper(Protocol):
+    """Where a lossless edge keeps its data, each by the place of its slot in the table of live data."""
+
+    def write(self, place: int, message: Message) -> None: ...
+
+    def read(self, place: int) -> Message: ...
+
+
 class SentOn(SenderTrace[Message]):
-    """The sending end of an edge, in the sender's recorder."""
+    """The sending end of an edge, in the sender's recorder. `keeper` of one that is lossless."""
 
     def __init__(self, logbook: Logbook, edge: EdgeDef, index: int) -> None:
+        self.keeper: Keeper | None = None
         self._logbook = logbook
         self._edge = edge
         self._reason = edge.overflow.value
@@ -44,6 +53,8 @@ class SentOn(SenderTrace[Message]):
             self._turn, self._nth = turn, 0
         nth = self._nth
         self._nth = nth + 1
+        if self.keeper is not None:  # before it has the place that says so
+            self.keeper.write(self._output.nth(self._output.next_slot), item)
         slot = self._output.accept(self._logbook.ids(item), turn, nth)
         self._output.offered(item.sent_ns)
         return slot
@@ -52,7 +63,7 @@ class SentOn(SenderTrace[Message]):
         self._output.sent(slot, number, self.generation)
 
     def left(self, item: Message, number: int) -> int:
-        if item.origins:
+        if item.origins or self.keeper is not None:
             slot = self.accepted(item)
             self._output.sent(slot, number, self.generation)
             return slot
@@ -67,6 +78,10 @@ class SentOn(SenderTrace[Message]):
 
     def released(self, slot: int) -> None:
         self._output.release(slot)
+
+    def returned(self, item: Message, slot: int) -> Message:
+        self._output.returned(slot)
+        return item if self.keeper is None else self.keeper.read(self._output.nth(slot))
 
     def dropped(self, item: Message, slot: int | None) -> None:
         if slot is None:
@@ -137,6 +152,12 @@ class InputTrace(ReceiverTrace[Message]):
         former = self._logbook.former
         assert former is not None
         self._former[id(item)] = former.accept(self._logbook.ids(item), 0, 0, self.place(number))
+
+    def discarded(self, item: Message, depth: int) -> None:
+        former = self._logbook.former
+        assert former is not None
+        self._input.hold(depth)
+        former.release(self._former.pop(id(item)))
 
     def removed(self, place: int) -> None:
         self._input.removed_place(place & (1 << EDGE_SHIFT) - 1)

@@ -21,7 +21,7 @@ if [ "$word" != closed ] && [ -f "$RUN/run.json" ]; then
     done
     rm -rf -- "$RUN/control" "$RUN"/e[0-9]* "$RUN"/*.partial
     if [ -d "$MEMORY" ]; then
-        rm -f -- "$MEMORY"/*.pool "$MEMORY"/*.ring "$MEMORY"/*.states*
+        rm -f -- "$MEMORY"/*.pool "$MEMORY"/*.ring "$MEMORY"/*.states* "$MEMORY"/*.kept
         mkdir -m 700 -- "$RUN/recordings.partial"
         cp -- "$MEMORY"/* "$RUN/recordings.partial/"
         rm -rf -- "$RUN/recordings"

@@ -44,6 +44,10 @@ class Lives:
         """It has said hello: it is told which life it is, and of what generation its edges are."""
         own = set(self._processes[process])
         edges = [edge.name for edge in self._graph.edges if edge.source in own or edge.target in own]
+        gone = [name for name in edges if name in self._gone | self._over | self._finished(own)]
+        for edge in self._graph.edges:
+            if edge.source in own and edge.name in gone:
+                self._let_go(edge.name)  # of what a former life has kept it takes over nothing
         self._control.tell(
             process,
             {
@@ -51,9 +55,14 @@ class Lives:
                 "generation": self.generations[process],
                 "edges": {name: self._observatory.edge_generation(name) for name in edges},
                 "down_since_ns": self.down_since.get(process, 0),
-                "gone": [name for name in edges if name in self._gone | self._over | self._finished(own)],
+                "gone": gone,
             },
         )
+
+    def _let_go(self, edge: str) -> None:
+        settled = self._observatory.casualties.let_go(edge)
+        if settled is not None:
+            self._observatory.lose(settled)
 
     def _finished(self, own: set[str]) -> set[str]:
         """Edges to stages whose streams have ended: nobody reads there any more, unless they are to start again too."""
@@ -128,6 +137,8 @@ class Lives:
         }
         self._control.tell(process, {"is": "connect", "endpoints": known})
         for edge in self._graph.edges:
+            if edge.source in own:
+                self._observatory.casualties.lives_again(edge.name)
             if edge.target in own and edge.source not in own and edge.name in known:
                 generation = self._observatory.edge_generation(edge.name)
                 telegram = {"is": "attach", "edge": edge.name, "endpoint": known[edge.name], "generation": generation}
@@ -140,6 +151,9 @@ class Lives:
         for edge in self._graph.edges:
             if (edge.source in own) != (edge.target in own):
                 self._gone.add(edge.name)
+                self._observatory.casualties.abandon(edge.name)
+                if edge.source in own:
+                    self._let_go(edge.name)
                 other = edge.target if edge.source in own else edge.source
                 self._tell_stage(other, {"is": "abandon", "edge": edge.name})
 

@@ -59,6 +59,7 @@ class Observatory:
         self._done_found: Counter[str] = Counter()
         self._dropped_found: Counter[str] = Counter()
         self._offered_found: Counter[str] = Counter()
+        self._returned: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
         self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._told_refused: set[str] = set()
@@ -82,7 +83,9 @@ class Observatory:
             clock.now_ns,
             contract_changed,
         )
-        self._vitals = Vitals(resolved, self.paths, self._recordings, process_of, state_of, self._lost_on_edge)
+        self._vitals = Vitals(
+            resolved, self.paths, self._recordings, process_of, state_of, self._lost_on_edge, self._returned
+        )
 
     # ------------------------------------------------------------------------------------- lives
 
@@ -147,7 +150,9 @@ class Observatory:
         self._lost_on_edge.update(settled.lost_on)
         self._dropped_found.update(settled.dropped)
         self._offered_found.update(settled.offered)
+        self._returned.update(settled.returned)
         self.watch.lose(settled.losses)
+        self.watch.merge(settled.merged)
 
     # ------------------------------------------------------------------------------ while it runs
 
@@ -246,7 +251,9 @@ class Observatory:
         elapsed_ns = max(now_ns - self._started_ns, 0) if self._started_ns else 0
         graph, recordings = self._resolved.graph, self._recordings
         counters = {name: recording.counters() for name, recording in recordings.items()}
-        edges = edge_sums(graph, recordings, self._lost_on_edge, self._dropped_found, self._offered_found)
+        edges = edge_sums(
+            graph, recordings, self._lost_on_edge, self._dropped_found, self._offered_found, self._returned
+        )
         stages = stage_sums(graph, recordings, self._lost_in_stage, edges, self._done_found, counters)
         down = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
         return {

@@ -39,6 +39,11 @@ _BACK = ".run"  # in the folder in memory: a link to the run's folder it belongs
 _JANITOR = Path(__file__).with_name("janitor.sh")
 
 
+def recording_path(recordings: Path, stage: str) -> Path:
+    """In the folder of the recordings."""
+    return recordings / f"{stage}.rec"
+
+
 def states_path(recordings: Path, stage: str) -> Path:
     """In the folder of the recordings."""
     return recordings / f"{stage}.states"
@@ -96,7 +101,7 @@ class RunFolder:
 
     def recording(self, stage: str) -> Path:
         """The flight recorder of a stage."""
-        return self.recordings / f"{stage}.rec"
+        return recording_path(self.recordings, stage)
 
     def states(self, stage: str) -> Path:
         """What a stage keeps of its streams from step to step, over all its lives; not for those who look at a dead
@@ -198,7 +203,7 @@ class OwnedRunFolder(RunFolder):
             shutil.copytree(
                 self.recordings,
                 keep / _RECORDINGS,
-                ignore=shutil.ignore_patterns(_BACK, "*.pool*", "*.ring", "*.states*"),
+                ignore=shutil.ignore_patterns(_BACK, "*.pool*", "*.ring", "*.states*", "*.kept"),
                 dirs_exist_ok=True,
             )
             shutil.copy2(self.path / _DESCRIPTION, keep / _DESCRIPTION)

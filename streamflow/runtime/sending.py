@@ -14,6 +14,7 @@ import trio
 
 from streamflow.core.message import Message
 from streamflow.core.ports import PortType
+from streamflow.errors import NodeError
 from streamflow.recorder import layout
 from streamflow.runtime.clock import Clock, ClockTimer
 from streamflow.runtime.conformity import Conformity
@@ -133,6 +134,8 @@ class Sending:
         blocked_since = self._clock_ns()
         while full:
             outlet = full[0]
+            if outlet.sender.is_jammed:
+                raise self._too_many(outlet)
             outlet.trace.blocked(True)
             try:
                 await outlet.sender.wait_for_room()
@@ -146,6 +149,14 @@ class Sending:
                 full.pop(0)
         self.blocked_ns += self._clock_ns() - blocked_since
 
+    def _too_many(self, outlet: Outlet) -> NodeError:
+        """What comes over a lossless edge is done whole or not at all, so none of its results may leave before all."""
+        sentence = (
+            f"one datum that came over a lossless edge gave more results than edge {outlet.edge} has room for, "
+            "expected no more than its capacity; give it more, as in capacity=64"
+        )
+        return NodeError(self._stage, sentence)
+
     def advance(self, watermark_ns: int) -> None:
         """A source promises that nothing older comes."""
         for outlets in self.outlets.values():
@@ -153,6 +164,17 @@ class Sending:
                 if outlet.is_timed and watermark_ns > outlet.newest_ns:
                     outlet.newest_ns = watermark_ns
                     outlet.sender.advance(watermark_ns)
+
+    def close_gates(self) -> None:
+        """What is sent from now on stays here until they are opened: a datum is done whole, or not at all."""
+        for outlets in self.outlets.values():
+            for outlet in outlets:
+                outlet.sender.close_gate()
+
+    def open_gates(self) -> None:
+        for outlets in self.outlets.values():
+            for outlet in outlets:
+                outlet.sender.open_gate()
 
     @property
     def holds_data(self) -> bool:

@@ -10,6 +10,7 @@ import trio
 from streamflow.core.enforcement import choose
 from streamflow.core.message import Message
 from streamflow.core.timebase import ms
+from streamflow.errors import StreamflowError
 from streamflow.runtime.ends import Inlet
 from streamflow.runtime.enforcer import Enforcer
 from streamflow.runtime.interference import Interference
@@ -46,6 +47,13 @@ class Rows(Protocol):
         """Whether all is done although some inputs have not ended."""
 
 
+class Whole(Protocol):
+    """Of a stage whose data are done whole or not at all, each: nothing that comes of one leaves before it is over."""
+
+    def close_gates(self) -> None: ...
+    def open_gates(self) -> None: ...
+
+
 class Serving:
     """Of one stage. Several inputs ring its bell; one wakes it itself."""
 
@@ -72,6 +80,7 @@ class Serving:
         self._shares_loop = shares_loop
         self._is_alone = is_alone
         self._spinner = spinner if is_alone else None
+        self.whole: Whole | None = None
         self.napping: Napping | None = None
         """How the stage waits, where not in trio."""
         self._turned_ns = 0
@@ -96,6 +105,8 @@ class Serving:
         heard: Heard | None = None,
     ) -> None:
         """Hand over what arrives until all inputs have ended: from each in turn, or the most urgent first."""
+        if self.whole is not None:
+            handle = _wholly(handle, self.whole, {port: inlet.receiver for port, inlet in inlets.items()})
         if len(inlets) != 1 or rows is not None:
             receivers = {port: inlet.receiver for port, inlet in inlets.items()}
             await self._serve_several(receivers, handle, ended, rows, heard)
@@ -224,3 +235,21 @@ class Serving:
         timed = [enforcer.head(enforcer.with_deadline(message)) for _, message in heads]
         index = choose(timed, self._now_ns())
         return [heads[0 if index is None else index][0]]
+
+
+def _wholly(handle: Handle, whole: Whole, receivers: Mapping[str, Receiver]) -> Handle:
+    """`handle`, and nothing that comes of a datum leaves before its end is written down; then its sender may know."""
+
+    async def handle_whole(port: str, message: Message) -> None:
+        whole.close_gates()
+        try:
+            rest = handle(port, message)
+            if rest is not None:
+                await rest
+        except StreamflowError:
+            whole.open_gates()  # it is over, and its failure is written down
+            raise
+        whole.open_gates()
+        receivers[port].done()
+
+    return handle_whole

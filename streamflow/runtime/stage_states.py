@@ -11,7 +11,7 @@ from streamflow.runtime.definition import Definition
 from streamflow.runtime.guard import blamed
 from streamflow.runtime.rundir import states_path
 from streamflow.runtime.state_folder import provenance, take_up
-from streamflow.runtime.stream_states import StreamStates
+from streamflow.runtime.stream_states import NO_TAG, StreamStates, take_back
 
 
 def lend_states(actor: Actor, definition: Definition, recordings: Path, kept: Path | None) -> list[str]:
@@ -41,5 +41,17 @@ def _lend(actor: Actor, definition: Definition, recordings: Path, kept: Path | N
     # Where a stage before cuts the signal anew, numbers do not follow.
     is_numbered = not any(definition.nodes[name].retimes for name in definition.graph.before(stage))
     sources = definition.graph.sources_of(stage) if is_numbered else set[str]()
-    actor.states = StreamStates(stage, states, rules, actor.now_ns, is_numbered=is_numbered, sources=sources)
+    redoes = definition.graph.redoes(stage)
+    if redoes and actor.keeping is not None and actor.keeping.again is not None:
+        take_back(states, actor.keeping.again.tag)
+    recorder = actor.logbook.recorder
+    actor.states = StreamStates(
+        stage,
+        states,
+        rules,
+        actor.now_ns,
+        is_numbered=is_numbered,
+        sources=sources,
+        tag=(lambda: recorder.service_tag) if redoes else (lambda: NO_TAG),
+    )
     return told

@@ -27,10 +27,12 @@ def edge_sums(
     lost: Mapping[str, int],
     dropped_found: Mapping[str, int],
     offered_found: Mapping[str, int],
+    returned: Mapping[str, int],
 ) -> dict[str, EdgeCounts]:
     """What both ends of every edge counted; the receiver is read first (see `broken_sums`).
 
     `lost`, `dropped_found` and `offered_found`: what dead processes had not counted themselves, from their recorders.
+    `returned`: what they had taken, and is sent again.
     """
     sums = {}
     read = [recordings[stage.name] for stage in graph.stages if stage.name in recordings]
@@ -47,7 +49,8 @@ def edge_sums(
             offered=(out.offered if out is not None else 0) + offered_found.get(edge.name, 0),
             sender_dropped=out.dropped if out is not None else {},
             lost_told=out.lost if out is not None else 0,
-            taken=into.taken if into is not None else 0,
+            taken=(into.taken if into is not None else 0) - returned.get(edge.name, 0),
+            returned=returned.get(edge.name, 0),
             receiver_dropped=dropped,
             lost_found=lost.get(edge.name, 0),
             taken_too_old=counted.get(layout.TOO_OLD_REASON, 0),
@@ -107,6 +110,7 @@ def edge_states(edges: Mapping[str, EdgeCounts]) -> dict[str, Any]:
             "delivered": counts.delivered,
             "dropped": counts.dropped,
             "lost": counts.lost,
+            "redone": counts.returned,
             "in_flight": max(counts.in_flight, 0),
             "depth_peak": counts.depth_peak,
             "strangers": counts.stranger_count,

@@ -10,7 +10,8 @@ that are to be stepped with; data that were stepped with before are left out. Un
 changed: a model that fails in between has made no step. What is committed is there in the stage's next life.
 
 What this does not do: know whether a result was sent. A process that dies after the commit and before it loses that
-result, unmarked, and the accounts say so; where nothing may be lost, the edges must send again what was not done.
+result, unmarked, and the accounts say so. Where nothing may be lost, over lossless edges, each step is tagged with the
+handling that it belongs to, and a new life takes back those of one that comes again.
 """
 
 from __future__ import annotations
@@ -36,25 +37,35 @@ _RESET: Final = StepKind.RESET
 _STEP: Final = StepKind.STEP
 
 
+NO_TAG: Final = (0, 0)
+
+
 class _Held:
     """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
 
-    __slots__ = ("last", "slot")
+    __slots__ = ("last", "slot", "tag")
 
     def __init__(self, slot: int, last: Place) -> None:
         self.slot = slot
         self.last = last
+        self.tag = NO_TAG
 
 
 class Stepping:
     """Data of different streams that are stepped with together."""
 
-    __slots__ = ("_coming", "_given", "_held", "_states", "arrays", "is_over", "messages", "steps")
+    __slots__ = ("_coming", "_given", "_held", "_states", "_tag", "arrays", "is_over", "messages", "steps")
 
     def __init__(
-        self, states: States, given: list[Step], messages: list[Message], held: list[_Held], coming: list[Place]
+        self,
+        states: States,
+        given: list[Step],
+        messages: list[Message],
+        held: list[_Held],
+        coming: list[Place],
+        tag: tuple[int, int],
     ) -> None:
-        """`given`: for each datum that was; the rest of those that are to be stepped with."""
+        """`given`: for each datum that was; the rest of those that are to be stepped with. `tag` of the handling."""
         self.messages: Final = messages
         """Those to be stepped with, in the order that they were given in: without what has been stepped with before."""
         self.steps: Final = given if len(messages) == len(given) else [step for step in given if step.kind is not _SKIP]
@@ -65,6 +76,7 @@ class Stepping:
         self._states = states
         self._held = held
         self._coming = coming
+        self._tag = tag
         self.arrays: Sequence[Array] = states.gather([one.slot for one in held]) if held else ()
         """Their states, in the order of the node's state tensors, side by side along each one's batch axis. The node
         may write to them; the next `begin` does."""
@@ -91,15 +103,21 @@ class Stepping:
             raise StateError("commit", "a step that is over", "the one that was begun last")
         if not held:
             return
+        tag = self._tag
+        if tag != NO_TAG and any(one.tag == tag for one in held):
+            stream = next(message.stream for message, one in zip(self.messages, held, strict=True) if one.tag == tag)
+            hint = "commit once for all that a datum takes, or let it come over an edge that is not lossless"
+            raise StateError(f"stream {stream!r}", "a second step for one datum", "one, which can be taken back", hint)
         self._states.commit(
             [one.slot for one in held],
             following,
             [place.seq for place in coming],
             [place.event_time_ns for place in coming],
-            [(place.recorded_ns, place.sample, 0, 0) for place in coming],
+            [(place.recorded_ns, place.sample, *tag) for place in coming],
         )
         for one, place in zip(held, coming, strict=True):
             one.last = place
+            one.tag = tag
 
     def results(self, results: Sequence[Any]) -> list[Any]:
         """One for each datum that was given, of one for each in `messages`: None for what is not stepped with again,
@@ -126,13 +144,18 @@ class StreamStates:
         *,
         is_numbered: bool = True,
         sources: Collection[str] = (),
+        tag: Callable[[], tuple[int, int]] = lambda: NO_TAG,
     ) -> None:
-        """`is_numbered` as in `StateRules.gap_rule`; `sources`: streams that are counted from 0."""
+        """`is_numbered` as in `StateRules.gap_rule`; `sources`: streams that are counted from 0.
+
+        `tag` names the handling that is under way, where it may have to be done again.
+        """
         self._stage = stage
         self._states = states
         self._rules = rules
         self._gaps: GapRule = rules.gap_rule(is_numbered=is_numbered)
         self._sources = frozenset(sources)
+        self._tag = tag
         self._now_ns = now_ns
         self._begun: Stepping | None = None
         taken = states.streams()
@@ -164,7 +187,7 @@ class StreamStates:
                 stepped.append(message)
                 held.append(one)
                 places.append(coming)
-        self._begun = Stepping(self._states, steps, stepped, held, places)
+        self._begun = Stepping(self._states, steps, stepped, held, places, self._tag())
         return self._begun
 
     def arrays(self, stream: str) -> dict[str, Array]:
@@ -191,6 +214,13 @@ class StreamStates:
         found = f"{self._rules.stream_count_max} other streams have a state at stage {self._stage}"
         hint = "allow for more, or say who makes room (eviction)"
         return StateError(f"stream {stream!r}", found, "no more than that", hint)
+
+
+def take_back(states: States, tag: tuple[int, int]) -> None:
+    """No step was made in that handling: it is done again."""
+    for _, slot in states.streams():
+        if states.notes(slot)[2:] == tag:
+            states.take_back(slot)
 
 
 def _last(states: States, slot: int) -> Place:

@@ -60,11 +60,13 @@ class Vitals:
         process_of: Mapping[str, str],
         state_of: Callable[[str], str],
         lost_on_edge: Mapping[str, int],
+        returned: Mapping[str, int],
     ) -> None:
-        """`lost_on_edge`: how many data went with dead senders on their way."""
+        """`lost_on_edge`: how many data went with dead senders on their way; `returned`: taken in vain."""
         self._recordings = recordings
         self._state_of = state_of
         self._lost_on_edge = lost_on_edge
+        self._returned = returned
         places = {  # of each edge among those that leave its sender
             edge.name: place
             for stage in resolved.graph.stages
@@ -157,7 +159,7 @@ class Vitals:
             sender = self._recordings.get(source)
             if sender is not None:
                 waiting += sender.passed_on(place)
-            waiting -= self._lost_on_edge.get(edge, 0)
+            waiting += self._returned.get(edge, 0) - self._lost_on_edge.get(edge, 0)
         return max(waiting, 0)
 
 

@@ -7,7 +7,7 @@ It never asks a stage anything: a hung one could not answer. Recorders are swept
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ JUDGING_NS = 2 * ms  # what looking into one may take, in which none would be se
 PATIENCE_NS = 20 * ms  # so long a miss waits to be looked into because others are about to be seen
 JUDGING_LIMIT_NS = 150 * ms  # of a second: it takes 1 ms for a small pipeline and 10 for a busy one, before all stages
 _ADMITTED: Final = int(Kind.ADMITTED)  # comparing with a member of an enum would be a tenth of what a record costs
+_RUN: Final = int(Kind.RUN)
 _SPLIT: Final = int(Kind.SPLIT)
 _SHED: Final = int(Kind.SHED)
 _MISSED: Final = int(Flag.MISSED)
@@ -110,6 +111,7 @@ class Watch:
         self._names = [stage.name for stage in resolved.graph.stages]
         self._stages: list[_Stage] = []
         self._losses: list[tuple[int, int, int]] = []
+        self._merged: list[tuple[int, int, int]] = []
         self._contracts: dict[int, _Contract] = {
             index: _Contract(index, FirmMonitor(path.firm, path.escalation))
             for index, path in enumerate(paths.definitions)
@@ -159,6 +161,9 @@ class Watch:
         for stream, seq, mask in self._losses:
             self.ledger.lost(mask, stream, seq)
         self._losses.clear()
+        for stream, seq, mask in self._merged:
+            self.ledger.ended(_RUN, mask, stream, seq, 0, 0, 0, 0)
+        self._merged.clear()
         for stage in self._stages:
             head = stage.words[HEAD]
             if stage.words[MARKED] > stage.cursor:  # after `head`: FORMAT.md
@@ -221,12 +226,19 @@ class Watch:
 
     def lose(self, losses: list[Loss]) -> None:
         """What went with a dead process is on the accounts with the next sweep."""
+        self._losses += self._pieces(losses)
+
+    def merge(self, pieces: list[Loss]) -> None:
+        """The same of pieces that were begun by work which is done again, and begins them again."""
+        self._merged += self._pieces(pieces)
+
+    def _pieces(self, losses: list[Loss]) -> Iterator[tuple[int, int, int]]:
         index = {name: number for number, name in enumerate(self._names)}
         for loss in losses:
             for origin in loss.origins:
                 of_stream = sum(spec.bit for spec in self._paths.specs if spec.stream == index[origin.stream])
                 if loss.mask & of_stream:
-                    self._losses.append((index[origin.stream], origin.seq, loss.mask & of_stream))
+                    yield index[origin.stream], origin.seq, loss.mask & of_stream
 
     # ------------------------------------------------------------------------------ what is found out
 

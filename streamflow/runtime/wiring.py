@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from streamflow.core.credit import Former
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
@@ -98,7 +100,14 @@ class Wiring:
                 trace = self._trace(edge, actors[edge.source], life)
                 lender = self._lender(edge, actor)
                 endpoint = endpoints.get(edge.name, "")
-                sender = SocketSender(self._sockets(edge), endpoint, self._terms(edge, life), trace, lender)
+                sender = SocketSender(
+                    self._sockets(edge),
+                    endpoint,
+                    self._terms(edge, life),
+                    trace,
+                    lender,
+                    *self._kept(edge, actor, trace),
+                )
                 self.senders[edge.name] = sender
                 if edge.name in life.gone:
                     sender.abandon()
@@ -135,6 +144,16 @@ class Wiring:
             actor.sending.placing = Placing(self._shares, pool, actor.logbook.recorder)
         return Lending(self._shares, edge.name)
 
+    def _kept(
+        self, edge: EdgeDef, actor: Actor, trace: SentOn
+    ) -> tuple[Callable[[], set[tuple[int, int]]], Sequence[Former[Message]]]:
+        """Of a lossless edge: what its receiver has done, when it is asked, and what a former life had to send."""
+        keeping = actor.keeping
+        if keeping is None or not edge.is_lossless:
+            return set, ()
+        trace.keeper = keeper = keeping.keeper(edge)
+        return partial(keeping.done, edge), keeping.former(edge, keeper)
+
     def _trace(self, edge: EdgeDef, actor: Actor, life: Life) -> SentOn:
         trace = actor.logbook.sender_trace(edge)
         trace.generation = life.edges.get(edge.name, 0)
@@ -144,7 +163,8 @@ class Wiring:
     def _terms(self, edge: EdgeDef, life: Life) -> EdgeTerms:
         schema = self._resolved.schema(edge)
         generation = life.edges.get(edge.name, 0)
-        return EdgeTerms(edge.name, schema, edge.overflow, edge.capacity, generation, self._preference(edge))
+        preference, is_lossless = self._preference(edge), edge.is_lossless
+        return EdgeTerms(edge.name, schema, edge.overflow, edge.capacity, generation, preference, is_lossless)
 
     def _preference(self, edge: EdgeDef) -> Preference[Message]:
         """What comes first on an edge: by deadline where that was asked for, by class where there are several."""

@@ -33,9 +33,11 @@ from streamflow.runtime.definition import Definition
 from streamflow.runtime.enforcer import Budget, Enforcer
 from streamflow.runtime.hygiene import Hygiene
 from streamflow.runtime.interference import Interference
+from streamflow.runtime.keeping import Keeping
 from streamflow.runtime.life import Life
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.looplag import LoopWatch
+from streamflow.runtime.rundir import recording_path
 from streamflow.runtime.stage_states import lend_states
 from streamflow.runtime.tables import shape_of
 from streamflow.runtime.unending import Unending
@@ -109,6 +111,7 @@ class Worker:
         self._life = Life(0, {})
         self._actors: dict[str, Actor] = {}
         self._recorders: list[Recorder] = []
+        self._keepings: list[Keeping] = []
         self._wiring = Wiring(
             resolved,
             self._paths,
@@ -154,6 +157,8 @@ class Worker:
                     nursery.start_soon(self._live, name)
         finally:
             self._wiring.close()
+            for keeping in self._keepings:
+                keeping.close()
             for recorder in self._recorders:
                 recorder.close()
         if self._refusal:
@@ -182,19 +187,16 @@ class Worker:
 
     def _actor(self, name: str) -> Actor:
         shape = shape_of(name, self._resolved, self._paths)
-        path = self._options.recordings / f"{name}.rec"
-        if self._life.generation:
-            recorder = Recorder.attach(path, shape)
-            recorder.reset_live()  # the supervisor has read what the former life left
-        else:
-            recorder = Recorder.create(path, shape)
+        path = recording_path(self._options.recordings, name)
+        recorder = (Recorder.attach if self._life.generation else Recorder.create)(path, shape)
         self._recorders.append(recorder)
+        keeping = self._keeping(name, recorder)
         node = self._definition.nodes[name]
         options = self._options
         enforces = options.enforces and not options.offline
         stage = self._resolved.graph.stage(name)
         is_unending = stage.is_source and stage.restart is Restart.PERMANENT and options.restarts
-        return (Unending if is_unending else Actor)(
+        actor = (Unending if is_unending else Actor)(
             name,
             node,
             self._resolved,
@@ -207,6 +209,20 @@ class Worker:
             is_alone=len(self._stages) == 1 and isinstance(self._context, ZmqContext),
             spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
+        actor.keeping = keeping
+        return actor
+
+    def _keeping(self, name: str, recorder: Recorder) -> Keeping | None:
+        """Of a stage with lossless edges. The supervisor has read what the former life left, which ends here."""
+        graph = self._resolved.graph
+        if not any(edge.is_lossless for edge in (*graph.edges_into(name), *graph.edges_from(name))):
+            if self._life.generation:
+                recorder.reset_live()
+            return None
+        keeping = Keeping(name, graph, self._paths, recorder, self._options.recordings, self._life.gone)
+        self._keepings.append(keeping)
+        keeping.reset()
+        return keeping
 
     # ----------------------------------------------------------------------------- while it runs
 

@@ -243,8 +243,14 @@ class _FaultyEnd:
         self.run = sender.run
         self.wait_open = sender.wait_open
         self.wait_closed = sender.wait_closed
+        self.close_gate = sender.close_gate
+        self.open_gate = sender.open_gate
         self.statistics = sender.statistics
         self.close = sender.close
+
+    @property
+    def is_jammed(self) -> bool:
+        return self._sender.is_jammed
 
     def offer(self, message: Message) -> bool:
         script, outlet = self._script, self._outlet

@@ -80,6 +80,15 @@ class Sender(Protocol):
     async def wait_for_room(self) -> None:
         """Return when an offer would be accepted."""
 
+    @property
+    def is_jammed(self) -> bool:
+        """Whether nothing but opening the gate makes room."""
+
+    def close_gate(self) -> None:
+        """What is offered from now on waits here until the gate is opened; within one process it need not."""
+
+    def open_gate(self) -> None: ...
+
     def advance(self, watermark_ns: int) -> None:
         """Nothing older will be offered."""
 
@@ -101,7 +110,12 @@ class Sender(Protocol):
 
 
 class Receiver(Protocol):
-    """The end at the actor that receives."""
+    """The end at the actor that receives. Of a lossless edge it says when what was taken is `done`."""
+
+    is_lossless: bool
+
+    def done(self) -> None:
+        """All that was taken is done, and written down: its sender need not keep it any longer."""
 
     def take(self) -> Message | None:
         """The datum that is served next by the edge's policy, or None when nothing is here."""

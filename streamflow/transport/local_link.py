@@ -157,6 +157,14 @@ class LocalSender:
         self.statistics = link.sender_statistics
         self.close = link.close
 
+    is_jammed = False
+
+    def close_gate(self) -> None:
+        """Whoever takes what is offered goes down together with its sender."""
+
+    def open_gate(self) -> None:
+        """Nothing was held back."""
+
 
 class LocalReceiver:
     """The receiving end of a local link."""
@@ -173,8 +181,14 @@ class LocalReceiver:
         self.statistics = link.receiver_statistics
         self.close = link.close
 
+    is_lossless = False
+    """Both ends go down together, and nobody could send again."""
+
     def picked(self) -> None:
         """The sender knew at once."""
+
+    def done(self) -> None:
+        """The sender keeps nothing."""
 
     def napper(self, napping: Napping) -> None:
         """The sender is in the same loop."""

@@ -10,11 +10,12 @@ generation, and is answered once the receiver has been told to expect it and has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 import trio
 
+from streamflow.core.credit import Former
 from streamflow.core.deadline import Order
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
@@ -26,7 +27,7 @@ from streamflow.transport.napping import Napping
 from streamflow.transport.sockets import DealerSocket, SocketContext
 from streamflow.wire.data import decode_datum, encode_datum, is_datum, lightened
 from streamflow.wire.packets import Data, Hello, Packet, Refuse, decode, encode
-from streamflow.wire.session import EdgeTerms, ReceiverSession, SenderSession, State
+from streamflow.wire.session import Done, EdgeTerms, ReceiverSession, SenderSession, State
 from streamflow.wire.values import Frame
 
 EARLY_LIMIT: Final = 4  # lives of a sender that greet before this end has heard of them; more are strangers
@@ -45,11 +46,17 @@ class SocketSender:
         terms: EdgeTerms,
         trace: SenderTrace[Message] | None = None,
         lender: Lender | None = None,
+        done: Done = frozenset,
+        former: Sequence[Former[Message]] = (),
     ) -> None:
-        """Without an endpoint there is no receiver yet: `attach` tells where it is."""
+        """Without an endpoint there is no receiver yet: `attach` tells where it is.
+
+        Of a lossless edge, `done` tells what its receiver has done, and `former` is what a former life had to send.
+        """
         self._lender = lender
         self._lend = None if lender is None else lender.lend
-        self._session = SenderSession(terms, trace)
+        self._session = SenderSession(terms, trace, done)
+        self._session.take_up(former)
         self._context = context
         self._socket: DealerSocket | None = None
         self._look_again_ns = 0  # no sooner, while one datum follows another
@@ -92,6 +99,17 @@ class SocketSender:
         await trio.lowlevel.checkpoint()
         while not self._session.has_room:
             await self._room.wait()
+
+    @property
+    def is_jammed(self) -> bool:
+        return self._session.outbox.is_jammed
+
+    def close_gate(self) -> None:
+        self._session.outbox.close_gate()
+
+    def open_gate(self) -> None:
+        self._session.outbox.open_gate()
+        self._flush()
 
     def advance(self, watermark_ns: int) -> None:
         self._session.advance(watermark_ns)
@@ -182,7 +200,8 @@ class SocketSender:
 
         Credits come back later than that, half a window together.
         """
-        if self._lender is not None and (light := lightened(message)) is not message:
+        is_kept = self._session.outbox.keeps  # elsewhere too
+        if (self._lender is not None or is_kept) and (light := lightened(message)) is not message:
             self._session.outbox.replace(number, light)
 
     def statistics(self) -> SenderStatistics:
@@ -215,7 +234,9 @@ class SocketReceiver:
         self.endpoint = self._socket.bind(endpoint)
         self._now_ns = context.now_ns
         self._bell = bell
-        self._reads_first = terms.overflow is not Overflow.BLOCK or terms.preference.order is Order.EDF
+        is_ordered = terms.overflow is Overflow.BLOCK and terms.preference.order is not Order.EDF
+        self._reads_first = terms.is_lossless or not is_ordered
+        self.is_lossless = terms.is_lossless
         self._owes = False  # to the sender, for what was picked
         self._peer: Frame | None = None
         self._former_peers: set[Frame] = set()
@@ -287,6 +308,17 @@ class SocketReceiver:
             self._owes = False
             self._answer(self._session.due())
             self._ring_if_closed()
+
+    def done(self) -> None:
+        if not self._session.inbox.undone_count:
+            return
+        self._session.inbox.done()
+        early, self._early = self._early, []
+        for peer, hello in early:
+            self._greet(peer, hello)
+        if self._session.has_due():
+            self._answer(self._session.due())
+        self._ring_if_closed()
 
     def _ring_if_closed(self) -> None:
         if self._session.state is State.CLOSED:
@@ -405,7 +437,8 @@ class SocketReceiver:
             self._refuse(peer, f"a {type(packet).__name__} without a hello")
 
     def _greet(self, peer: Frame, hello: Hello) -> None:
-        if self._session.is_successor(hello) and len(self._early) < EARLY_LIMIT:
+        is_early = self._session.is_successor(hello) or self._session.inbox.undone_count > 0
+        if is_early and len(self._early) < EARLY_LIMIT:  # what is done is settled with each greeting
             self._early.append((peer, hello))
             return
         answers = self._session.receive(hello)

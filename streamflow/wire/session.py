@@ -12,12 +12,12 @@ A hello that does not agree is answered with the reason and changes nothing: som
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from streamflow.core.credit import Inbox, Outbox, Transmit
+from streamflow.core.credit import Former, Inbox, Outbox, Transmit
 from streamflow.core.message import Message
 from streamflow.core.overflow import Overflow
 from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
@@ -47,6 +47,12 @@ class EdgeTerms:
     capacity: int
     generation: int = 0
     preference: Preference[Message] = field(default_factory=Preference)
+    is_lossless: bool = False
+    """Whether the sender keeps what its receiver has not done, and sends it again to the next life."""
+
+
+Done = Callable[[], Set[tuple[int, int]]]
+"""Generation and number of what the receiver of an edge that keeps its data has done, in whatever life."""
 
 
 class State(Enum):
@@ -62,10 +68,14 @@ class State(Enum):
 class SenderSession:
     """The sending end. `offer` data at any time, `end` once, and send what `packets` gives, in order."""
 
-    def __init__(self, terms: EdgeTerms, trace: SenderTrace[Message] | None = None) -> None:
+    def __init__(self, terms: EdgeTerms, trace: SenderTrace[Message] | None = None, done: Done = frozenset) -> None:
+        """`done` of an edge that is lossless."""
         self.terms = terms
         self.state = State.GREETING
-        self.outbox: Outbox[Message] = Outbox(terms.overflow, terms.capacity, terms.preference, trace)
+        self.outbox: Outbox[Message] = Outbox(
+            terms.overflow, terms.capacity, terms.preference, trace, keeps=terms.is_lossless
+        )
+        self._done = done
         self._has_greeted = False
         self._wants_end = False
         self._granted_count = 0  # in this life
@@ -101,20 +111,25 @@ class SenderSession:
             self.outbox.abandon()
         return accepted
 
+    def take_up(self, former: Sequence[Former[Message]]) -> None:
+        """What a former life of this end had sent, or held: told again to the receiver that greets."""
+        self.outbox.take_up(former)
+
     def reattach(self, generation: int, removed: Set[int]) -> None:
         """Greet the receiver's next life; `removed`: what the former one had taken or dropped of what is out."""
+        before = self.terms.generation
         self.terms = replace(self.terms, generation=generation)
         self.state = State.GREETING
         self._has_greeted = False
         self._granted_count = 0
         self._told_ns = -1
-        self.outbox.reattach(removed)
+        self.outbox.reattach(removed, before)
 
     def abandon(self, removed: Set[int]) -> None:
         """The receiver is gone for good: what comes is let go and counted as lost."""
         self.state = State.CLOSED
-        self.outbox.reattach(removed)
-        self.outbox.abandon()
+        self.outbox.reattach(removed, self.terms.generation)
+        self.outbox.abandon(self._done())
 
     def advance(self, watermark_ns: int) -> None:
         """Nothing older will be offered: told once what is held has gone."""
@@ -149,6 +164,8 @@ class SenderSession:
         match self.state, packet:
             case State.GREETING, Welcome():
                 self.state = State.OPEN
+                if self.outbox.keeps:
+                    self.outbox.settle(self._done())
                 self._grant(packet.credit_count)
             case State.GREETING, Refuse():
                 self.state = State.REFUSED
@@ -187,7 +204,9 @@ class ReceiverSession:
     def __init__(self, terms: EdgeTerms, trace: ReceiverTrace[Message] | None = None) -> None:
         self.terms = terms
         self.state = State.WAITING
-        self.inbox: Inbox[Message] = Inbox(terms.overflow, terms.capacity, terms.preference, trace)
+        self.inbox: Inbox[Message] = Inbox(
+            terms.overflow, terms.capacity, terms.preference, trace, keeps=terms.is_lossless
+        )
         self._watermark_ns = -1
         self._passed_ns = -1
 
@@ -214,6 +233,8 @@ class ReceiverSession:
                 if reason:
                     return [Refuse(reason)]
                 self.state = State.OPEN
+                if self.inbox.keeps:
+                    self.inbox.discard_former()  # it comes again, with what this end has not received
                 return [Welcome(self.inbox.grants_due())]
             case State.OPEN, Revocation():
                 self.inbox.revoke(packet.number)
@@ -276,7 +297,7 @@ class ReceiverSession:
             count = self.inbox.credits_to_return()
             if count:
                 out.append(Credit(count, tuple(self.inbox.numbers_to_return())))
-        if self.state is State.ENDED and not len(self.inbox):
+        if self.state is State.ENDED and not len(self.inbox) and not self.inbox.undone_count:
             self.state = State.CLOSED
             out.append(Goodbye())
         return out

@@ -12,7 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from streamflow import Batch, Fill, In, Message, Node, OnMiss, Order, Out, Output, Overflow, Pipeline, Timing, ms, s, us
+from streamflow import (
+    Batch,
+    Fill,
+    In,
+    Message,
+    Node,
+    OnMiss,
+    Order,
+    Out,
+    Output,
+    Overflow,
+    Pipeline,
+    StateTensor,
+    Timing,
+    ms,
+    s,
+    us,
+)  # fmt: skip
 from streamflow.joins import Approximate, Blend, Interpolate, Join, Latest, Nearest, OnMissing, Settled, Window
 from streamflow.testing import Bursts, OfBatch, Service, Ticks
 from tools.campaigns.random_pipelines import Join as ExactJoin
@@ -120,6 +137,19 @@ class FailsAtOnce(Together):
         return super().process_batch(messages)
 
 
+class Counts(Pass):
+    """Has a state: how many it was stepped with, which is what it sends."""
+
+    def state_tensors(self) -> Sequence[StateTensor]:
+        return [StateTensor("count", "int64", ())]
+
+    def process(self, message: Message) -> Any:
+        stepping = self.begin_steps([message])
+        following = [array + 1 for array in stepping.arrays]
+        stepping.commit(following)
+        return stepping.results([array[0] for array in following])[0]
+
+
 class Sink(Node):
     number = In("int64[]")
 
@@ -133,12 +163,14 @@ class Specimen:
 
     `produced`: how many data there are on each path, whoever dies; None: a live source has as many as it has.
     `is_single`: each datum arrives once at each sink or not at all, so that the sinks' records tell what arrived.
+    `is_lossless`: nothing is lost but with the source, and the nth result is what it would be if nobody had died.
     """
 
     build: Callable[[], Pipeline]
     service: Mapping[str, Service] = field(default_factory=dict)
     produced: int | None = BURST_SIZE * BURST_COUNT
     is_single: bool = True
+    is_lossless: bool = False
 
 
 def _source(*, live: bool = False) -> Node:
@@ -178,14 +210,19 @@ def _line(
     return build
 
 
-def _fan() -> Pipeline:
-    p = Pipeline("fan")
-    source, middle = p.add("source", _source()), p.add("middle", Pass())
-    left, right = p.add("left", Sink()), p.add("right", Sink())
-    p.connect(source, middle)
-    p.connect(middle, left, capacity=2)
-    p.connect(middle, right, overflow=Overflow.DROP_OLDEST, capacity=2)
-    return p
+def _fan(*, lossless: bool = False) -> Callable[[], Pipeline]:
+    """Where it is `lossless`, one of the edges is not, and drops."""
+
+    def build() -> Pipeline:
+        p = Pipeline("fan")
+        source, middle = p.add("source", _source()), p.add("middle", Pass())
+        left, right = p.add("left", Sink()), p.add("right", Sink())
+        p.connect(source, middle, lossless=lossless)
+        p.connect(middle, left, capacity=2, lossless=lossless)
+        p.connect(middle, right, overflow=Overflow.DROP_OLDEST, capacity=2)
+        return p
+
+    return build
 
 
 def _fork() -> Pipeline:
@@ -367,7 +404,17 @@ SPECIMENS: Mapping[str, Specimen] = {
     "twice_newest": Specimen(_line(Twice, overflow=Overflow.DROP_NEWEST, capacity=2), _SLOW, is_single=False),
     "together": Specimen(_line(process="both", capacity=3), _SLOW),
     "together_oldest": Specimen(_line(process="both", overflow=Overflow.DROP_OLDEST, capacity=2), _SLOW),
-    "fan": Specimen(_fan, {"left": 3 * ms, "right": 5 * ms}),
+    "lossless": Specimen(_line(Counts, capacity=4, lossless=True), _SLOW, is_lossless=True),
+    "lossless_quick": Specimen(_line(Counts, capacity=2, lossless=True), is_lossless=True),
+    "lossless_absorb": Specimen(_line(lambda: Pass(absorbs=3), capacity=4, lossless=True), _SLOW, is_lossless=True),
+    "lossless_twice": Specimen(_line(Twice, capacity=2, lossless=True), _SLOW, is_single=False, is_lossless=True),
+    "lossless_shed": Specimen(_line(capacity=8, within_ns=14 * ms, lossless=True), _SLOW, is_single=False),
+    "lossless_edf": Specimen(
+        _line(capacity=4, order=Order.EDF, within_ns=30 * ms, lossless=True), _SLOW, is_single=False
+    ),
+    "lossless_fails": Specimen(_line(Fails, capacity=4, lossless=True), _SLOW, is_single=False),
+    "lossless_fan": Specimen(_fan(lossless=True), {"left": 3 * ms, "right": 5 * ms}),
+    "fan": Specimen(_fan(), {"left": 3 * ms, "right": 5 * ms}),
     "fork": Specimen(_fork, {"left": 3 * ms, "right": 5 * ms}, is_single=False),
     "join": Specimen(_diamond(Pass, ExactJoin), _JOIN, is_single=False),
     "unmatched": Specimen(_diamond(lambda: Pass(absorbs=3), ExactJoin), _JOIN, is_single=False),

@@ -22,10 +22,12 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,6 +53,8 @@ FILES = frozenset(
     for name in (
         "core/credit.py",
         "core/mailbox.py",
+        "memory/kept.py",
+        "memory/states.py",
         "recorder/edges.py",
         "recorder/mapped_histogram.py",
         "recorder/writer.py",
@@ -62,6 +66,8 @@ FILES = frozenset(
         "runtime/held_back.py",
         "runtime/joiner.py",
         "runtime/joining.py",
+        "runtime/keeping.py",
+        "runtime/stream_states.py",
         "runtime/logbook.py",
         "runtime/replay.py",
         "runtime/sending.py",
@@ -285,6 +291,10 @@ def _broken_counts(target: Target, simulation: Simulation, graph: Graph) -> Iter
     for name, path in simulation.paths.items():
         if specimen.produced is not None and path["produced"] != specimen.produced:
             yield f"path {name}: {path['produced']} produced, there were {specimen.produced}"
+        if specimen.is_lossless and path["lost"] > ("source" in (target.stage, target.after, *target.others)):
+            yield f"path {name}: {path['lost']} lost, over edges that lose nothing"
+    if specimen.is_lossless:
+        yield from _broken_results(target, simulation)
     if not specimen.is_single:
         return
     for stage in graph.stages:
@@ -297,6 +307,29 @@ def _broken_counts(target: Target, simulation: Simulation, graph: Graph) -> Iter
         met = sum(path["met"] for name, path in simulation.paths.items() if name.endswith(f"->{stage.name}"))
         if met != len(arrived):
             yield f"stage {stage.name}: handled {len(arrived)}, of which {met} are told to have arrived"
+
+
+def _broken_results(target: Target, simulation: Simulation) -> Iterator[str]:
+    """What reached the sink over lossless edges is what does where nobody dies; the source may lose one."""
+    specimen = SPECIMENS[target.pipeline]
+    expected = _undisturbed(target.pipeline)
+    found = [(record.stream, record.seq) for record in simulation.records["sink"] if record.kind in WORK]
+    if "source" not in (target.stage, target.after, *target.others):
+        if found != expected:
+            yield f"stage sink: handled {found}, without a death {expected}"
+    elif specimen.is_single and found != [each for each in expected if each in found]:
+        yield f"stage sink: handled {found} out of order or twice"
+    values = [int(message.array) for message in simulation.handled["sink"]]
+    if target.stage != "sink" and any(count > 1 for count in Counter(values).values()) and specimen.is_single:
+        yield f"stage sink: was given {values}"
+
+
+@cache
+def _undisturbed(pipeline: str) -> list[tuple[int, int]]:
+    """What the sink handles where nobody dies: stream and seq."""
+    specimen = SPECIMENS[pipeline]
+    simulation = simulate(specimen.build, service=specimen.service, limit_s=LIMIT_S)
+    return [(record.stream, record.seq) for record in simulation.records["sink"] if record.kind in WORK]
 
 
 def points_of(target: Target, *, every_line: bool = False) -> list[Point]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamflow import In, Message, Node, Out, Pipeline
+from streamflow import In, Message, Node, Out, Overflow, Pipeline
 from streamflow.core.resolution import CAPACITY_LIMIT
 from tests.core.graph_nodes import Pair, Sink, Source, Through, chain, fault, faults, resolved
 
@@ -163,3 +163,40 @@ def test_a_rate_flows_through_a_node_that_keeps_it() -> None:
     assert fault(p).startswith("edge b.result->c.samples: 8000 Hz sent, 16000 Hz expected")
     p = chain(Source(rate_hz=8000), Through(), Sink(rate_hz=16000))
     assert resolved(p).input_types["c", "samples"].rate_hz == 16000
+
+
+def lossless(**settings: Any) -> Pipeline:
+    p = Pipeline("test")
+    a, b = p.add("a", Source(), process=settings.pop("process", None)), p.add("b", Sink(), process="b")
+    p.connect(a, b, lossless=True, **settings)
+    return p
+
+
+def test_a_lossless_edge_waits_for_room() -> None:
+    assert fault(lossless(overflow=Overflow.LATEST)) == (
+        "edge a.samples->b.samples, lossless: overflow LATEST, expected BLOCK; the others give up data"
+    )
+
+
+def test_a_lossless_edge_leads_from_one_process_to_another() -> None:
+    assert fault(lossless(process="b")) == (
+        "edge a.samples->b.samples, lossless: both its stages in process b, which go down together, "
+        "expected stages in processes of their own; leave out process="
+    )
+
+
+def test_a_lossless_edge_leads_to_a_stage_that_holds_nothing_back() -> None:
+    p = Pipeline("test")
+    a, other, pair = p.add("a", Source()), p.add("other", Source()), p.add("pair", Pair())
+    p.connect(a, pair.left, lossless=True)
+    p.connect(other, pair.right)
+    assert fault(p) == (
+        "edge a.samples->pair.left, lossless: pair, which holds data back to join them, "
+        "expected a stage that works on each datum by itself"
+    )
+
+
+def test_what_is_no_truth_is_not_lossless() -> None:
+    p = Pipeline("test")
+    p.connect(p.add("a", Source()), p.add("b", Sink()), lossless=1)  # type: ignore[arg-type]
+    assert fault(p) == "edge a->b: lossless 1, expected True or False"

@@ -12,7 +12,7 @@ import pytest
 from streamflow import Eviction, In, Message, Node, OnGap, Out, Output, StateRules, StateTensor, StreamflowError, ms, s
 from streamflow.core.gaps import StepKind
 from streamflow.memory.states import States
-from streamflow.runtime.stream_states import Stepping, StreamStates
+from streamflow.runtime.stream_states import Stepping, StreamStates, take_back
 from streamflow.testing import drive
 
 LAYOUT = (
@@ -247,3 +247,28 @@ def test_a_node_of_one_s_own_declares_its_state_and_steps_with_it(tmp_path: Path
 def test_a_node_that_has_declared_none_is_told_so() -> None:
     with pytest.raises(StreamflowError, match=r"Sum: no state is kept, expected state_tensors\(\) that says which"):
         drive(Sum(()), [np.zeros(2, np.float32)])
+
+
+def test_steps_of_a_handling_that_is_done_again_are_taken_back_and_no_others(make: Make, tmp_path: Path) -> None:
+    turn = 1
+    states = make(tag=lambda: (turn, 70 + turn))
+    step(states, datum("a", 0), datum("b", 0))
+    turn = 2
+    step(states, datum("a", 1), datum("n", 0))
+    kept = States(tmp_path / "x.states", LAYOUT, StateRules().stream_count_max)
+    take_back(kept, (2, 72))
+    kept.close()
+    again = make()
+    assert counts(again, "a") == [1]
+    assert counts(again, "b") == [1]
+    assert counts(again, "n") == [0]
+    stepping = step(again, datum("a", 1), datum("n", 0))
+    assert [one.kind for one in stepping.steps] == [StepKind.STEP, StepKind.START]
+
+
+def test_a_handling_that_may_be_done_again_makes_one_step_of_a_stream(make: Make) -> None:
+    states = make(tag=lambda: (1, 71))
+    step(states, datum("a", 0))
+    step(states, datum("b", 0))
+    with pytest.raises(StreamflowError, match="stream 'a': a second step for one datum, expected one"):
+        step(states, datum("a", 1))

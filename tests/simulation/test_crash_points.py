@@ -20,6 +20,8 @@ SAMPLE_SIZE = 4  # of some hundred points of each
 TARGETS = [
     Target("line", "source"),
     Target("line", "middle"),
+    Target("lossless", "middle"),
+    Target("lossless_twice", "sink", after="middle"),
     Target("quick", "sink"),
     Target("drop_oldest", "middle", again=True),
     Target("drop_newest", "source"),

@@ -137,22 +137,64 @@ def _seen(unmarked: list[int]) -> Iterator[list[int]]:
             yield unmarked[:start] + unmarked[start + length :]
 
 
-def killed(options: Options) -> Iterator[Row]:
-    """`kill -9` of the detector of `speech`: each result is as its marks say, what else is missing is lost."""
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What a run gave whose stage was killed so often; `stayed`: whether the others did, each time."""
+
+    results: list[Result]
+    report: dict[str, Any]
+    stayed: list[bool]
+    detector: Detector
+
+
+def run_and_kill(options: Options, victim: str, kills: int, settings: dict[str, Any]) -> Killed:
+    """`speech` in real time, and `kill -9` of one of its stages."""
     wav, model = recording("silero_vad/test.wav"), recording("silero_vad/silero_vad.onnx")
-    kills, length_s = (KILLS_QUICK, SPEECH_QUICK_S) if options.is_quick else (KILLS, SPEECH_S)
-    settings = {"wav": wav, "model": model, "out": "{}/segments", "out_chunks": "{}/chunks"}
-    arguments = ["--speed", "1", "--restart-limit", "100000/0.1", "--duration", str(length_s + 5.0)]
-    if options.is_quick:
-        arguments[-1] = str(length_s)
-    with a_patient("pipelines/speech.py", arguments, settings, STAGES) as (run, patient):
-        blows = storm(run, patient, random.Random(11), kills, GAP_S, length_s, victims=["vad"])
+    length_s = SPEECH_QUICK_S if options.is_quick else SPEECH_S
+    told = {"wav": wav, "model": model, "out": "{}/segments", "out_chunks": "{}/chunks", **settings}
+    arguments = ["--speed", "1", "--restart-limit", "100000/0.1"]
+    arguments += ["--duration", str(length_s if options.is_quick else length_s + 5.0)]
+    with a_patient("pipelines/speech.py", arguments, told, STAGES) as (run, patient):
+        blows = storm(run, patient, random.Random(11), kills, GAP_S, length_s, victims=[victim])
         report = run.succeed()
         results = read_results(run.folder / "chunks")
-    yield Row(
-        "kill -9 of the detector", f"{kills}, the rest stays", *_stayed([blow.others_stayed for blow in blows], kills)
-    )
-    followed = follow(Detector(wav, model), results)
+    return Killed(results, report, [blow.others_stayed for blow in blows], Detector(wav, model))
+
+
+def lossless(options: Options) -> Iterator[Row]:
+    """`kill -9` of a stage of `speech` over lossless edges: what comes out is what does where nobody dies."""
+    kills = KILLS_QUICK if options.is_quick else KILLS
+    for victim in ("vad", "mic", "chunks"):
+        run = run_and_kill(options, victim, kills, {"lossless": True})
+        yield Row(f"kill -9 of {victim}", f"{kills}, the rest stays", *_stayed(run.stayed, kills))
+        yield from _undisturbed(run)
+
+
+def _undisturbed(run: Killed) -> Iterator[Row]:
+    numbers = [result.number for result in run.results]
+    count = run.report["paths"][PATH]["produced"]
+    whole = list(range(count))
+    text = f"{len(set(numbers)):,} of {count:,}, {len(numbers) - len(set(numbers))} twice"
+    yield Row("chunks with a result", "all, once, in order", text, numbers == whole)
+    carried, worst = run.detector.start(), 0.0
+    for result in run.results:
+        probability, carried = run.detector.step(carried, result.number)
+        worst = max(worst, abs(probability - result.probability))
+    yield Row("furthest from the model by itself", f"{TOLERANCE:g}", f"{worst:.1e}", worst <= TOLERANCE)
+    redone = {edge: counts["redone"] for edge, counts in run.report["edges"].items() if counts["redone"]}
+    lost = sum(counts["lost"] for counts in run.report["edges"].values())
+    yield Row("done again; lost", "0 lost", f"{sum(redone.values())}; {lost}", lost == 0)
+    broken = broken_account(run.report)
+    yield Row("conserved", "true", "; ".join(broken) or "true", not broken)
+
+
+def killed(options: Options) -> Iterator[Row]:
+    """`kill -9` of the detector of `speech`: each result is as its marks say, what else is missing is lost."""
+    kills = KILLS_QUICK if options.is_quick else KILLS
+    run = run_and_kill(options, "vad", kills, {})
+    results, report = run.results, run.report
+    yield Row("kill -9 of the detector", f"{kills}, the rest stays", *_stayed(run.stayed, kills))
+    followed = follow(run.detector, results)
     text = f"{followed.right:,}, the furthest {followed.worst:.1e}" + _told(followed.first_wrong)
     yield Row(
         "results as their marks say", f"{len(results):,} within {TOLERANCE:g}", text, followed.right == len(results)
@@ -216,7 +258,11 @@ def cost(options: Options) -> Iterator[Row]:
             states.close()
 
 
-CLAIMS = (Claim("state under fire", killed), Claim("state, cost in a step", cost))
+CLAIMS = (
+    Claim("lossless under fire", lossless),
+    Claim("state under fire", killed),
+    Claim("state, cost in a step", cost),
+)
 
 if __name__ == "__main__":
     sys.exit(main("rates-state", CLAIMS))

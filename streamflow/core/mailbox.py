@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Generic, TypeVar
 
-from streamflow.core.credit import Outbox, Transmit
+from streamflow.core.outbox import Outbox, Transmit
 from streamflow.core.overflow import Overflow
 from streamflow.core.trace import Preference, SenderTrace
 

@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamflow.core.credit import Former
 from streamflow.core.graph import EdgeDef, Graph
 from streamflow.core.message import Message
+from streamflow.core.outbox import Former
 from streamflow.core.paths import Paths
 from streamflow.memory.kept import Kept
 from streamflow.recorder import counts, layout

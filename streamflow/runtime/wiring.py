@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from streamflow.core.credit import Former
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.message import Message
+from streamflow.core.outbox import Former
 from streamflow.core.overflow import Overflow
 from streamflow.core.paths import Paths
 from streamflow.core.trace import Preference
@@ -25,7 +25,8 @@ from streamflow.runtime.placing import Placing
 from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
-from streamflow.transport.socket_link import SocketReceiver, SocketSender
+from streamflow.transport.socket_receiver import SocketReceiver
+from streamflow.transport.socket_sender import SocketSender
 from streamflow.transport.sockets import SocketContext
 from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.session import EdgeTerms

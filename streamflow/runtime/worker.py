@@ -43,7 +43,8 @@ from streamflow.runtime.tables import shape_of
 from streamflow.runtime.unending import Unending
 from streamflow.runtime.wiring import Wiring
 from streamflow.transport.link import Receiver, Sender
-from streamflow.transport.socket_link import SocketReceiver, SocketSender
+from streamflow.transport.socket_receiver import SocketReceiver
+from streamflow.transport.socket_sender import SocketSender
 from streamflow.transport.sockets import SocketContext
 from streamflow.transport.zmq_socket import ZmqContext
 

@@ -1,8 +1,8 @@
 """The contract of a link: what an actor knows of an edge, whichever way its data travel.
 
 A sender accepts data under the edge's overflow policy and never waits by itself; a receiver hands them out
-in order. Both count everything. Implementations: `local_link` (one process) and `socket_link` (between
-processes, over ZeroMQ or over rings in shared memory); one conformance suite holds them to this.
+in order. Both count everything. Implementations: `local_link` (one process), `socket_sender` and `socket_receiver`
+(between processes, over ZeroMQ or over rings in shared memory); one conformance suite holds them to this.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from streamflow.core.credit import Former, Inbox, Outbox, Transmit
+from streamflow.core.inbox import Inbox
 from streamflow.core.message import Message
+from streamflow.core.outbox import Former, Outbox, Transmit
 from streamflow.core.overflow import Overflow
 from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
 from streamflow.errors import BrokenLinkError, ClosedLinkError, RefusedLinkError

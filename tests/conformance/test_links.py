@@ -25,7 +25,8 @@ from streamflow.transport.direct_socket import DirectContext
 from streamflow.transport.link import Bell, Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
 from streamflow.transport.memory_socket import MemoryNetwork
-from streamflow.transport.socket_link import SocketReceiver, SocketSender
+from streamflow.transport.socket_receiver import SocketReceiver
+from streamflow.transport.socket_sender import SocketSender
 from streamflow.transport.sockets import Socket, SocketContext
 from streamflow.transport.zmq_socket import ZmqContext
 from streamflow.wire.packets import PROTOCOL_VERSION, Data, Hello, Packet, Refuse, Welcome, decode, encode

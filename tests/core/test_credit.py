@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamflow import Overflow
-from streamflow.core.credit import DROPPING_WINDOW, Inbox, Outbox, Revoke, Transmit, window_of
+from streamflow.core.credit import DROPPING_WINDOW, window_of
+from streamflow.core.inbox import Inbox
+from streamflow.core.outbox import Outbox, Revoke, Transmit
 
 
 class Edge:

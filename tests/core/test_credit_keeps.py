@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamflow import Order, Overflow
-from streamflow.core.credit import FORMER_LIFE, Former, Inbox, Outbox, Transmit
+from streamflow.core.credit import FORMER_LIFE
+from streamflow.core.inbox import Inbox
+from streamflow.core.outbox import Former, Outbox, Transmit
 from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamflow import Overflow
-from streamflow.core.credit import FORMER_LIFE, Inbox, Outbox, Revoke, Transmit, window_of
+from streamflow.core.credit import FORMER_LIFE, window_of
+from streamflow.core.inbox import Inbox
+from streamflow.core.outbox import Outbox, Revoke, Transmit
 from streamflow.core.trace import ReceiverTrace
 from tests.core.traced_ends import Datum, Ends, Slots, offered_to, preference
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamflow import Overflow
-from streamflow.core.credit import Inbox, Outbox, Revoke, Transmit
+from streamflow.core.inbox import Inbox
+from streamflow.core.outbox import Outbox, Revoke, Transmit
 from tests.core.traced_ends import Datum, Slots, offered_to, preference
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamflow.core.credit import FORMER_LIFE, Outbox, Revoke, Transmit
+from streamflow.core.credit import FORMER_LIFE
 from streamflow.core.deadline import Order
+from streamflow.core.outbox import Outbox, Revoke, Transmit
 from streamflow.core.trace import Preference, ReceiverTrace, SenderTrace
 
 

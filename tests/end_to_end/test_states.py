@@ -21,13 +21,13 @@ import json
 from nodes.infer import OnnxModel
 
 def build(model: str, out: str, first: int = 0, count: int = 100, rate_hz: float = 500.0, capacity: int = 8,
-          name: str = "summing", context: bool = False) -> Pipeline:
+          name: str = "summing", context: bool = False, lossless: bool = False) -> Pipeline:
     p = Pipeline(name)
     source = p.add("source", Counted(first, count, rate_hz))
     state = {"on_gap": None} if not context else {"on_gap": OnGap.REPEAT}
     total = p.add("total", OnnxModel(model, state={"h": "hn"}, **state))
-    p.connect(source, total, capacity=capacity)
-    p.connect(total, p.add("sink", Told(out)))
+    p.connect(source, total, capacity=capacity, lossless=lossless)
+    p.connect(total, p.add("sink", Told(out)), lossless=lossless)
     return p
 
 
@@ -139,6 +139,23 @@ def test_a_killed_stage_goes_on_from_its_last_step_and_marks_what_it_has_not_see
     account = report(project)["paths"]["source->sink"]
     assert account["lost"] == missing
     assert sum(result.gap for result in found) == missing - unmarked > 0
+    assert report(project)["conserved"] is True
+
+
+def test_over_lossless_edges_killed_stages_change_nothing_in_what_comes_out(project: Project) -> None:
+    """At a rate at which a kill mostly meets work, and mailboxes that are full when the stage is back."""
+    count, path = 5000, project.folder / "told"
+    options = arguments(project, "--restart-limit", "1000/0.1", count=count, rate_hz=2000, lossless=True)
+    command = project.start("run", *options)
+    for kill, victim in enumerate(("total", "source", "total", "total")):
+        kill_stage(command, victim, partial(lambda least: count_of(path) >= least, 500 + 1000 * kill))
+    ended = command.wait()
+    assert ended.code == 0, ended.stderr
+    found = results(path)
+    assert [result.seq for result in found] == list(range(count))
+    assert totals(found) == summed(range(count))
+    assert report(project)["stages"]["total"]["restarts"] == 3
+    assert sum(edge["lost"] for edge in report(project)["edges"].values()) == 0
     assert report(project)["conserved"] is True
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamflow.core.credit import Outbox
 from streamflow.core.graph import EdgeDef, Graph, Resolved, StageDef
 from streamflow.core.message import Message
+from streamflow.core.outbox import Outbox
 from streamflow.core.overflow import Overflow
 from streamflow.core.paths import Paths
 from streamflow.core.verdict import Kind

@@ -21,7 +21,8 @@ from streamflow.testing.fault_plan import FaultPlan
 from streamflow.testing.faults import OF_EDGES, OF_SOURCES, Faults, Kind
 from streamflow.transport.link import Bell
 from streamflow.transport.memory_socket import MemoryNetwork
-from streamflow.transport.socket_link import SocketReceiver, SocketSender
+from streamflow.transport.socket_receiver import SocketReceiver
+from streamflow.transport.socket_sender import SocketSender
 from streamflow.wire.packets import Data, End, encode
 from streamflow.wire.session import EdgeTerms
 

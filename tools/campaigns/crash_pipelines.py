@@ -6,7 +6,7 @@ that mailboxes fill. A dozen data go through each: what matters is what one hand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,137 +24,34 @@ from streamflow import (
     Output,
     Overflow,
     Pipeline,
-    StateTensor,
     Timing,
     ms,
     s,
     us,
-)  # fmt: skip
+)
 from streamflow.joins import Approximate, Blend, Interpolate, Join, Latest, Nearest, OnMissing, Settled, Window
 from streamflow.testing import Bursts, OfBatch, Service, Ticks
+from tools.campaigns.crash_nodes import (
+    BURST_COUNT,
+    BURST_SIZE,
+    Counts,
+    Fails,
+    FailsAtOnce,
+    FailsTogether,
+    Fork,
+    Pass,
+    PassOrGuess,
+    Sink,
+    Together,
+    TogetherOrGuess,
+    Twice,
+    Unbound,
+)
 from tools.campaigns.random_pipelines import Join as ExactJoin
 from tools.campaigns.random_pipelines import Merge
 
 PERIOD_NS = 40 * ms
-BURST_SIZE, BURST_COUNT = 4, 3
 TICKS_HZ = 250  # of what is joined: by event time, which those of a burst share
-
-
-class Pass(Node):
-    """Sends on what it gets: of every `absorbs`th datum nothing."""
-
-    number = In("int64[]")
-    out = Out("int64[]")
-
-    def __init__(self, absorbs: int = 0) -> None:
-        self._absorbs = absorbs
-
-    def process(self, message: Message) -> Any:
-        return None if self._absorbs and message.seq % self._absorbs == 0 else message.array
-
-
-class Fails(Pass):
-    """Has a bug with one datum, after it has sent one result of it."""
-
-    def process(self, message: Message) -> Iterator[Any]:
-        yield message.array
-        if message.seq == BURST_SIZE:
-            raise RuntimeError("a bug")
-
-
-class Twice(Pass):
-    """Sends two, one after the other."""
-
-    def process(self, message: Message) -> Iterator[Any]:
-        yield message.array
-        yield message.array
-
-
-class Fork(Node):
-    """Two ports."""
-
-    number = In("int64[]")
-    left = Out("int64[]")
-    right = Out("int64[]")
-
-    def process(self, message: Message) -> Any:
-        return {"left": message.array, "right": message.array}
-
-
-class PassOrGuess(Pass):
-    """With a cheaper variant."""
-
-    def degrade(self, message: Message) -> Any:
-        return message.array
-
-
-class Together(Node):
-    """Works on several at once: of every third datum nothing comes, of every fourth two results."""
-
-    number = In("int64[]")
-    out = Out("int64[]")
-
-    def process_batch(self, messages: Sequence[Message]) -> list[Any]:
-        return [self._result(message) for message in messages]
-
-    def _result(self, message: Message) -> Any:
-        if message.seq % 3 == 2:
-            return None
-        return [message.array] * 2 if message.seq % 4 == 3 else message.array
-
-
-class Unbound(Together):
-    """Carries nothing from one datum to the next."""
-
-    stateful = False
-
-
-class TogetherOrGuess(Together):
-    """With a cheaper variant for one alone."""
-
-    def degrade(self, message: Message) -> Any:
-        return message.array
-
-
-class FailsTogether(Together):
-    """Has a bug with one datum of a batch, when it has sent what came of those before it and one result of its own."""
-
-    def _result(self, message: Message) -> Any:
-        return self._broken(message) if message.seq == BURST_SIZE else super()._result(message)
-
-    @staticmethod
-    def _broken(message: Message) -> Iterator[Any]:
-        yield message.array
-        raise RuntimeError("a bug")
-
-
-class FailsAtOnce(Together):
-    """Has a bug with a batch that has a certain datum."""
-
-    def process_batch(self, messages: Sequence[Message]) -> list[Any]:
-        if any(message.seq == BURST_SIZE for message in messages):
-            raise RuntimeError("a bug")
-        return super().process_batch(messages)
-
-
-class Counts(Pass):
-    """Has a state: how many it was stepped with, which is what it sends."""
-
-    def state_tensors(self) -> Sequence[StateTensor]:
-        return [StateTensor("count", "int64", ())]
-
-    def process(self, message: Message) -> Any:
-        stepping = self.begin_steps([message])
-        following = [array + 1 for array in stepping.arrays]
-        stepping.commit(following)
-        return stepping.results([array[0] for array in following])[0]
-
-
-class Sink(Node):
-    number = In("int64[]")
-
-    def process(self, message: Message) -> None:
-        return None
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,9 @@ ROOT = Path(streamflow.__file__).parent
 FILES = frozenset(
     str(ROOT / name)
     for name in (
-        "core/credit.py",
+        "core/inbox.py",
         "core/mailbox.py",
+        "core/outbox.py",
         "memory/kept.py",
         "memory/states.py",
         "recorder/edges.py",
@@ -74,7 +75,8 @@ FILES = frozenset(
         "runtime/serving.py",
         "runtime/worker.py",
         "transport/local_link.py",
-        "transport/socket_link.py",
+        "transport/socket_receiver.py",
+        "transport/socket_sender.py",
         "wire/session.py",
     )
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import wave
@@ -19,13 +20,21 @@ from streamflow.memory.states import States
 from tools.bench.states import BATCH_COUNTS, LAYOUTS, STREAM_COUNT, Batch, measure
 from tools.campaigns.storm import a_patient, broken_account, storm
 from tools.claims.command import SHARED_MEMORY
-from tools.claims.framework import Claim, HostShare, Options, Row, main, recording
+from tools.claims.framework import ROOT, Claim, HostShare, Options, Row, main, recording
 
 KILLS, KILLS_QUICK = 20, 3
 GAP_S = (0.5, 1.5)
 SPEECH_S, SPEECH_QUICK_S = 60.0, 12.0
 STAGES = {stage: stage for stage in ("mic", "vad", "segments", "log", "chunks")}
 PATH = "mic->chunks"
+ANYWHERE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("lossless", ()),
+    ("lossless_twice", ()),
+    ("lossless_fan", ()),
+    ("lossless", ("--stage", "middle", "--again")),
+    ("lossless", ("--stage", "middle", "--with", "sink")),
+    ("lossless", ("--stage", "sink", "--after", "middle")),
+)
 CHUNK, CONTEXT = 512, 64
 TOLERANCE = 1e-4  # on probabilities: another build of the same arithmetic
 ROUNDS, ROUNDS_QUICK = 60, 5
@@ -188,6 +197,16 @@ def _undisturbed(run: Killed) -> Iterator[Row]:
     yield Row("conserved", "true", "; ".join(broken) or "true", not broken)
 
 
+def killed_anywhere(options: Options) -> Iterator[Row]:
+    """Each stage is killed before any line that makes a difference, in virtual time: nothing lost, nothing twice."""
+    for pipeline, more in ANYWHERE:
+        every = 40 if options.is_quick else 3
+        command = [sys.executable, "-m", "tools.campaigns.crash_points", "--pipeline", pipeline, "--every", str(every)]
+        ended = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=False)
+        told = ended.stdout.splitlines()[-1] if ended.stdout else ended.stderr[-200:]
+        yield Row(" ".join([pipeline, *more]), "0 broken", told.partition(", in")[0], ended.returncode == 0)
+
+
 def killed(options: Options) -> Iterator[Row]:
     """`kill -9` of the detector of `speech`: each result is as its marks say, what else is missing is lost."""
     kills = KILLS_QUICK if options.is_quick else KILLS
@@ -260,6 +279,7 @@ def cost(options: Options) -> Iterator[Row]:
 
 CLAIMS = (
     Claim("lossless under fire", lossless),
+    Claim("lossless at any step", killed_anywhere),
     Claim("state under fire", killed),
     Claim("state, cost in a step", cost),
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from streamflow.core.state_rules import StateRules
     from streamflow.core.supervision import Restart, RestartStrategy
     from streamflow.core.timebase import ms, ns, s, us
+    from streamflow.core.variants import VariantStates
     from streamflow.errors import (
         InputError,
         MissingExtraError,
@@ -52,6 +53,7 @@ else:
         "core.supervision": ("Restart", "RestartStrategy"),
         "core.timebase": ("ms", "ns", "s", "us"),
         "errors": ("InputError", "MissingExtraError", "PipelineError", "StreamflowError", "UsageError", "WireError"),
+        "core.variants": ("VariantStates",),
         "memory.state_layout": ("StateTensor",),
         "pipeline": ("Pipeline",),
         "runtime.node": ("In", "Node", "Out", "Output"),
@@ -98,6 +100,7 @@ __all__ = [
     "StreamflowError",
     "Timing",
     "UsageError",
+    "VariantStates",
     "WireError",
     "ms",
     "ns",

@@ -15,7 +15,7 @@ calls before anything starts) tells all of them at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
@@ -32,9 +32,12 @@ from streamflow.core.realtime import faults as realtime_faults
 from streamflow.core.spinning import SPIN_NS_MAX
 from streamflow.core.supervision import GroupDef, Restart, RestartStrategy
 from streamflow.core.timebase import ms, s
+from streamflow.core.variants import BACK_AFTER_NS, VariantStates
 from streamflow.errors import Fault, StreamflowError
 from streamflow.runtime.definition import Definition, batch_faults, handler_faults, join_faults, stage_of
 from streamflow.runtime.node import Node
+from streamflow.runtime.variants import VariantsNode
+from streamflow.runtime.variants import named as variants_named
 
 MissHandler = Callable[[str, Any], Any]
 """(stage, message) to what the stage sends instead, as `process` returns it."""
@@ -85,8 +88,11 @@ class Pipeline:
     def add(
         self,
         name: str,
-        node: Node,
+        node: Node | None = None,
         *,
+        variants: Sequence[Node] | Mapping[str, Node] | None = None,
+        back_after: int = BACK_AFTER_NS,
+        states: VariantStates = VariantStates.OWN,
         process: str | None = None,
         restart: Restart = Restart.TRANSIENT,
         hang_timeout: int | None = None,
@@ -104,7 +110,17 @@ class Pipeline:
         it waits awake for its next datum before it sleeps, where that pays; by default as the run says (`--spin-us`).
         `join`: how several inputs of one `process` come together, one of `streamflow.joins`. `batch`: how the data of a
         node with `process_batch` do; where nothing is said `Batch()`, or one by one to a `process` beside it.
+
+        `variants` in place of a node: several with the same ports, the best first, of which the best that keeps up
+        works on each datum: a cheaper one as soon as the better would be too late for it or for what waits behind it,
+        or the contract of a path through here is broken; the better again `back_after` (ns; 2 s) at the latest after
+        it would keep up. Each result says which made it (`variant`). `states`: whose their recurrent states are.
         """
+        if variants is not None or node is None:
+            node = self._variants_of(name, node, variants, back_after, states)
+            if node is None:
+                self._stages.append(StageDef(name, "", process or name, {}, {}, is_known=False))
+                return Stage(name)
         restart = self._one_of(f"stage {name}", "restart", restart, Restart.TRANSIENT)
         if hang_timeout is not None:
             hang_timeout = self._duration(f"stage {name}", "hang_timeout", hang_timeout)
@@ -140,6 +156,26 @@ class Pipeline:
         self._stages.append(stage)
         self._nodes[name] = node
         return Stage(name)
+
+    def _variants_of(
+        self, name: str, node: object, variants: object, back_after: object, states: object
+    ) -> Node | None:
+        subject = f"stage {name}"
+        if node is not None:
+            self._faults.append(
+                Fault(subject, "a node and variants", "one of them", "the node may be the first variant")
+            )
+            return None
+        if variants is None:
+            self._faults.append(Fault(subject, "no node", "a node, or variants of it"))
+            return None
+        back_after_ns = self._duration(subject, "back_after", back_after)
+        if back_after_ns <= 0:
+            self._faults.append(Fault(subject, f"back_after {back_after!r}", "more than 0", "as in back_after=2 * s"))
+        own = self._one_of(subject, "states", states, VariantStates.OWN)
+        nodes, faults = variants_named(name, variants)
+        self._faults += faults
+        return VariantsNode(nodes, max(back_after_ns, 1), own) if nodes else None
 
     def connect(
         self,

@@ -56,6 +56,18 @@ class StageDef:
     batch: Batch | None = None
     """How its data come together that it works on at once; None: it works on each by itself."""
 
+    variants: tuple[str, ...] = ()
+    """By name, the best first; empty where there is but one way to work."""
+    has_own_states: bool = True
+    """Whether each of them keeps states of its own, where they keep any."""
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Under which its recurrent states are kept."""
+        if self.variants and self.has_own_states:
+            return tuple(f"{self.name}.{variant}" for variant in self.variants)
+        return (self.name,)
+
     @property
     def holds_back(self) -> bool:
         """Whether what it has taken may wait for other data before it is worked on."""

@@ -67,6 +67,10 @@ SPIN_HITS: Final = FIRST_WORD + 29  # waits that ended so
 ROW_DATA: Final = FIRST_WORD + 30  # in rows of a join, or of batches, that were handled or shed
 ROW_DATA_BEFORE: Final = FIRST_WORD + 31  # ROW_DATA when the row in hand was begun
 ROW_HEAD: Final = FIRST_WORD + 32  # and the newest record then
+VARIANT: Final = FIRST_WORD + 33  # in use, 0 is the best; its next life begins with it
+VARIANT_SWITCHES: Final = FIRST_WORD + 34
+VARIANT_DATA: Final = FIRST_WORD + 35  # and 7 more words: data that each variant has worked on
+VARIANT_USUAL_NS: Final = FIRST_WORD + 43  # and 7 more: what it usually took when it was in use last
 
 COUNTERS: Final = {
     "processed": PROCESSED,

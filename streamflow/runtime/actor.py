@@ -40,6 +40,7 @@ from streamflow.runtime.sending import Sending
 from streamflow.runtime.serving import Handle, Serving
 from streamflow.runtime.spinner import Spinner
 from streamflow.runtime.stream_states import StreamStates
+from streamflow.runtime.variants import Choosing, VariantsNode
 from streamflow.runtime.waker import Waker
 
 
@@ -77,6 +78,8 @@ class Actor:
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
         self.states: StreamStates | None = None
+        self.all_states: list[StreamStates] = []
+        """With those of variants; they are closed with it."""
         self.keeping: Keeping | None = None
         self._serving = Serving(
             enforcer,
@@ -121,6 +124,8 @@ class Actor:
         self.handling = Handling(
             stage, outputs, self.inlets, logbook, enforcer, self.sending, clock.now_ns, interference
         )
+        if isinstance(node, VariantsNode):
+            self.handling.choose_by(Choosing(node, enforcer, logbook.recorder))
         if resolved.graph.redoes(stage):
             self._serving.whole = self.sending
         node.context = self
@@ -234,8 +239,8 @@ class Actor:
         try:
             await guarded(self.stage, self.node.close, "close")
         finally:
-            if self.states is not None:
-                self.states.close()
+            for states in self.all_states:
+                states.close()
 
     def drain(self) -> None:
         """Stop producing: a source is cancelled where it waits, and its stream ends there."""

@@ -18,10 +18,12 @@ from streamflow.core.realtime import RealTime
 from streamflow.core.resolution import resolve
 from streamflow.core.restart import group_faults
 from streamflow.core.supervision import Restart
+from streamflow.core.variants import VariantStates
 from streamflow.errors import Fault, InputError, PipelineError, StreamflowError, WireError
 from streamflow.runtime.conformity import require_received
 from streamflow.runtime.joining import seed_of
 from streamflow.runtime.node import Node, Port
+from streamflow.runtime.variants import VariantsNode, variant_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,10 @@ def stage_of(
     handled = None
     if not node.is_source and not hasattr(node, "process") and not node.has_batches:
         handled = frozenset(port for port in inputs if hasattr(node, f"process_{port}"))
+    variants = tuple(node.variants) if isinstance(node, VariantsNode) else ()
     stage = StageDef(
         name,
-        type(node).__name__,
+        " | ".join(variants) or type(node).__name__,
         process or name,
         {port: _port_def(inputs[port]) for port in inputs},
         {port: _port_def(outputs[port]) for port in outputs},
@@ -94,6 +97,8 @@ def stage_of(
         join=join or node.join or Exact(),
         retimes=node.retimes,
         batch=_batch_of(node, batch) if fault is None else None,
+        variants=variants,
+        has_own_states=not isinstance(node, VariantsNode) or node.states is not VariantStates.SHARED,
     )
     return stage, fault
 
@@ -175,6 +180,9 @@ def handler_faults(name: str, node: Node) -> list[Fault]:
 
     One port hands its message over by position, or several at once, several hand theirs to `process` by name.
     """
+    if isinstance(node, VariantsNode):
+        faults = [*variant_faults(name, node)]
+        return faults or [fault for each in node.variants.values() for fault in handler_faults(name, each)]
     inputs = list(node.inputs())
     if node.is_source:
         return _call_faults(name, node, "run", [], {})

@@ -17,6 +17,8 @@ class Inlet:
     receiver: Receiver
     sender: int
     max_age_ns: int | None = None
+    mailbox: int = 0
+    """So many may wait before one is dropped; 0 where the sender waits."""
 
 
 @dataclass

@@ -40,6 +40,7 @@ class Enforcer:
         for index, path in enumerate(paths.definitions):
             if path.within_ns is not None and stage in paths.route(index) and stage != path.source:
                 self._paths.setdefault(path.source, []).append((index, path))
+        self._own_paths = {index for own in self._paths.values() for index, _ in own}
         self._within_ns = {
             stream: min(path.within_ns for _, path in own if path.within_ns is not None)
             for stream, own in self._paths.items()
@@ -55,8 +56,9 @@ class Enforcer:
         self._budget = Budget({})
         self._tail_ns = 0
         tightest_ns = min(self._within_ns.values(), default=0)
-        limit_ns = tightest_ns // RESERVE_SHARE if tightest_ns else MARGIN_NS_MAX
-        self.cost = ServiceCost(limit_ns)
+        self.margin_limit_ns = limit_ns = tightest_ns // RESERVE_SHARE if tightest_ns else MARGIN_NS_MAX
+        self.cost = self._profiled_cost = ServiceCost(limit_ns)
+        """Of whichever variant is in use; the stored profile is the best one's."""
         self.cheap_cost = ServiceCost(limit_ns)
         self.is_active = is_enforced and bool(self._paths)
         self.holds_results = is_enforced and any(
@@ -74,8 +76,17 @@ class Enforcer:
     def set_budget(self, budget: Budget) -> None:
         self._budget = budget
         self._tail_ns = max(budget.tails_ns.values(), default=0)
-        if not self.cost.usual_ns:
-            self.cost.usual_ns = budget.profile_ns
+        if not self._profiled_cost.usual_ns:
+            self._profiled_cost.usual_ns = budget.profile_ns
+
+    @property
+    def has_broken_contract(self) -> bool:
+        """Whether that of a path through the stage is, so that it is to do with the cheapest."""
+        return self.is_active and not self._budget.degraded.isdisjoint(self._own_paths)
+
+    def room_ns(self, message: Message, now_ns: int) -> int | None:
+        """From now to when work on it must end for it to be on time; None where it is due at no time."""
+        return message.deadline_ns - self._tail_ns - now_ns if message.deadline_ns and self.is_active else None
 
     def source_deadline_ns(self, event_time_ns: int) -> int:
         """The tightest deadline of a datum that this source makes; 0 without one."""

@@ -27,6 +27,7 @@ from streamflow.runtime.interference import Interference
 from streamflow.runtime.joining import Joined, flagged, merged
 from streamflow.runtime.logbook import Logbook
 from streamflow.runtime.sending import Sending
+from streamflow.runtime.variants import Choosing
 from streamflow.transport.link import Backlog
 from streamflow.wire.data import lightened
 
@@ -35,6 +36,7 @@ Handler = Callable[..., Any]
 _HELD: Final = int(Flag.HELD)
 _MISSED: Final = int(Flag.MISSED)  # `~` and `|` on members of a Flag cost more than a record
 _KINDS: Final = {Act.RUN: Kind.RUN, Act.DELIVER: Kind.RUN, Act.DEGRADE: Kind.DEGRADED, Act.CALL: Kind.CALLED}
+_WORKED: Final = (Act.RUN, Act.DELIVER, Act.DEGRADE)
 _FLAGS: Final = {Act.DEGRADE: int(Flag.DEGRADED), Act.CALL: int(Flag.DEGRADED)}
 
 
@@ -65,7 +67,13 @@ class Handling:
         self._interference = interference
         self._last_result: tuple[int, list[tuple[str, Message]]] = (0, [])
         self._keeps_results = enforcer.holds_results
+        self._choosing: Choosing | None = None
         self._is_plain = interference is None and not self._keeps_results
+
+    def choose_by(self, choosing: Choosing) -> None:
+        """The stage has variants."""
+        self._choosing = choosing
+        self._is_plain = False
 
     def handle(
         self, handler: Handler, message: Message, inlet: Inlet, row: Joined | None = None
@@ -74,6 +82,10 @@ class Handling:
         enforcer = self._enforcer
         message = enforcer.with_deadline(message)
         started_ns = self._now_ns()
+        choosing = self._choosing
+        if choosing is not None and (row is None or not row.port):
+            message = choosing.choose(message, started_ns, inlet.mailbox)
+            handler = choosing.handler
         verdict = enforcer.verdict(message, started_ns, self.result_age_ns(started_ns), self._backlog)
         if verdict is not RUN or row is not None or not self._is_plain:
             return self._handle(handler, message, inlet, row, verdict, started_ns)
@@ -126,8 +138,8 @@ class Handling:
         ended_ns = self._now_ns()
         service_ns = ended_ns - started_ns - blocked_ns
         is_late = enforcer.is_late(message, ended_ns)
-        if act is Act.RUN or act is Act.DELIVER:
-            enforcer.cost.served(service_ns, is_late=is_late and act is Act.RUN and verdict is not TRY)
+        if act is Act.RUN or act is Act.DELIVER or (act is Act.DEGRADE and enforcer.cheap is None):
+            enforcer.cost.served(service_ns, is_late=is_late and act is not Act.DELIVER and verdict is not TRY)
         elif act is Act.DEGRADE:
             enforcer.cheap_cost.served(service_ns, is_late=is_late)
         flags = message.flags & ~_MISSED | (_MISSED if is_late else 0)
@@ -148,7 +160,10 @@ class Handling:
     async def _handle(
         self, handler: Handler, message: Message, inlet: Inlet, row: Joined | None, verdict: Verdict, started_ns: int
     ) -> None:
-        enforcer, logbook, act = self._enforcer, self._logbook, verdict.act
+        enforcer, logbook, choosing = self._enforcer, self._logbook, self._choosing
+        if choosing is not None and choosing.level and verdict.act is Act.RUN:
+            verdict = Verdict(Act.DEGRADE, verdict.given_up, verdict.stops)
+        act = verdict.act
         if verdict is not RUN:
             if verdict.stops:
                 self.stop_wanted(enforcer.stops(message))
@@ -165,6 +180,8 @@ class Handling:
         blocked_before = self._sending.blocked_ns
         logbook.begin(message, inlet.sender, started_ns)
         inlet.receiver.picked()
+        if choosing is not None and act in _WORKED and (row is None or not row.port):
+            choosing.worked()
         if self._interference is not None:
             await self._interference.before_work(self._stage, message, act)
         try:

@@ -63,8 +63,8 @@ class Snapshotting:
         self._folder = None if options.state is None else StateFolder(options.state)
         self._kept: list[_Kept] = []
         if self._folder is not None:
-            stages = [stage.name for stage in graph.stages]
-            self._kept = [_Kept(self._folder.path, stage, run.states(stage)) for stage in stages]
+            names = [name for stage in graph.stages for name in stage.state_names]
+            self._kept = [_Kept(self._folder.path, name, run.states(name)) for name in names]
         self._provenance = partial(provenance, graph.name, has_recorded_time=options.offline)
         self._lock = threading.Lock()
         self._is_over = threading.Event()

@@ -164,6 +164,8 @@ def stage_states(
             "service_ms": {} if stage.is_source else recording.histogram("service").summary_ms(),
             "busy": None if stage.is_source else round(counters["busy_ns"] / elapsed_ns, 4) if elapsed_ns else 0.0,
             "batch": _batches(recording, done),
+            "variants": _variants(stage.variants, recording),
+            "variant_switches": recording.word(layout.VARIANT_SWITCHES),
             "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
             "device": "host",
             "depth": sum(one.held for one in recording.inputs()),
@@ -176,6 +178,11 @@ def stage_states(
             "realtime": list(effects.get(name, ())),
         }
     return states
+
+
+def _variants(names: Sequence[str], recording: Recording) -> dict[str, int]:
+    """Data that each has worked on."""
+    return {name: recording.word(layout.VARIANT_DATA + nth) for nth, name in enumerate(names)}
 
 
 def _batches(recording: Recording, done: int) -> dict[str, int]:

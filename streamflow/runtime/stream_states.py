@@ -43,12 +43,13 @@ NO_TAG: Final = (0, 0)
 class _Held:
     """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
 
-    __slots__ = ("last", "slot", "tag")
+    __slots__ = ("is_anew", "last", "slot", "tag")
 
     def __init__(self, slot: int, last: Place) -> None:
         self.slot = slot
         self.last = last
         self.tag = NO_TAG
+        self.is_anew = False
 
 
 class Stepping:
@@ -118,6 +119,7 @@ class Stepping:
         for one, place in zip(held, coming, strict=True):
             one.last = place
             one.tag = tag
+            one.is_anew = False
 
     def results(self, results: Sequence[Any]) -> list[Any]:
         """One for each datum that was given, of one for each in `messages`: None for what is not stepped with again,
@@ -182,6 +184,8 @@ class StreamStates:
                 raise self._no_room(message.stream)
             one, coming = self._held[slot], _place_of(message)
             step = self._gaps.after(one.last, coming, is_counted=message.stream in self._sources)
+            if one.is_anew and step.kind not in (_SKIP, StepKind.START):
+                step = Step(_RESET, step.missing_count, elapsed_ns=self._gaps.period_ns)
             steps.append(step)
             if step.kind is not _SKIP:
                 stepped.append(message)
@@ -189,6 +193,11 @@ class StreamStates:
                 places.append(coming)
         self._begun = Stepping(self._states, steps, stepped, held, places, self._tag())
         return self._begun
+
+    def start_anew(self) -> None:
+        """Each stream's next step is from the initial state, and marked so."""
+        for one in self._held.values():
+            one.is_anew = True
 
     def arrays(self, stream: str) -> dict[str, Array]:
         """Copies of what a stream has, by the names of the tensors and in the shape of a batch of one."""

@@ -86,8 +86,9 @@ class Wiring:
                 endpoints[edge.name] = receiver.endpoint
                 if edge.name in life.gone:
                     receiver.abandon()
+            mailbox = 0 if edge.overflow is Overflow.BLOCK else edge.capacity
             actor.inlets[edge.input] = Inlet(
-                edge.name, self.receivers[edge.name], numbers[edge.source], edge.max_age_ns
+                edge.name, self.receivers[edge.name], numbers[edge.source], edge.max_age_ns, mailbox
             )
         return endpoints
 

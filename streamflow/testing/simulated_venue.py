@@ -66,6 +66,10 @@ class Script:
     def elapsed_ns(self) -> int:
         return max(self.clock.now_ns() - self.started_ns, 0) if self.started_ns else 0
 
+    def knows(self, name: str) -> bool:
+        """Whether it is said how long that takes."""
+        return name in self._service
+
     def service_ns(self, name: str, seq: int) -> int:
         service = self._service.get(name, 0)
         if isinstance(service, OfBatch):
@@ -177,7 +181,10 @@ class _Hand:
             return  # no work: the last result is sent again
         if self._script.plan.crashes(stage, message.seq):
             await self._crash()
+        variant = f"{stage}.{message.attributes.get('variant', '')}"
         name = {Act.DEGRADE: f"{stage}.degrade", Act.CALL: ""}.get(act, stage)
+        if act is not Act.CALL and self._script.knows(variant):
+            name = variant
         await self._work(stage, message.seq, self._script.service_ns(name, message.seq))
 
     async def before_batch(self, stage: str, messages: Sequence[Message]) -> None:

@@ -126,7 +126,7 @@ def simulate(
 
     `duration_s`: then sources stop and what is under way is finished; None: when they end by themselves. `service`:
     how long a stage works on a datum, in ns, or a function of its seq, or `OfBatch` by the size of a batch;
-    `"stage.degrade"` names the cheaper variant.
+    `"stage.degrade"` names the cheaper way, `"stage.NAME"` a variant.
     `latency_ns`: of a datum between processes; `start_ns`: of a process, before its first words. As in a real run
     each process, and each of its lives, has nodes of its own: copies of those in `pipeline`, or newly built ones.
 
@@ -141,9 +141,11 @@ def simulate(
     loaded = Loaded(Reference("simulation", {}), definition, definition.resolved())
     graph = loaded.resolved.graph
     service = dict(service or {})
+    stages = [stage.name for stage in graph.stages]
+    ways = [f"{stage.name}.{way}" for stage in graph.stages for way in ("degrade", *stage.variants)]
     for name in service:
-        if name.removesuffix(".degrade") not in [stage.name for stage in graph.stages]:
-            raise Fault("service", f"no stage {name}", f"one of {', '.join(stage.name for stage in graph.stages)}")
+        if name not in (*stages, *ways):
+            raise Fault("service", f"no stage {name}", f"one of {', '.join(stages)}")
     script = Script(graph, FaultPlan(faults or Faults(), graph), service, TrioClock(), offline=offline)
     options = RunOptions(offline=offline, speed=speed, duration_s=duration_s, restarts=restarts, enforces=enforces)
     fresh = _copies(definition) if build is None else _rebuilt(build, definition)

@@ -1,0 +1,144 @@
+"""Which of a stage's variants works on the next datum: the best that keeps up, and not one today and another tomorrow.
+
+Variants are ordered, best first. *Down* is at once: when the variant in use would end this datum too late, or the last
+of those that wait behind it if each of them took the usual time; when it cannot keep up and a mailbox that drops is
+half full; or when the contract of a path through the stage is broken, which calls for the cheapest. The best that would
+do is used; where none would, the cheapest. How many wait is told by how long this one has: data may wait where the
+stage cannot see them, at their sender.
+
+*Up* is slow. Time is cut into halves of `back_after_ns`. When in one half every datum could have been met by a better
+variant, and that variant would have been busy with all of them for no more than `BUSY_SHARE` of it, it is used from
+the end of that half on. So after a load has gone the best is back within `back_after_ns`: the rest of the half in which
+it went, and one in which it was gone. What a better variant takes is what it took when it was used last. If that has
+changed, or the load is just at the edge, the try fails: down again before `back_after_ns` has passed. Each such try
+doubles the number of halves that the next one waits for, up to `PATIENCE_MAX`; one that holds for as long forgets them.
+
+Hysteresis in time, not in a second threshold of slack: slack jumps with every burst and every stall of the host, and
+what it was when the load came says nothing of whether the load has gone. *Not taken*: to choose for each datum by its
+slack alone (under a steady overload every other datum is full: the output flaps, and states with it); a probability of
+trying (the time until the best is back could not be declared).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from streamflow.core.timebase import s
+
+BACK_AFTER_NS: Final = 2 * s
+BUSY_SHARE: Final = 0.85  # of its time that a better variant may be busy: beyond it a queue would build up by chance
+PATIENCE_MAX: Final = 16
+VARIANT_COUNT_MAX: Final = 8
+MAILBOX_MIN: Final = 4  # a smaller one drops to be fresh, not because somebody is too slow
+
+
+class VariantStates(Enum):
+    """Whose the recurrent states of a stage's variants are."""
+
+    OWN = "own"
+    """Each variant has its own. When it is used again, what others worked on is missing to it: a gap."""
+    SHARED = "shared"
+    """All step the same, which they declare alike."""
+    RESET = "reset"
+    """Each has its own, and begins from the initial state whenever it is used again."""
+
+
+class Load(NamedTuple):
+    """How things stand when a datum is taken."""
+
+    room_ns: int | None = None
+    """From now to when work on it must end; None: it is due at no time."""
+    waited_ns: int = 0
+    """Since it was sent."""
+    gap_ns: int = 0
+    """From one datum that is sent to the next, of late; 0: not known."""
+    mailbox: int = 0
+    """So many may wait before one is dropped; 0: none is."""
+
+    @property
+    def waiting(self) -> int:
+        """Data that wait behind it, wherever: as many as were sent since."""
+        return self.waited_ns // self.gap_ns if self.gap_ns else 0
+
+    def is_met(self, usual_ns: int, expected_ns: int) -> bool:
+        """By a variant that takes so long: this datum, the last that waits, and those to come find room."""
+        if self.room_ns is not None:
+            room_behind_ns = self.room_ns + self.waited_ns  # the last was sent just now, and has that much longer
+            if expected_ns > self.room_ns or (self.waiting + 1) * usual_ns > room_behind_ns:
+                return False
+        is_filling = self.mailbox >= MAILBOX_MIN and 2 * self.waiting >= self.mailbox
+        return not is_filling or usual_ns <= self.gap_ns
+
+
+class Variants:
+    """Of one stage. `level`: the one in use, 0 is the best."""
+
+    def __init__(self, count: int, back_after_ns: int = BACK_AFTER_NS, level: int = 0) -> None:
+        self.level = min(level, count - 1)
+        self.switch_count = 0
+        self._count = count
+        self._back_after_ns = back_after_ns
+        self._half_ns = max(back_after_ns // 2, 1)
+        self._began_ns = -1  # the half at hand
+        self._data_count = 0  # in it
+        self._worst = 0  # the best variant that could have met every datum of it
+        self._calm_halves = 0
+        self._patience = 1
+        self._tried_ns = -1  # when a better one was tried last, until that is known to have held
+
+    def choose(
+        self,
+        now_ns: int,
+        load: Load,
+        usual_ns: Sequence[int],
+        expected_ns: Sequence[int],
+        *,
+        is_degraded: bool = False,
+    ) -> int:
+        """For the datum at hand. `usual_ns` and `expected_ns`: what each variant takes, as a rule and to be on the safe
+        side; 0: not known, and it is taken to do."""
+        fitting = self._count - 1 if is_degraded else self._best(load, usual_ns, expected_ns)
+        self._turn_halves(now_ns, usual_ns)
+        self._data_count += 1
+        self._worst = max(self._worst, fitting)
+        if fitting > self.level:
+            self._down(now_ns, fitting)
+        return self.level
+
+    def _best(self, load: Load, usual_ns: Sequence[int], expected_ns: Sequence[int]) -> int:
+        for level in range(self._count - 1):
+            if load.is_met(usual_ns[level], expected_ns[level]):
+                return level
+        return self._count - 1
+
+    def _down(self, now_ns: int, level: int) -> None:
+        if self._tried_ns >= 0 and now_ns < self._tried_ns + self._back_after_ns:
+            self._patience = min(2 * self._patience, PATIENCE_MAX)
+        self._tried_ns = -1
+        self._calm_halves = 0
+        self._switch(level)
+
+    def _turn_halves(self, now_ns: int, usual_ns: Sequence[int]) -> None:
+        """At the end of a half: whether a better variant would have kept up."""
+        if self._began_ns < 0:
+            self._began_ns = now_ns
+        passed_ns = now_ns - self._began_ns
+        if passed_ns < self._half_ns:
+            return
+        if self._tried_ns >= 0 and now_ns >= self._tried_ns + self._back_after_ns * self._patience:
+            self._patience, self._tried_ns = 1, -1
+        best = self._worst
+        while best < self.level and self._data_count * usual_ns[best] > BUSY_SHARE * passed_ns:
+            best += 1
+        self._calm_halves = self._calm_halves + 1 if best < self.level else 0
+        if best < self.level and self._calm_halves >= self._patience:
+            self._calm_halves = 0
+            self._tried_ns = now_ns
+            self._switch(best)
+        self._began_ns, self._data_count, self._worst = now_ns, 0, 0
+
+    def _switch(self, level: int) -> None:
+        self.level = level
+        self.switch_count += 1

@@ -21,6 +21,7 @@ _SENTENCES = {
     "recovered": "deadline {path}: its contract holds again",
     "refused": "{sentence}",
     "states": "{sentence}",
+    "variant": "stage {stage}: works with {variant} from now on",
     "broken_sum": "{sentence}; a fault of streamflow's own",
     "silent": "deadline {rate}: nothing was sent to {stage}.{port} for {gap_ms:.0f} ms",
     "heard": "deadline {rate}: {stage}.{port} is heard again, after {gap_ms:.0f} ms",

@@ -60,6 +60,7 @@ class Observatory:
         self._dropped_found: Counter[str] = Counter()
         self._offered_found: Counter[str] = Counter()
         self._returned: Counter[str] = Counter()
+        self._switches: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
         self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._told_refused: set[str] = set()
@@ -241,10 +242,23 @@ class Observatory:
                 self._told_broken.add(sentence)
                 self._log.write("broken_sum", sentence=sentence)
         self._broken_before = set(broken)
+        self._tell_switches()
         partial = self._folder.state.with_suffix(".partial")
         partial.write_text(json.dumps(state))
         partial.replace(self._folder.state)
         return state
+
+    def _tell_switches(self) -> None:
+        """Stages that have gone over to another variant since this was last told."""
+        for stage in self._resolved.graph.stages:
+            recording = self._recordings.get(stage.name)
+            if not stage.variants or recording is None:
+                continue
+            count = recording.word(layout.VARIANT_SWITCHES)
+            if count != self._switches[stage.name]:
+                self._switches[stage.name] = count
+                variant = stage.variants[recording.word(layout.VARIANT)]
+                self._log.write("variant", stage=stage.name, variant=variant, switches=count)
 
     def _state(self, phase: str, generations: Mapping[str, int], *, ended: bool) -> dict[str, Any]:
         now_ns = self._clock.now_ns()

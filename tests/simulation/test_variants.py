@@ -107,6 +107,7 @@ def test_a_load_step_is_met_by_the_cheaper_variant_and_left_again_in_the_declare
     assert sum(told.values()) == 50 + 200 + 100
     first_back = next(m for m in simulation.handled["sink"] if m.seq > 250 and m.attributes["variant"] == "Full")
     assert (first_back.seq - 250) / 50 * s <= BACK_NS + 40 * ms
+    assert [event["variant"] for event in simulation.events_of("variant")] == ["Small", "Full"]
     assert simulation.report["conserved"] is True
 
 

@@ -10,19 +10,24 @@ INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test
 	tests/recorder tests/wire tests/conformance tests/simulation/test_crash_points.py
 KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing
+# Real processes of which something is counted and nothing timed, so that others may work beside them.
+RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin faults large_tensors many_streams readme \
+	recordings smoother states survival warm_start wheel)
+COMMANDS := tests/cli tests/conformance tests/transport \
+	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates)
 
-.PHONY: demo test sources kernels pipelines-in-virtual-time lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
+.PHONY: demo test sources kernels pipelines-in-virtual-time runs commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 
 demo: compiled
 	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
 	$(BIN)/streamflow run pipelines/host.py --duration 15
 
-# First what measures no time, side by side; the rest runs by itself, with processes and clocks of its own.
-test: compiled
-	$(MAKE) --jobs=2 --output-sync lint sources kernels pipelines-in-virtual-time
-	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL))
+# First what measures no time, side by side: runs, which mostly wait, beside what computes. The rest has the machine alone.
+test: $(VENV)/ready
+	$(MAKE) --jobs=2 --output-sync compiled lint sources runs kernels pipelines-in-virtual-time commands
+	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL) $(RUNS) $(COMMANDS))
 
-sources: compiled
+sources: $(VENV)/ready
 	STREAMFLOW_COMPILED=no $(BIN)/python -m pytest $(INTERPRETED)
 
 kernels: compiled
@@ -31,7 +36,13 @@ kernels: compiled
 pipelines-in-virtual-time: compiled
 	$(BIN)/python -m pytest $(VIRTUAL)
 
-lint: compiled
+runs: compiled
+	$(BIN)/python -m pytest $(RUNS)
+
+commands: compiled
+	$(BIN)/python -m pytest $(COMMANDS)
+
+lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,7 +54,7 @@ $(TOPICS:%=claims-%): claims-%: compiled
 	$(BIN)/python -m tools.claims.$* $(ARGS)
 
 # The peers' own environments are made below .peers/ the first time: about 1.3 GB, and some minutes of a good connection.
-bench-peers: $(VENV)/ready
+bench-peers: compiled
 	$(BIN)/python -m tools.bench.peers $(ARGS)
 
 # Where sources have changed since, they run as sources until this was done; it takes no time where nothing has.
@@ -53,11 +64,10 @@ compiled: $(VENV)/ready
 # The lock holds every extra and the development tools, with hashes, for Python 3.11 and newer.
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("streamflow needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	@echo "making $(VENV) and installing what is locked: two minutes"
+	@echo "making $(VENV) and installing what is locked: half a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m tools.compile
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	STREAMFLOW_COMPILED=no $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 # Run by a maintainer with uv installed; users never need it.

@@ -4,7 +4,7 @@
 very same sources, which say all that there is to know. What it has made lies beside them, with the checksums of what it
 was made of. It is used while these hold, and as a whole or not at all: such modules know each other's memory.
 
-    STREAMFLOW_COMPILED=no    from sources, for a debugger or a tracer of lines
+    STREAMFLOW_COMPILED=no    from sources, for a debugger or a tracer of lines; an installation then compiles nothing
 
 *Not taken*: the age of the files, which installing changes; an error where it is stale, for sources always work.
 """

@@ -101,3 +101,11 @@ def test_where_it_cannot_be_compiled_that_is_said_and_nothing_is_left(
     assert not compiling.compile_all()
     assert "streamflow will run from its sources, slower: there is no C compiler" in capsys.readouterr().err
     assert sorted(path.name for path in tree.iterdir()) == ["one.py", "other.py", "pyproject.toml"]
+
+
+def test_what_installs_for_sources_compiles_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(compilation.VARIABLE, "no")
+    monkeypatch.setattr(compiling, "compile_all", lambda: pytest.fail("it was compiled"))
+    data: dict[str, object] = {}
+    compiling.CompileHook(str(tree), {}, None, None, str(tree), "wheel").initialize("editable", data)
+    assert data == {}

@@ -37,11 +37,10 @@ class CannotCompileError(Exception):
 
 
 class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
-    """hatchling's: compiles before a wheel, or an editable installation, is made."""
+    """hatchling's: compiles before a wheel, or an editable installation, is made; not where sources are to run."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        compiled = compile_all()
-        if compiled:
+        if os.environ.get("STREAMFLOW_COMPILED") != "no" and compile_all():
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
             build_data["artifacts"] += [f"/{path.relative_to(ROOT)}" for path in (*made(), MANIFEST)]

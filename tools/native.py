@@ -17,6 +17,7 @@ from mypyc.primitives.registry import ERR_NEG_INT, function_op
 from setuptools import Distribution, Extension
 
 WORDS = "streamflow.memory.words"
+QUIETLY = "-Wno-all"  # the analyses for warnings cost gcc more than its work does; `-w` only hides what they say
 _WORDS, _NUMBER = object_rprimitive, int_rprimitive
 
 
@@ -41,11 +42,15 @@ def build(optimization: str, group: str, header: str, sources: Sequence[str]) ->
     replace_words()
     with tempfile.TemporaryDirectory() as folder:
         modules: list[Extension] = mypycify(
-            list(sources), opt_level=optimization, debug_level="0", group_name=group, target_dir=folder
+            [f"--cache-dir={folder}/mypy", *sources],  # its own: the mypy that checks types may run at the same time
+            opt_level=optimization,
+            debug_level="0",
+            group_name=group,
+            target_dir=folder,
         )
         for module in modules:
             if module.include_dirs:  # those without only load the library of the group
-                module.extra_compile_args = [*module.extra_compile_args, "-include", header]
+                module.extra_compile_args = [*module.extra_compile_args, QUIETLY, "-include", header]
         build_ext = Distribution({"name": group, "ext_modules": modules}).get_command_obj("build_ext")
         build_ext.inplace, build_ext.build_temp, build_ext.build_lib = 1, folder, folder
         build_ext.ensure_finalized()

@@ -165,8 +165,7 @@ class Command:
 
     def memory(self) -> list[Path]:
         """Folders in memory that belong to runs in the temporary folder."""
-        links = Path("/dev/shm").glob("*/.run")
-        return [link.parent for link in links if link.readlink().is_relative_to(self.temporary)]
+        return [folder for folder in _memory_of_runs() if _is_of(folder, self.temporary)]
 
     @property
     def folder(self) -> Path:
@@ -174,9 +173,22 @@ class Command:
         return eventually(lambda: next(self.temporary.glob("*/[!.]*"), None))
 
 
-def _shared_memory() -> set[str]:
-    """Of ours: whoever else uses the machine has names of their own."""
-    return {name for name in os.listdir("/dev/shm") if name.lstrip(".").startswith("streamflow")}
+def _memory_of_runs() -> list[Path]:
+    """Folders in memory that say whose they are, of these tests' runs and of runs beside them."""
+    return [link.parent for link in Path("/dev/shm").glob("*/.run")]
+
+
+def _is_of(folder: Path, temporary: Path) -> bool:
+    try:
+        return (folder / ".run").readlink().is_relative_to(temporary)
+    except FileNotFoundError:  # of a run beside these that has just ended
+        return False
+
+
+def _ownerless_memory() -> set[str]:
+    """Names of ours that belong to no run; for a moment also what another run is making or taking away."""
+    names = {name for name in os.listdir("/dev/shm") if name.lstrip(".").startswith("streamflow")}
+    return names - {folder.name for folder in _memory_of_runs()}
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -225,7 +237,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._commands: list[Command] = []
-        self._shared_memory = _shared_memory()
+        self._ownerless_memory = _ownerless_memory()
         self.write("nodes/own.py", OWN_NODES)
 
     def write(self, name: str, text: str) -> Path:
@@ -302,7 +314,9 @@ class Project:
             if memory := [str(path) for path in command.memory()]:
                 left["memory of the run"] = memory
             shutil.rmtree(command.temporary, ignore_errors=True)
-        others = {path.parent.name for path in Path("/dev/shm").glob("*/.run")}  # of runs elsewhere
-        if memory := sorted(_shared_memory() - self._shared_memory - others):
-            left["shared memory"] = memory
+        end = time.monotonic() + LEFTOVER_LIMIT_S
+        while (ownerless := _ownerless_memory() - self._ownerless_memory) and time.monotonic() < end:
+            time.sleep(0.02)
+        if ownerless:
+            left["shared memory"] = sorted(ownerless)
         assert not left, left

@@ -47,13 +47,11 @@ class Resampling:
 def nearest_ratio(rate_in_hz: float, rate_out_hz: float) -> Fraction:
     """up / down, the nearest ratio whose terms are at most FACTOR_LIMIT. Raises ValueError where there is none."""
     ratio = Fraction(rate_out_hz) / Fraction(rate_in_hz)
-    if ratio > 1:
-        nearest = 1 / (1 / ratio).limit_denominator(FACTOR_LIMIT) if ratio <= FACTOR_LIMIT else Fraction(0)
-    else:
-        nearest = ratio.limit_denominator(FACTOR_LIMIT)
-    if nearest <= 0:
+    if max(ratio, 1 / ratio) > FACTOR_LIMIT:
         raise ValueError(f"the rates are more than {FACTOR_LIMIT} times apart")
-    return nearest
+    if ratio > 1:
+        return 1 / (1 / ratio).limit_denominator(FACTOR_LIMIT)
+    return ratio.limit_denominator(FACTOR_LIMIT)
 
 
 def design(ratio: Fraction, passband: float, attenuation_db: float) -> Resampling:

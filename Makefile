@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOPICS := core deadlines speed rates
 # What else runs compiled, where that could make a difference.
-INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test_credit_lives.py \
+INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test_credit_keeps.py tests/core/test_credit_lives.py \
 	tests/core/test_credit_preference.py tests/core/test_mailbox.py tests/core/test_message.py tests/core/test_losses.py \
 	tests/core/test_losses_torn.py tests/memory/test_pool.py tests/memory/test_ring.py tests/memory/test_words.py \
 	tests/recorder tests/wire tests/conformance tests/simulation/test_crash_points.py

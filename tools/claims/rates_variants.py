@@ -18,7 +18,7 @@ from tools.claims.command import a_run
 from tools.claims.framework import Claim, HostShare, Options, Row, main
 
 PIPELINE = "tools.campaigns.variants_pipeline"
-RUNS, RUNS_QUICK = 200, 8
+RUNS, RUNS_QUICK = 60, 4
 STEP_S, BACK_S = 3.0, 1.0
 LOW, HIGH = (0.15, 0.75), (1.2, 3.0)  # loads, of what the full variant can do
 SMALL_SHARE = 0.25  # of its time

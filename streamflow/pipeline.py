@@ -34,10 +34,10 @@ from streamflow.core.supervision import GroupDef, Restart, RestartStrategy
 from streamflow.core.timebase import ms, s
 from streamflow.core.variants import BACK_AFTER_NS, VariantStates
 from streamflow.errors import Fault, StreamflowError
-from streamflow.runtime.definition import Definition, batch_faults, handler_faults, join_faults, stage_of
+from streamflow.runtime.loading.definition import Definition, batch_faults, handler_faults, join_faults, stage_of
 from streamflow.runtime.node import Node
-from streamflow.runtime.variants import VariantsNode
-from streamflow.runtime.variants import named as variants_named
+from streamflow.runtime.stage.variants import VariantsNode
+from streamflow.runtime.stage.variants import named as variants_named
 
 MissHandler = Callable[[str, Any], Any]
 """(stage, message) to what the stage sends instead, as `process` returns it."""

@@ -98,7 +98,7 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
 
 def test_each_foreign_library_has_one_door() -> None:
     assert importers("zmq", "streamflow") == {"streamflow/transport/zmq_socket.py"}
-    assert importers("msgpack", "streamflow") == {"streamflow/wire/values.py", "streamflow/runtime/control.py"}
+    assert importers("msgpack", "streamflow") == {"streamflow/wire/values.py", "streamflow/runtime/process/control.py"}
     assert importers("zmq", "nodes", "pipelines") == set()
     assert importers("msgpack", "nodes", "pipelines") == set()
     assert importers("cupy", *SHIPPED) == set()

@@ -10,8 +10,8 @@ from streamflow.cli.options import pipeline_argument, reference
 from streamflow.core.drawing import summary_text
 from streamflow.core.feasibility import Feasibility, Finding, examine, examine_rate
 from streamflow.errors import Fault, PipelineError
-from streamflow.runtime.loader import Loaded, load
-from streamflow.runtime.profile import StoredProfile, load_profile
+from streamflow.runtime.loading.loader import Loaded, load
+from streamflow.runtime.loading.profile import StoredProfile, load_profile
 
 
 @click.command

@@ -28,10 +28,10 @@ from streamflow.core import fitness
 from streamflow.core.fitness import Finding, State
 from streamflow.core.realtime import PRIORITY_MAX, cpu_list
 from streamflow.errors import UsageError
-from streamflow.runtime import blas
 from streamflow.runtime.clock import Alarm, now_ns
-from streamflow.runtime.extras import extras, install_command
-from streamflow.runtime.hygiene import (
+from streamflow.runtime.loading.extras import extras, install_command
+from streamflow.runtime.process import blas
+from streamflow.runtime.process.hygiene import (
     CAP_IPC_LOCK,
     CAP_SYS_NICE,
     is_capable,
@@ -40,7 +40,7 @@ from streamflow.runtime.hygiene import (
     timer_slack_ns,
     unlock_memory,
 )
-from streamflow.runtime.priority import obtainable
+from streamflow.runtime.process.priority import obtainable
 from streamflow.runtime.rundir import abandoned_runs, base_path, live_runs, longest_socket
 from streamflow.transport.zmq_socket import capabilities
 

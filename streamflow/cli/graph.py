@@ -10,7 +10,7 @@ from streamflow.cli.options import pipeline_argument, reference
 from streamflow.core.drawing import as_dot, as_mermaid, as_text
 from streamflow.core.graph import Resolved
 from streamflow.core.svg import as_svg
-from streamflow.runtime.loader import load
+from streamflow.runtime.loading.loader import load
 
 FORMATS: dict[str, Callable[[Resolved], str]] = {
     "text": as_text,

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from streamflow.errors import UsageError
-from streamflow.runtime.catalogue import Found, find_classes, find_nodes, find_pipelines, runnable_name
-from streamflow.runtime.description import describe_node, describe_pipeline
+from streamflow.runtime.loading.catalogue import Found, find_classes, find_nodes, find_pipelines, runnable_name
+from streamflow.runtime.loading.description import describe_node, describe_pipeline
 
 
 @click.command

@@ -7,11 +7,11 @@ import trio
 
 from streamflow.cli.options import pipeline_argument, reference
 from streamflow.errors import BrokenLinkError, NodeError, StreamflowError, UsageError
-from streamflow.runtime.launch import wait_ended
-from streamflow.runtime.loader import Loaded, load
+from streamflow.runtime.loading.loader import Loaded, load
+from streamflow.runtime.process.launch import wait_ended
+from streamflow.runtime.process.stage_process import load_for, options_of, work
+from streamflow.runtime.process.worker import WorkerOptions
 from streamflow.runtime.rundir import RunFolder, live_runs
-from streamflow.runtime.stage_process import load_for, options_of, work
-from streamflow.runtime.worker import WorkerOptions
 
 
 @click.command

@@ -14,7 +14,7 @@ from streamflow.errors import UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from streamflow.runtime.loader import Reference
+    from streamflow.runtime.loading.loader import Reference
 
 Decorated = Callable[..., Any]
 
@@ -23,7 +23,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     """For the shell: the pipelines that can be found; where none begins like this, files."""
     from click.shell_completion import CompletionItem
 
-    from streamflow.runtime.catalogue import find_pipelines, runnable_name
+    from streamflow.runtime.loading.catalogue import find_pipelines, runnable_name
 
     found = find_pipelines([str(Path.cwd()), *sys.path])
     names = [runnable_name(one.name, Path(one.file)) for one in found]
@@ -45,7 +45,7 @@ def pipeline_argument(function: Decorated) -> Decorated:
 
 def reference(pipeline: str, settings: tuple[str, ...]) -> Reference:
     """The pipeline that was named. Raises UsageError for a setting that is none."""
-    from streamflow.runtime.loader import Reference
+    from streamflow.runtime.loading.loader import Reference
 
     values: dict[str, str] = {}
     for setting in settings:

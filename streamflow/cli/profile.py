@@ -15,12 +15,12 @@ from streamflow.cli.options import pipeline_argument, reference
 from streamflow.cli.output import columns
 from streamflow.cli.progress import Progress
 from streamflow.runtime.inspection import open_recordings
-from streamflow.runtime.interrupts import INTERRUPTED
-from streamflow.runtime.loader import Loaded, load
-from streamflow.runtime.profile import SINGLE, make_profile, profile_path, require_measured, write_profile
-from streamflow.runtime.run_options import Outcome, RunOptions
+from streamflow.runtime.loading.loader import Loaded, load
+from streamflow.runtime.loading.profile import SINGLE, make_profile, profile_path, require_measured, write_profile
 from streamflow.runtime.rundir import RunFolder
-from streamflow.runtime.supervisor import Supervisor
+from streamflow.runtime.supervision.interrupts import INTERRUPTED
+from streamflow.runtime.supervision.run_options import Outcome, RunOptions
+from streamflow.runtime.supervision.supervisor import Supervisor
 
 DURATION_S = 10.0  # a thousand data at 100 per second: enough for a 99th percentile
 

@@ -17,16 +17,16 @@ import trio
 from streamflow.cli.options import reference
 from streamflow.cli.progress import Progress
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
-from streamflow.runtime.early_server import EarlyServer
-from streamflow.runtime.interrupts import INTERRUPTED
-from streamflow.runtime.loader import Loaded, load
-from streamflow.runtime.memory_plan import require_room
-from streamflow.runtime.profile import load_profile
-from streamflow.runtime.report import table
-from streamflow.runtime.run_options import LinkKind, Outcome, RunOptions
+from streamflow.runtime.loading.loader import Loaded, load
+from streamflow.runtime.loading.profile import load_profile
+from streamflow.runtime.process.early_server import EarlyServer
+from streamflow.runtime.process.memory_plan import require_room
 from streamflow.runtime.rundir import SHARED_MEMORY
-from streamflow.runtime.supervisor import Supervisor
-from streamflow.runtime.venue import LocalVenue
+from streamflow.runtime.supervision.interrupts import INTERRUPTED
+from streamflow.runtime.supervision.report import table
+from streamflow.runtime.supervision.run_options import LinkKind, Outcome, RunOptions
+from streamflow.runtime.supervision.supervisor import Supervisor
+from streamflow.runtime.supervision.venue import LocalVenue
 
 CONTRACT_BROKEN = 3
 

@@ -19,11 +19,11 @@ from streamflow.core.message import Attribute, Message
 from streamflow.errors import Fault
 from streamflow.memory.state_layout import StateTensor
 from streamflow.memory.states import States
-from streamflow.runtime.batcher import results_of
-from streamflow.runtime.conformity import as_expected, require_received, require_sent
-from streamflow.runtime.emission import messages_of
-from streamflow.runtime.joining import Joined, joined
 from streamflow.runtime.node import Node, Output
+from streamflow.runtime.stage.batcher import results_of
+from streamflow.runtime.stage.conformity import as_expected, require_received, require_sent
+from streamflow.runtime.stage.emission import messages_of
+from streamflow.runtime.stage.joining import Joined, joined
 from streamflow.runtime.stream_states import StreamStates
 
 SAMPLE_PERIOD_NS = 1_000_000  # the event time between two inputs that were given as plain arrays

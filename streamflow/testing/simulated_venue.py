@@ -15,16 +15,16 @@ from streamflow.core.enforcement import Act
 from streamflow.core.graph import Graph
 from streamflow.core.message import Message
 from streamflow.core.verdict import Kind
+from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.clock import TrioClock
-from streamflow.runtime.control import ControlClient
-from streamflow.runtime.definition import Definition
-from streamflow.runtime.ends import Outlet
-from streamflow.runtime.loader import Loaded
-from streamflow.runtime.logbook import Logbook
+from streamflow.runtime.loading.definition import Definition
+from streamflow.runtime.loading.loader import Loaded
 from streamflow.runtime.node import Output
+from streamflow.runtime.process.control import ControlClient
+from streamflow.runtime.process.worker import Worker, WorkerOptions
 from streamflow.runtime.rundir import RunFolder
-from streamflow.runtime.venue import Held, TaskVenue
-from streamflow.runtime.worker import Worker, WorkerOptions
+from streamflow.runtime.stage.ends import Outlet
+from streamflow.runtime.supervision.venue import Held, TaskVenue
 from streamflow.testing.fault_plan import FaultPlan
 from streamflow.testing.simulated_process import SimulatedProcess
 from streamflow.transport.link import frozen

@@ -32,13 +32,13 @@ from streamflow.pipeline import Pipeline
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
 from streamflow.runtime.clock import TrioClock
-from streamflow.runtime.definition import Definition
-from streamflow.runtime.loader import Loaded, Reference
-from streamflow.runtime.report import table
-from streamflow.runtime.run_options import Outcome, RunOptions
-from streamflow.runtime.supervisor import Supervisor
-from streamflow.runtime.venue import temporary_folder
-from streamflow.runtime.worker import WorkerOptions
+from streamflow.runtime.loading.definition import Definition
+from streamflow.runtime.loading.loader import Loaded, Reference
+from streamflow.runtime.process.worker import WorkerOptions
+from streamflow.runtime.supervision.report import table
+from streamflow.runtime.supervision.run_options import Outcome, RunOptions
+from streamflow.runtime.supervision.supervisor import Supervisor
+from streamflow.runtime.supervision.venue import temporary_folder
 from streamflow.testing.fault_plan import FaultPlan
 from streamflow.testing.faults import Faults
 from streamflow.testing.simulated_venue import ENDPOINT, Script, Service, SimulatedVenue

@@ -12,8 +12,8 @@ import pytest
 from streamflow.core.realtime import cpu_list
 from streamflow.core.timebase import us
 from streamflow.runtime.clock import Alarm
-from streamflow.runtime.extras import extras, extras_of, remedy_for
-from streamflow.runtime.priority import obtainable
+from streamflow.runtime.loading.extras import extras, extras_of, remedy_for
+from streamflow.runtime.process.priority import obtainable
 from streamflow.runtime.rundir import base_folder
 
 LATE_NS = 350 * us  # a timer with a lead makes up for so much

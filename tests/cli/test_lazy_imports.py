@@ -11,7 +11,7 @@ import pytest
 import streamflow
 from streamflow.cli.entry_points import find_entry_points
 from streamflow.cli.run_pipeline import LINKS
-from streamflow.runtime.run_options import LinkKind
+from streamflow.runtime.supervision.run_options import LinkKind
 
 HEAVY = {"numpy", "trio", "zmq", "msgpack", "importlib.metadata", "streamflow.pipeline", "streamflow.core.graph"}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from streamflow.runtime.catalogue import Found, find_classes, find_nodes, find_pipelines
-from streamflow.runtime.description import describe_node, describe_pipeline
+from streamflow.runtime.loading.catalogue import Found, find_classes, find_nodes, find_pipelines
+from streamflow.runtime.loading.description import describe_node, describe_pipeline
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any, Literal, NewType
 import pytest
 
 from streamflow.errors import PipelineError, UsageError
-from streamflow.runtime.loader import Reference, find_build, load
-from streamflow.runtime.settings import convert, convert_settings
+from streamflow.runtime.loading.loader import Reference, find_build, load
+from streamflow.runtime.loading.settings import convert, convert_settings
 from tests.cli.conftest import SMALL
 
 # ------------------------------------------------------------------------------------- how it is named

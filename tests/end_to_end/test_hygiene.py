@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streamflow.runtime.priority import FIFO_PRIORITY, obtainable
+from streamflow.runtime.process.priority import FIFO_PRIORITY, obtainable
 from tests.end_to_end.project import Command, Project, eventually
 
 CPU = max(os.sched_getaffinity(0))

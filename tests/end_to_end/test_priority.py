@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamflow.runtime.priority import FIFO_PRIORITY, NONE, obtainable
+from streamflow.runtime.process.priority import FIFO_PRIORITY, NONE, obtainable
 from tests.end_to_end.project import Command, Project, eventually
 
 LINE = """

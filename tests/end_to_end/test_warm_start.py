@@ -79,7 +79,7 @@ def _lives(notes: Path, count: int) -> list[list[int]]:
 
 
 def _server(command: Command) -> int:
-    name = "streamflow.runtime.fork_server"
+    name = "streamflow.runtime.process.fork_server"
     return eventually(lambda: next((pid for pid, line in command.processes().items() if name in line), None))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamflow import In, Message, Node, OnMiss, Out, Pipeline, ms
 from streamflow.core.enforcement import RUN, TRY, Act, Verdict, decide
 from streamflow.core.paths import Paths
-from streamflow.runtime.enforcer import Budget, Enforcer
+from streamflow.runtime.stage.enforcer import Budget, Enforcer
 from streamflow.testing import Ticks
 from streamflow.transport.link import Backlog
 

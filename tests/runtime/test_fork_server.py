@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import trio
 
-from streamflow.runtime.control import ControlServer
-from streamflow.runtime.fork_server import ForkServer, starts_warm
-from streamflow.runtime.launch import ChildProcess, StageProcess, is_subreaper, process_state
-from streamflow.runtime.loader import Reference, load
+from streamflow.runtime.loading.loader import Reference, load
+from streamflow.runtime.process.control import ControlServer
+from streamflow.runtime.process.fork_server import ForkServer, starts_warm
+from streamflow.runtime.process.launch import ChildProcess, StageProcess, is_subreaper, process_state
 from streamflow.runtime.rundir import OwnedRunFolder
 from streamflow.transport.zmq_socket import ZmqContext
 
@@ -79,7 +79,7 @@ def build(path: str = "", ends: bool = False, only_in: int = 0) -> Pipeline:
 SUPERVISOR = """
 import sys, trio
 from pathlib import Path
-from streamflow.runtime.fork_server import ForkServer
+from streamflow.runtime.process.fork_server import ForkServer
 from streamflow.runtime.rundir import RunFolder
 
 async def main():
@@ -229,7 +229,7 @@ async def test_copies_differ_in_chance(run: Run, server: ForkServer) -> None:
 async def test_ps_shows_a_copy_as_it_shows_a_stage_that_was_started_cold(run: Run, server: ForkServer) -> None:
     child = await forked(server, generation=2)
     await run.has_joined("both")
-    expected = ["-m", "streamflow.runtime.stage_process", str(run.folder.path), "both", str(os.getpid()), "2"]
+    expected = ["-m", "streamflow.runtime.process.stage_process", str(run.folder.path), "both", str(os.getpid()), "2"]
     assert shown_by_ps(child.pid) == ("both", expected)
     child.close()
 

@@ -19,12 +19,12 @@ from streamflow.core.paths import Paths
 from streamflow.core.timebase import s
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
+from streamflow.runtime.accounts.logbook import Logbook
+from streamflow.runtime.accounts.tables import shape_of
 from streamflow.runtime.clock import TrioClock
-from streamflow.runtime.ends import Inlet
-from streamflow.runtime.hygiene import SOON_NS, has_slack
-from streamflow.runtime.logbook import Logbook
-from streamflow.runtime.priority import FIFO_PRIORITY, obtainable
-from streamflow.runtime.tables import shape_of
+from streamflow.runtime.process.hygiene import SOON_NS, has_slack
+from streamflow.runtime.process.priority import FIFO_PRIORITY, obtainable
+from streamflow.runtime.stage.ends import Inlet
 from streamflow.transport.link import Bell
 from streamflow.transport.local_link import LocalLink, LocalReceiver
 from streamflow.wire.session import EdgeTerms
@@ -34,8 +34,8 @@ import ctypes, gc, json, os, resource, sys, threading
 import numpy as np
 from pathlib import Path
 from streamflow import In, Node, Pipeline, RealTime, ms, us
-from streamflow.runtime import blas
-from streamflow.runtime.hygiene import Hygiene
+from streamflow.runtime.process import blas
+from streamflow.runtime.process.hygiene import Hygiene
 
 class Work(Node):
     data = In("int64[]")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streamflow import Message
 from streamflow.errors import ResultError
 from streamflow.joins import Blend
-from streamflow.runtime.interpolation import between, lerp, slerp
+from streamflow.runtime.stage.interpolation import between, lerp, slerp
 
 WEIGHTS = st.floats(0.0, 1.0)
 

@@ -12,10 +12,10 @@ from streamflow.core.paths import Paths
 from streamflow.core.verdict import Kind
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.writer import Recorder
+from streamflow.runtime.accounts.edge_traces import SentOn
+from streamflow.runtime.accounts.logbook import Logbook
+from streamflow.runtime.accounts.tables import shape_of
 from streamflow.runtime.clock import TrioClock
-from streamflow.runtime.edge_traces import SentOn
-from streamflow.runtime.logbook import Logbook
-from streamflow.runtime.tables import shape_of
 
 IN = EdgeDef("a", "", "b", "")
 OUT = EdgeDef("b", "", "c", "", Overflow.DROP_NEWEST, 2)

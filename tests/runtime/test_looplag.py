@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow.core.timebase import ms
-from streamflow.runtime.looplag import BEAT_NS, stall_began_ns
+from streamflow.runtime.stage.looplag import BEAT_NS, stall_began_ns
 
 
 def test_a_short_lag_explains_no_more_before_its_beat_was_due_than_after() -> None:

@@ -13,7 +13,7 @@ from streamflow import In, Node, Out, Pipeline
 from streamflow.core.graph import Resolved
 from streamflow.errors import UsageError
 from streamflow.memory.pool import class_of
-from streamflow.runtime.memory_plan import MB, SPARE_SLOTS, Reservation, require_room, reservations
+from streamflow.runtime.process.memory_plan import MB, SPARE_SLOTS, Reservation, require_room, reservations
 
 FRAME = 480 * 640 * 3
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import pytest
 
-from streamflow.runtime.priority import FIFO_PRIORITY, NONE, Priority, obtainable
+from streamflow.runtime.process.priority import FIFO_PRIORITY, NONE, Priority, obtainable
 
 needs_real_time = pytest.mark.skipif(
     obtainable() != f"SCHED_FIFO {FIFO_PRIORITY}", reason="this user may not have real-time priority"
 )
 UNPRIVILEGED = """
 import os
-from streamflow.runtime.priority import Priority
+from streamflow.runtime.process.priority import Priority
 os.setresuid(65534, 65534, 65534)
 priority = Priority()
 print(priority.raise_it(), os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))

@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import sys
 from pathlib import Path
-from streamflow.runtime.process_title import show_as
+from streamflow.runtime.process.process_title import show_as
 
 for length in map(int, sys.argv[1:]):
     show_as("a_stage", ["python", "-m", "x" * length, "end"])

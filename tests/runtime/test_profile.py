@@ -15,9 +15,9 @@ from streamflow.errors import StreamflowError, UsageError
 from streamflow.recorder.layout import EMITTED
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.writer import Recorder
-from streamflow.runtime.loader import Loaded, Reference, load
-from streamflow.runtime.profile import load_profile, make_profile, profile_path, require_measured, write_profile
-from streamflow.runtime.tables import shape_of
+from streamflow.runtime.accounts.tables import shape_of
+from streamflow.runtime.loading.loader import Loaded, Reference, load
+from streamflow.runtime.loading.profile import load_profile, make_profile, profile_path, require_measured, write_profile
 
 REFERENCE = Reference("pipelines.minimal", {})
 DURATIONS_MS = range(1, 101)

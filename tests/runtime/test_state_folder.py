@@ -17,10 +17,10 @@ from streamflow.core.graph import Graph, StageDef
 from streamflow.memory.snapshots import Snapshots
 from streamflow.memory.states import States
 from streamflow.runtime.clock import Instants, instants
-from streamflow.runtime.run_options import RunOptions
 from streamflow.runtime.rundir import RunFolder
-from streamflow.runtime.snapshotting import Snapshotting
 from streamflow.runtime.state_folder import Provenance, StateFolder, provenance, take_up
+from streamflow.runtime.supervision.run_options import RunOptions
+from streamflow.runtime.supervision.snapshotting import Snapshotting
 
 LAYOUT = (StateTensor("h", "float32", (2,)),)
 THEN = Provenance("speech", False, Instants("boot 1", 1000 * s, 5_000_000 * s))

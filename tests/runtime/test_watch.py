@@ -13,11 +13,11 @@ from streamflow.core.verdict import Kind
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.shape import Shape
 from streamflow.recorder.writer import Recorder
-from streamflow.runtime.events import EventLog
-from streamflow.runtime.inquest import Inquest
-from streamflow.runtime.loader import Reference, load
-from streamflow.runtime.planning import Planning
-from streamflow.runtime.watch import JUDGED_LIMIT, JUDGING_LIMIT_NS, Watch
+from streamflow.runtime.loading.loader import Reference, load
+from streamflow.runtime.supervision.events import EventLog
+from streamflow.runtime.supervision.inquest import Inquest
+from streamflow.runtime.supervision.planning import Planning
+from streamflow.runtime.supervision.watch import JUDGED_LIMIT, JUDGING_LIMIT_NS, Watch
 
 STAGES = 4
 

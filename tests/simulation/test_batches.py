@@ -13,7 +13,7 @@ from streamflow.core.message import Message as CoreMessage
 from streamflow.core.verdict import Kind
 from streamflow.errors import NodeError
 from streamflow.pipeline import Stage
-from streamflow.runtime.batcher import results_of
+from streamflow.runtime.stage.batcher import results_of
 from streamflow.testing import Bursts, Faults, OfBatch, Simulation, Ticks, simulate
 from tools.campaigns.laws import broken_laws
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamflow import compilation
 from streamflow.core.verdict import Kind
-from streamflow.runtime import casualties
+from streamflow.runtime.accounts import casualties
 from tools.campaigns.crash_points import Target, points_of, run
 
 pytestmark = pytest.mark.skipif(

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from streamflow import In, Message, Node, Pipeline, ms
-from streamflow.runtime import supervisor
-from streamflow.runtime.venue import Held
+from streamflow.runtime.supervision import supervisor
+from streamflow.runtime.supervision.venue import Held
 from streamflow.testing import Ticks, simulate
 from streamflow.testing.simulated_venue import SimulatedVenue
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamflow.core.timebase import ms
 from streamflow.errors import ClosedLinkError, LinkError
 from streamflow.runtime.clock import VIRTUAL_START_NS, TrioClock
-from streamflow.runtime.control import ControlClient, ControlServer
+from streamflow.runtime.process.control import ControlClient, ControlServer
 from streamflow.transport.memory_socket import MemoryNetwork, MemoryRouter, Plan
 from streamflow.transport.sockets import DealerSocket, RouterSocket, Socket, SocketContext
 from streamflow.transport.zmq_socket import ZmqContext

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
-from streamflow.runtime.launch import STAGE_MODULE
+from streamflow.runtime.process.launch import STAGE_MODULE
 from tools.claims.command import Run, a_run, wait_until
 from tools.claims.framework import ShortfallError, environment
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from streamflow.memory.segment import TABLE, Segment, row_words
 from streamflow.recorder import layout
-from streamflow.runtime.memory_plan import owners
+from streamflow.runtime.process.memory_plan import owners
 from tools.bench.reclaim_pipeline import CHANGED, build
 from tools.campaigns.storm import RESTART_LIMIT, Patient, a_patient, broken_account, quantile
 from tools.claims.command import Run

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import trio
 
-from streamflow.runtime.control import ControlServer
-from streamflow.runtime.fork_server import ForkServer
-from streamflow.runtime.launch import ChildProcess, StageProcess
-from streamflow.runtime.loader import Loaded, Reference, load
+from streamflow.runtime.loading.loader import Loaded, Reference, load
+from streamflow.runtime.process.control import ControlServer
+from streamflow.runtime.process.fork_server import ForkServer
+from streamflow.runtime.process.launch import ChildProcess, StageProcess
 from streamflow.runtime.rundir import OwnedRunFolder
 from streamflow.transport.zmq_socket import ZmqContext
 from tools.claims.framework import environment

@@ -37,8 +37,8 @@ from streamflow import compilation
 from streamflow.core.graph import Graph
 from streamflow.core.verdict import WORK
 from streamflow.recorder.layout import WORD
-from streamflow.runtime.control import ControlClient
-from streamflow.runtime.worker import Channel, Worker
+from streamflow.runtime.process.control import ControlClient
+from streamflow.runtime.process.worker import Channel, Worker
 from streamflow.testing import Faults, Simulation, simulate
 from streamflow.testing.simulated_process import LoopClock, SimulatedProcess
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork, MemoryRouter
@@ -59,21 +59,21 @@ FILES = frozenset(
         "recorder/edges.py",
         "recorder/mapped_histogram.py",
         "recorder/writer.py",
-        "runtime/actor.py",
-        "runtime/batcher.py",
-        "runtime/edge_traces.py",
-        "runtime/emission.py",
-        "runtime/handling.py",
-        "runtime/held_back.py",
-        "runtime/joiner.py",
-        "runtime/joining.py",
-        "runtime/keeping.py",
+        "runtime/stage/actor.py",
+        "runtime/stage/batcher.py",
+        "runtime/accounts/edge_traces.py",
+        "runtime/stage/emission.py",
+        "runtime/stage/handling.py",
+        "runtime/stage/held_back.py",
+        "runtime/stage/joiner.py",
+        "runtime/stage/joining.py",
+        "runtime/accounts/keeping.py",
         "runtime/stream_states.py",
-        "runtime/logbook.py",
-        "runtime/replay.py",
-        "runtime/sending.py",
-        "runtime/serving.py",
-        "runtime/worker.py",
+        "runtime/accounts/logbook.py",
+        "runtime/stage/replay.py",
+        "runtime/stage/sending.py",
+        "runtime/stage/serving.py",
+        "runtime/process/worker.py",
         "transport/local_link.py",
         "transport/socket_receiver.py",
         "transport/socket_sender.py",

@@ -15,9 +15,9 @@ from typing import Any
 import trio
 
 from streamflow.core.rollcall import Instruction
-from streamflow.runtime.loader import Loaded, Reference, load
-from streamflow.runtime.run_options import RunOptions
-from streamflow.runtime.supervisor import Supervisor
+from streamflow.runtime.loading.loader import Loaded, Reference, load
+from streamflow.runtime.supervision.run_options import RunOptions
+from streamflow.runtime.supervision.supervisor import Supervisor
 from tools.campaigns.relay import RelayClient
 
 SCHEME = "ipc://"

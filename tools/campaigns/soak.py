@@ -108,7 +108,7 @@ def soak(seconds: float, seed: int) -> Soaked:
 
 
 def _stages() -> dict[str, str]:
-    from streamflow.runtime.loader import Reference, load
+    from streamflow.runtime.loading.loader import Reference, load
 
     graph = load(Reference(str(ROOT / PIPELINE), {})).resolved.graph
     return {stage.name: stage.process for stage in graph.stages}
@@ -124,7 +124,7 @@ def _unaccounted(patient: Patient) -> list[str]:
 
 def _look(run: Run, patient: Patient, at_s: float) -> Look | None:
     try:
-        stages = [pid for pid, words in run.processes().items() if "streamflow.runtime.stage_process" in words]
+        stages = [pid for pid, words in run.processes().items() if "streamflow.runtime.process.stage_process" in words]
         return Look(
             at_s,
             _memory_mb(run.pid),

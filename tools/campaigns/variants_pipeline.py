@@ -15,7 +15,7 @@ from nodes.postprocess import JsonLines
 from streamflow import In, Message, Node, Out, Overflow, Pipeline, StateTensor, VariantStates, ms, s
 
 STAGE = "infer"
-FEATURES = 64
+FRAMES, FEATURES = 8, 64  # of a datum
 FULL_WIDTH, SMALL_WIDTH = 768, 96
 LAYERS = 3
 
@@ -23,7 +23,7 @@ LAYERS = 3
 class Gru(Node):
     """Layers of gated recurrent units, with weights that are drawn, not learnt: only what it takes matters here."""
 
-    features = In(f"float32[{FEATURES}]")
+    features = In(f"float32[{FRAMES}, {FEATURES}]")
     score = Out("float32[]")
 
     def __init__(self, width: int) -> None:
@@ -40,14 +40,16 @@ class Gru(Node):
     def state_tensors(self) -> Sequence[StateTensor]:
         return [StateTensor(f"h{nth}", "float32", (self.width,)) for nth in range(LAYERS)]
 
-    def step(self, x: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
-        following = []
-        for (of_input, of_state), h in zip(self.weights, state, strict=True):
-            (rx, zx, nx), (rh, zh, nh) = np.split(x @ of_input, 3), np.split(h @ of_state, 3)
-            r, z = 1 / (1 + np.exp(-rx - rh)), 1 / (1 + np.exp(-zx - zh))
-            x = (1 - z) * np.tanh(nx + r * nh) + z * h
-            following.append(x)
-        return x.mean(), following
+    def step(self, frames: Any, state: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """Over the frames of one datum: the score of the last, and what is carried."""
+        following = list(state)
+        for x in frames:
+            for nth, (of_input, of_state) in enumerate(self.weights):
+                h = following[nth]
+                (rx, zx, nx), (rh, zh, nh) = np.split(x @ of_input, 3), np.split(h @ of_state, 3)
+                r, z = 1 / (1 + np.exp(-rx - rh)), 1 / (1 + np.exp(-zx - zh))
+                following[nth] = x = (1 - z) * np.tanh(nx + r * nh) + z * h
+        return following[-1].mean(), following
 
     def process(self, message: Message) -> Any:
         stepping = self.begin_steps([message])
@@ -69,7 +71,7 @@ class Small(Gru):
 class LoadSteps(Node):
     """At `low_hz`, then `high_hz`, each for `length_s`, `steps` times, and `low_hz` at last."""
 
-    features = Out(f"float32[{FEATURES}]")
+    features = Out(f"float32[{FRAMES}, {FEATURES}]")
 
     def __init__(self, low_hz: float, high_hz: float, length_s: float, steps: int) -> None:
         self.rates = [*[low_hz, high_hz] * steps, low_hz]
@@ -79,18 +81,18 @@ class LoadSteps(Node):
         for nth, rate_hz in enumerate(self.rates):
             for each in range(round(rate_hz * self.length_s)):
                 due_ns = await self.pace(round((nth * self.length_s + each / rate_hz) * s))
-                features = np.full(FEATURES, np.sin(each / 10), np.float32)
+                features = np.full((FRAMES, FEATURES), np.sin(each / 10), np.float32)
                 await self.emit(features, event_time_ns=due_ns, part=nth, at_s=nth * self.length_s + each / rate_hz)
 
 
 def step_ns(node: Gru, count: int = 40) -> int:
     """What a step of it takes on this machine, by itself: the median."""
     node.open()
-    x, state = np.zeros(FEATURES, np.float32), [np.zeros(node.width, np.float32)] * LAYERS
+    frames, state = np.zeros((FRAMES, FEATURES), np.float32), [np.zeros(node.width, np.float32)] * LAYERS
     took = []
     for _ in range(count):
         began_ns = time.perf_counter_ns()
-        _, state = node.step(x, state)
+        _, state = node.step(frames, state)
         took.append(time.perf_counter_ns() - began_ns)
     return sorted(took)[count // 2]
 

@@ -99,7 +99,7 @@ def _size(path: Path) -> int:
 
 def _pid_of_stage(run: Run, stage: str) -> int:
     for pid, words in run.processes().items():
-        if "streamflow.runtime.stage_process" in words and stage in words:
+        if "streamflow.runtime.process.stage_process" in words and stage in words:
             return pid
     raise ShortfallError(f"there is no process of stage {stage}")
 

@@ -1,0 +1,1 @@
+"""One stage at work: what it takes, decides, works on, and sends."""

@@ -1,0 +1,216 @@
+"""The variants of a stage: several nodes as one, and which of them works on the next datum.
+
+To everybody else they are one node, whose ports are those of the best. All are open from the start, so that a switch
+costs nothing; each has a context of its own, which differs in the recurrent states that it is lent.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from streamflow.core.cost import ServiceCost
+from streamflow.core.message import Message
+from streamflow.core.variants import BACK_AFTER_NS, VARIANT_COUNT_MAX, Load, Variants, VariantStates
+from streamflow.errors import Fault
+from streamflow.recorder import layout
+from streamflow.recorder.writer import Recorder
+from streamflow.runtime.node import Context, Node, Port
+from streamflow.runtime.stage.enforcer import Enforcer
+from streamflow.runtime.stream_states import StreamStates
+
+GAP_WEIGHT: Final = 4  # data over which the time from one to the next is averaged
+ATTRIBUTE: Final = "variant"
+"""Of each result: the name of the variant that made it."""
+
+
+class _Lent:
+    """What the runtime lends one of the variants: the stage's own, but for its states."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.states: StreamStates | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+class VariantsNode(Node):
+    """`variants` by name, best first."""
+
+    def __init__(
+        self,
+        variants: Mapping[str, Node],
+        back_after_ns: int = BACK_AFTER_NS,
+        states: VariantStates = VariantStates.OWN,
+    ) -> None:
+        self.variants = dict(variants)
+        self.back_after_ns = back_after_ns
+        self.states = states
+        nodes = list(self.variants.values())
+        self.best = nodes[0]
+        self.join = self.best.join
+        self.fork_safe = all(node.fork_safe for node in nodes)
+        self.retimes = any(node.retimes for node in nodes)
+        self.stateful = any(node.stateful for node in nodes)
+
+    @property
+    def context(self) -> Context:
+        return self.best.context
+
+    @context.setter
+    def context(self, context: Context) -> None:
+        for node in self.variants.values():
+            node.context = cast(Context, _Lent(context))
+
+    def ports(self) -> dict[str, Port]:
+        return self.best.ports()
+
+    def inspect(self) -> None:
+        for node in self.variants.values():
+            node.inspect()
+
+    async def preload(self) -> None:
+        for node in self.variants.values():
+            await _done(node.preload())
+
+    async def open(self) -> None:
+        for node in self.variants.values():
+            await _done(node.open())
+
+    def process(self, *messages: Any, **by_input: Any) -> Any:
+        """The best, where nobody chooses."""
+        return self.best.process(*messages, **by_input)  # type: ignore[attr-defined]
+
+    async def flush(self) -> Any:
+        """What any of them has held back."""
+        found = [await _done(node.flush()) for node in self.variants.values()]
+        return [result for result in found if result is not None] or None
+
+    async def close(self) -> None:
+        failure: Exception | None = None
+        for node in self.variants.values():
+            try:
+                await _done(node.close())
+            except Exception as error:  # the others are to be closed all the same
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def lend_states(self, states: StreamStates, name: str) -> None:
+        """To the variant of that name; to all where nothing is said."""
+        for each, node in self.variants.items():
+            if name in ("", each):
+                cast(_Lent, node.context).states = states
+
+
+async def _done(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+class Choosing:
+    """Of one life of a stage with variants."""
+
+    def __init__(self, node: VariantsNode, enforcer: Enforcer, recorder: Recorder) -> None:
+        self._node = node
+        self._enforcer = enforcer
+        self._recorder = recorder
+        self._sent_ns = 0  # of the datum that was taken last
+        self._gap_ns = 0
+        self._names = list(node.variants)
+        self._handlers: list[Callable[..., Any]] = [each.process for each in node.variants.values()]  # type: ignore[attr-defined]
+        self._costs = [enforcer.cost, *(ServiceCost(enforcer.margin_limit_ns) for _ in self._names[1:])]
+        for nth, cost in enumerate(self._costs):  # as a former life knew them
+            cost.usual_ns = cost.usual_ns or recorder.get(layout.VARIANT_USUAL_NS + nth)
+        self._variants = Variants(len(self._names), node.back_after_ns, recorder.get(layout.VARIANT))
+        self.level = -1
+        self._use(self._variants.level)
+
+    @property
+    def handler(self) -> Callable[..., Any]:
+        """Of the variant in use."""
+        return self._handlers[self.level]
+
+    def choose(self, message: Message, now_ns: int, mailbox: int) -> Message:
+        """Which is to work on it; the message, on which that is noted. `mailbox`: so many may wait in its input's."""
+        enforcer, costs = self._enforcer, self._costs
+        level = self._variants.choose(
+            now_ns,
+            self._load(message, mailbox, now_ns),
+            [cost.usual_ns for cost in costs],
+            [cost.expected_ns() for cost in costs],
+            is_degraded=enforcer.has_broken_contract,
+        )
+        if level != self.level:
+            self._use(level)
+            self._recorder.add(layout.VARIANT_SWITCHES)
+        return message.replace(attributes={**message.attributes, ATTRIBUTE: self._names[level]})
+
+    def _load(self, message: Message, mailbox: int, now_ns: int) -> Load:
+        sent_ns = message.sent_ns
+        if sent_ns > self._sent_ns > 0:
+            gap_ns = sent_ns - self._sent_ns
+            self._gap_ns = gap_ns if not self._gap_ns else self._gap_ns + (gap_ns - self._gap_ns) // GAP_WEIGHT
+        self._sent_ns = max(self._sent_ns, sent_ns)
+        waited_ns = max(now_ns - sent_ns, 0) if sent_ns else 0
+        return Load(self._enforcer.room_ns(message, now_ns), waited_ns, self._gap_ns, mailbox)
+
+    def worked(self) -> None:
+        """The variant in use has worked on a datum."""
+        self._recorder.add(layout.VARIANT_DATA + self.level)
+
+    def _use(self, level: int) -> None:
+        if self.level >= 0 and self._node.states is VariantStates.RESET:
+            states = self._node.variants[self._names[level]].context.states
+            if states is not None:
+                states.start_anew()
+        if self.level >= 0:
+            self._recorder.set(layout.VARIANT_USUAL_NS + self.level, self._costs[self.level].usual_ns)
+        self.level = level
+        self._enforcer.cost = self._costs[level]
+        self._recorder.set(layout.VARIANT, level)
+
+
+def named(stage: str, given: object) -> tuple[dict[str, Node], list[Fault]]:
+    """The variants of a stage by name, and what is wrong with what was given."""
+    subject = f"stage {stage}, variants"
+    hint = "as in variants=[Full(), Small()]"
+    if isinstance(given, Mapping):
+        found = {str(name): node for name, node in given.items()}
+    elif isinstance(given, Sequence) and not isinstance(given, str):
+        names = [type(node).__name__ for node in given]
+        if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            found_text = f"{names.count(repeated[0])} of class {repeated[0]}"
+            named_hint = 'name them, as in variants={"full": ..., "small": ...}'
+            return {}, [Fault(subject, found_text, "one of each, or names", named_hint)]
+        found = dict(zip(names, given, strict=True))
+    else:
+        return {}, [Fault(subject, repr(given), "nodes, the best first", hint)]
+    if not 2 <= len(found) <= VARIANT_COUNT_MAX:
+        return {}, [Fault(subject, f"{len(found)} of them", f"2 to {VARIANT_COUNT_MAX}, the best first", hint)]
+    wrong = [node for node in found.values() if not isinstance(node, Node)]
+    if wrong:
+        return {}, [Fault(subject, f"a {type(wrong[0]).__name__}", "nodes, the best first", hint)]
+    return found, []
+
+
+def variant_faults(stage: str, node: VariantsNode) -> list[Fault]:
+    """What keeps nodes from being variants of each other; after they were inspected."""
+    faults = []
+    expected = _ports_told(node.best)
+    best = next(iter(node.variants))
+    for name, each in node.variants.items():
+        subject = f"stage {stage}, variant {name}"
+        if each.is_source or not hasattr(each, "process"):
+            faults.append(Fault(subject, f"{type(each).__name__} has no process()", "a node that has"))
+        elif hasattr(each, "degrade"):
+            found = f"{type(each).__name__} has degrade()"
+            faults.append(Fault(subject, found, "none", "cheaper variants are in its place"))
+        if _ports_told(each) != expected:
+            faults.append(Fault(subject, f"ports {_ports_told(each)}", f"those of {best}: {expected}"))
+    return faults
+
+
+def _ports_told(node: Node) -> str:
+    return ", ".join(f"{name} {type(port).__name__}({port.type})" for name, port in node.ports().items()) or "none"

@@ -1,0 +1,182 @@
+"""Who ate the time of a datum: its journey is put together from the recorders, and `core.blame` judges.
+
+Looks only when there is a miss, and only at what was recorded around it. What was overwritten meanwhile is unknown,
+and shows as a wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from streamflow.core.blame import Blame, Doings, Down, Drop, Hop, Journey, Service, Stall, blame
+from streamflow.core.budget import Budgets
+from streamflow.core.graph import EdgeDef, Graph
+from streamflow.core.paths import Paths
+from streamflow.core.timebase import ms
+from streamflow.core.verdict import WORK, Kind
+from streamflow.recorder import layout
+from streamflow.recorder.reader import Recording
+from streamflow.recorder.records import Record
+from streamflow.runtime.stage.looplag import BEAT_NS, STALL_LIMIT_NS, stall_began_ns
+
+LOOK_BACK_NS = 300 * ms  # before the event: what a queue was left by
+
+
+class Inquest:
+    """Over the recorders of a run. `down_since` tells which stages have no process now, and since when."""
+
+    def __init__(self, graph: Graph, paths: Paths, recordings: Mapping[str, Recording]) -> None:
+        self._graph = graph
+        self._paths = paths
+        self._recordings = recordings
+        self._names = [stage.name for stage in graph.stages]
+        self._windows: dict[str, tuple[int, int, list[Record]]] = {}
+        self._last_down: dict[str, Down] = {}
+        self.down_since: dict[str, int] = {}
+
+    def came_back(self, stage: str, now_ns: int) -> None:
+        """It goes to work again; until its new life writes something, what the former one wrote last is old."""
+        since_ns = self.down_since.pop(stage, None)
+        if since_ns is not None:
+            self._last_down[stage] = Down(since_ns, now_ns)
+
+    def judge(self, path: int, stream: int, seq: int, event_time_ns: int, until_ns: int, budgets: Budgets) -> Blame:
+        """The blame for the time of a datum on a path from its event to `until_ns`."""
+        definition = self._paths.definitions[path]
+        since_ns = event_time_ns - LOOK_BACK_NS
+        found = {
+            stage: [one for one in self._window(stage, since_ns, until_ns) if one.seq == seq and one.stream == stream]
+            for stage in self._paths.route(path)
+            if stage in self._recordings
+        }
+        admitted = next((one for one in found.get(definition.source, ()) if one.kind == Kind.ADMITTED), None)
+        hops = self._hops(path, stream, seq, found, admitted)
+        stages = [definition.source, *(hop.stage for hop in hops)]
+        journey = Journey(
+            source=definition.source,
+            event_time_ns=event_time_ns,
+            deadline_ns=event_time_ns + (definition.within_ns or 0),
+            until_ns=until_ns,
+            sent_ns=admitted.started_ns if admitted is not None else hops[0].sent_ns if hops else None,
+            hops=hops,
+            doings={
+                stage: self._doings(stage, stream, seq, since_ns, until_ns)
+                for stage in stages
+                if stage in self._recordings
+            },
+            drops=self._drops(path, found),
+        )
+        return blame(journey, budgets)
+
+    def _window(self, stage: str, since_ns: int, until_ns: int) -> list[Record]:
+        """What the stage has recorded of that time, or of more before it; read once for all misses of an instant."""
+        known = self._windows.get(stage)
+        if known is not None and known[0] == until_ns and known[1] <= since_ns:
+            return known[2]
+        records = self._recordings[stage].between(since_ns, until_ns)
+        self._windows[stage] = until_ns, since_ns, records
+        return records
+
+    def _hops(
+        self,
+        path: int,
+        stream: int,
+        seq: int,
+        found: Mapping[str, Sequence[Record]],
+        admitted: Record | None,
+    ) -> list[Hop]:
+        """From the source on, at each stage by the edge on which the datum is furthest behind."""
+        definition = self._paths.definitions[path]
+        edges = [edge for edge in self._graph.edges if edge.name in self._paths.edges(path)]
+        hops: list[Hop] = []
+        here = definition.source
+        left_ns = admitted.started_ns if admitted is not None else None
+        while here != definition.sink:
+            onward = [self._hop(edge, stream, seq, found, left_ns) for edge in edges if edge.source == here]
+            known = [hop for hop in onward if hop is not None]
+            if not known:
+                break
+            hop = min(known, key=lambda one: (one.ended_ns is not None, one.started_ns is not None, -one.sent_ns))
+            hops.append(hop)
+            if hop.ended_ns is None:
+                break
+            here, left_ns = hop.stage, hop.ended_ns
+        return hops
+
+    def _hop(
+        self, edge: EdgeDef, stream: int, seq: int, found: Mapping[str, Sequence[Record]], left_ns: int | None
+    ) -> Hop | None:
+        stage = edge.target
+        is_sink = not self._graph.forward.edges_from(stage)
+        record = next((one for one in found.get(stage, ()) if one.kind in WORK or one.kind == Kind.SHED), None)
+        if record is None and stage in self._recordings:
+            record = self._recordings[stage].in_service()
+            if record is not None and (record.stream, record.seq) != (stream, seq):
+                record = None
+        if record is None:
+            return None if left_ns is None else Hop(stage, edge.name, left_ns, is_sink=is_sink)
+        return Hop(
+            stage,
+            edge.name,
+            record.sent_ns,
+            record.enqueued_ns or None,
+            record.started_ns,
+            record.ended_ns or None,
+            record.blocked_ns,
+            record.device_done_ns,
+            record.batch,
+            is_sink,
+        )
+
+    def _doings(self, stage: str, stream: int, seq: int, since_ns: int, until_ns: int) -> Doings:
+        recording = self._recordings[stage]
+        services: list[Service] = []
+        stalls: list[Stall] = []
+        downs: list[Down] = []
+        alive_ns = beat_ns = recording.word(layout.BEAT_NS)
+        for one in self._window(stage, since_ns, until_ns):
+            if one.kind in WORK and one.ended_ns > alive_ns:
+                alive_ns = one.ended_ns
+            if one.kind in WORK and (one.stream, one.seq) != (stream, seq) and one.ended_ns > one.started_ns:
+                if one.batch > 1 and services and services[-1].started_ns == one.started_ns:
+                    services.pop()  # a batch is one piece of work, as long as its last datum says
+                services.append(Service(one.started_ns, one.ended_ns, self._name(one.stream), one.seq))
+            elif one.kind == Kind.STALL:
+                stalls.append(Stall(one.started_ns, one.ended_ns, bool(one.flags & 1)))
+            elif one.kind == Kind.RESTARTED:
+                downs.append(Down(one.started_ns, one.ended_ns))
+        working_on = recording.in_service()
+        if working_on is not None and (working_on.stream, working_on.seq) != (stream, seq):
+            if services and services[-1].started_ns == working_on.started_ns:
+                services.pop()  # of the same batch
+            services.append(Service(working_on.started_ns, None, self._name(working_on.stream), working_on.seq))
+        down = self._last_down.get(stage)
+        if down is not None and down.ended_ns is not None:
+            downs.append(down)
+            alive_ns = max(alive_ns, down.ended_ns)
+        down_since = self.down_since.get(stage)
+        if down_since is not None:
+            downs.append(Down(down_since, None))
+        elif working_on is None and beat_ns:
+            due_ns = max(alive_ns, beat_ns + BEAT_NS)
+            if until_ns - due_ns > STALL_LIMIT_NS:
+                stalls.append(Stall(stall_began_ns(alive_ns, due_ns, until_ns - due_ns), None))
+        return Doings(sorted(services, key=_started_ns), stalls, downs)
+
+    def _drops(self, path: int, found: Mapping[str, Sequence[Record]]) -> list[Drop]:
+        bit = 1 << path
+        edges = {edge.name: edge for edge in self._graph.edges if edge.name in self._paths.edges(path)}
+        into = {edge.target: name for name, edge in edges.items()}
+        return [
+            Drop(stage, into.get(stage, ""), one.started_ns)
+            for stage, records in found.items()
+            for one in records
+            if one.kind == Kind.DROPPED and one.mask & bit
+        ]
+
+    def _name(self, stream: int) -> str:
+        return self._names[stream] if stream >= 0 else ""
+
+
+def _started_ns(service: Service) -> int:
+    return service.started_ns

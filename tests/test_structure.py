@@ -87,6 +87,7 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
         "StreamflowError",
         "Timing",
         "UsageError",
+        "VariantStates",
         "WireError",
         "ms",
         "ns",

@@ -145,8 +145,9 @@ class Graph:
         return {edge.input: edge for edge in self.edges_into(stage) if edge.loop is not None}
 
     def redoes(self, stage: str) -> bool:
-        """Whether what the stage was at when it died comes to it again, so that nothing half done may leave it."""
-        return any(edge.is_lossless for edge in self.edges_into(stage))
+        """Whether what the stage was at when it died is done again, so that nothing half done may leave it."""
+        own = self.edges_from(stage) if self.stage(stage).is_source else self.edges_into(stage)
+        return any(edge.is_lossless for edge in own)
 
     def edges_into(self, stage: str) -> list[EdgeDef]:
         return list(self._indexed().into.get(stage, ()))

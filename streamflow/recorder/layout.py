@@ -70,6 +70,7 @@ ROW_HEAD: Final = FIRST_WORD + 32  # and the newest record then
 VARIANT: Final = FIRST_WORD + 33  # in use, 0 is the best; its next life begins with it
 VARIANT_SWITCHES: Final = FIRST_WORD + 34
 VARIANT_DATA: Final = FIRST_WORD + 35  # and 7 more words: data that each variant has worked on
+REPLAYS: Final = FIRST_WORD + 51  # 1: a source whose next life emits again what this one did
 VARIANT_USUAL_NS: Final = FIRST_WORD + 43  # and 7 more: what it usually took when it was in use last
 
 COUNTERS: Final = {

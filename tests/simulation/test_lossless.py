@@ -142,15 +142,11 @@ def test_what_was_at_work_is_done_again_and_told(expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_source_that_dies_loses_what_it_had_not_handed_over_and_nothing_else(seed: int) -> None:
+def test_a_recording_s_source_that_dies_emits_again_what_it_had_not_handed_over(seed: int, expected: list[int]) -> None:
     simulation = run(storm(seed, STAGES))
+    assert values(simulation) == expected
     assert simulation.report["conserved"] is True
-    assert [counts["lost"] for counts in simulation.report["edges"].values()] == [0, 0, 0]
-    (path,) = simulation.paths.values()
-    assert path["lost"] <= simulation.stages["source"]["restarts"]
-    seqs = [message.seq for message in simulation.handled["sink"]]
-    assert seqs == sorted(seqs)
-    assert all(seqs.count(seq) == 2 for seq in set(seqs))
+    assert [path["lost"] for path in simulation.paths.values()] == [0]
 
 
 def test_an_edge_beside_that_drops_keeps_its_own_accounts() -> None:
@@ -159,12 +155,12 @@ def test_an_edge_beside_that_drops_keeps_its_own_accounts() -> None:
     assert simulation.report["edges"]["halves.half->sink.half"]["lost"] == 0
 
 
-@pytest.mark.parametrize("stage", STAGES[1:])
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("at_s", [0.0445, 0.3])
 def test_a_stage_that_stays_dead_takes_what_was_kept_along_and_it_is_counted(stage: str, at_s: float) -> None:
     simulation = run(Faults().crash(stage, at_s=at_s).crash("halves", at_s=0.02), lambda: pipeline(temporary=stage))
     assert simulation.report["conserved"] is True
-    assert sum(counts["lost"] for counts in simulation.report["edges"].values()) > 0
+    assert stage == "source" or sum(counts["lost"] for counts in simulation.report["edges"].values()) > 0
 
 
 def test_more_results_of_one_datum_than_an_edge_holds_are_refused_with_what_helps() -> None:

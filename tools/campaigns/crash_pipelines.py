@@ -60,7 +60,7 @@ class Specimen:
 
     `produced`: how many data there are on each path, whoever dies; None: a live source has as many as it has.
     `is_single`: each datum arrives once at each sink or not at all, so that the sinks' records tell what arrived.
-    `is_lossless`: nothing is lost but with the source, and the nth result is what it would be if nobody had died.
+    `is_lossless`: nothing is lost, and the nth result is what it would be if nobody had died.
     """
 
     build: Callable[[], Pipeline]

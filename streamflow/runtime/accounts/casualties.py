@@ -98,6 +98,7 @@ class Casualties:
         self._generation_of = generation_of
         self._kept: dict[str, EdgeState] = {}  # lossless edges of senders that are dead, and may live again
         self._abandoned: set[str] = set()
+        self._to_emit: dict[str, Loss] = {}  # what dead sources had admitted, and their next lives will hand over
 
     def removed(self, edge: EdgeDef) -> list[int]:
         """Numbers of the edge's current life that its dead receiver had taken or dropped."""
@@ -130,7 +131,7 @@ class Casualties:
 
     def _unfinished(self, traces: Traces) -> Unfinished | None:
         work = unfinished(traces)
-        return work if work is not None and self._is_kept(work.edge) else None
+        return work if work is not None and (work.edge is None or self._is_kept(work.edge)) else None
 
     def _dropping(self, edge: EdgeDef, receiver: Traces) -> list[counts.Live]:
         """What was being dropped from the receiver's mailbox, if its record was written."""
@@ -246,7 +247,10 @@ class Casualties:
 
     def _read_unfinished(self, stage: str, traces: Traces, remains: Remains, work: Unfinished) -> None:
         """It comes again, whole: what had come of it has not left the stage."""
-        remains.returned[work.edge.name] += 1
+        if work.edge is not None:
+            remains.returned[work.edge.name] += 1
+        else:
+            self._to_emit[stage] = Loss(stage, traces.origins(work.origins), work.admitted)
         for index, edge in enumerate(self._graph.edges_from(stage)):
             remains.offered[edge.name] -= len(withdrawn(traces.recording, index, work))
         for one_id in dict.fromkeys(work.origins):
@@ -367,9 +371,16 @@ class Casualties:
         state = self._kept.pop(edge, None)
         return None if state is None else Settled(losses([replace(state, is_kept=False)]), {}, {})
 
-    def lives_again(self, edge: str) -> None:
-        """The next life of its sender has taken over what was kept on it."""
-        self._kept.pop(edge, None)
+    def lives_again(self, stage: str) -> None:
+        """Its next life has taken over what was kept on its edges, and will emit what it was at."""
+        self._to_emit.pop(stage, None)
+        for edge in self._graph.edges_from(stage):
+            self._kept.pop(edge.name, None)
+
+    def never_emitted(self, stage: str) -> Settled | None:
+        """A source stays dead: what it was at is lost."""
+        loss = self._to_emit.pop(stage, None)
+        return None if loss is None else Settled([loss], {}, {})
 
     def _state(self, edge: EdgeDef, died: Died, recording: Recording) -> EdgeState:
         sender = self._traces(edge.source, recording)

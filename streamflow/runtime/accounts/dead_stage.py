@@ -25,6 +25,7 @@ from streamflow.recorder.layout import (
     IN_SERVICE_OFFSET,
     IN_SERVICE_SIZE,
     NUMBER_BITS,
+    REPLAYS,
     ROW_DATA,
     ROW_DATA_BEFORE,
     ROW_HEAD,
@@ -107,6 +108,24 @@ class Traces:
             return True
         failed = next((one for one in self.table(GIVING_UP) if one.number < 0), None)
         return failed is not None and self.told(failed.origins, self.whole(failed.nth), LET_GO)[0] is not None
+
+    def emission(self) -> tuple[Ids, int, int] | None:
+        """What a source that emits it again had admitted and not handed over; on which paths, by which record."""
+        edges = self._graph.edges_from(self._stage)
+        words = self.recording.words
+        turn = self.recording.word(SERVING)
+        will_again = self.recording.word(REPLAYS) and any(edge.is_lossless for edge in edges)
+        if not turn or not will_again or not self._graph.stage(self._stage).is_source:
+            return None
+        stream, _, seq, *_ = IN_SERVICE.unpack_from(words, IN_SERVICE_OFFSET + (turn & 1) * IN_SERVICE_SIZE)
+        told = self.recording.find(stream, seq)
+        admitted = [one for one in told if one.kind == Kind.ADMITTED]
+        if not admitted or any(one.kind in WORK for one in told):
+            return None
+        mask = 0
+        for one in admitted:
+            mask |= one.mask
+        return (stream, seq), mask, min(one.serial for one in admitted)
 
     def told_given_up(self, one: counts.Live) -> tuple[Record | None, tuple[Origin, ...]]:
         """The same of what the sender of an edge was giving up."""

@@ -48,22 +48,33 @@ class EdgeKeeper:
 class Unfinished:
     """What a dead life of a stage was working on, and is to be done again."""
 
-    edge: EdgeDef
+    edge: EdgeDef | None
+    """Over which it came; None: a source made it, and will make it again."""
     name: tuple[int, int]
-    """Generation and number of the datum."""
+    """Generation and number of the datum on that edge."""
     tag: tuple[int, int]
     """Of the handling: its turn, which its results bear, and its start; zeros where it had not begun."""
     origins: tuple[tuple[int, int], ...]
     since: int
-    """The newest record before it was taken in hand."""
+    """The newest record before it was taken in hand, or admitted."""
+    admitted: int = 0
+    """The paths on which a source had."""
 
 
 def unfinished(traces: Traces) -> Unfinished | None:
-    """Of a stage that stands still: the datum of a lossless edge that it had in hand and had not written off."""
+    """Of a stage that stands still: the datum of a lossless edge that it had in hand and had not written off.
+
+    Of a source with such edges, what it had not handed over, where its next life will.
+    """
+    tag = traces.recording.service_tag()
+    emission = traces.emission()
+    if emission is not None:
+        one_id, admitted, since = emission
+        return Unfinished(None, (0, 0), tag, (one_id,), since, admitted)
     hand = _hand(traces)
     if hand is None or traces.has_told(hand):
         return None
-    return Unfinished(hand.edge, hand.name, traces.recording.service_tag(), hand.origins, traces.whole(hand.head))
+    return Unfinished(hand.edge, hand.name, tag, hand.origins, traces.whole(hand.head))
 
 
 def _hand(traces: Traces) -> Hand | None:
@@ -97,7 +108,7 @@ class Keeping:
         with closing(Recording.over(recorder.buffer)) as recording:
             traces = Traces(stage, recording, graph, paths)
             work, self._hand = unfinished(traces), _hand(traces)
-            self.again = None if work is None or work.edge.name in gone else work
+            self.again = None if work is None or (work.edge is not None and work.edge.name in gone) else work
             self._left = {
                 index: self._left_by(recording, index)
                 for index, edge in enumerate(self._edges)

@@ -64,6 +64,7 @@ class Logbook:
         self._outputs = {name: index for index, (name, _) in enumerate(recorder.shape.out_edges)}
         self._traces: dict[str, InputTrace] = {}
         self._covered = 0  # paths on which something was sent in this handling
+        self._admitted = 0
         self._keeps = False  # a piece on each of these is still here
         self._pending: tuple[InputTrace, int] | None = None  # taken, and not yet in service: its place
         self._pending_slot = -1  # where it stands among those of former senders
@@ -223,9 +224,13 @@ class Logbook:
 
         On all of them at once: were it killed between two edges, the datum would be lost on the second.
         """
-        new = edge_masks & ~self._covered
+        new = edge_masks & ~(self._covered | self._admitted)
         if new:
             self.note(Kind.ADMITTED, message, new)
+
+    def admit_again(self, paths: int) -> None:
+        """On these a former life has admitted the datum at hand, and had not handed it over."""
+        self._admitted = paths
 
     def emitted(self, message: Message) -> None:
         """A source has sent all of a datum, or will not send the rest."""
@@ -237,6 +242,7 @@ class Logbook:
                 message.deadline_ns, 0, NOWHERE, 1, self._covered,
             )  # fmt: skip
             self._keeps = False
+        self._admitted = 0
         self.recorder.idle()
 
     def forget_sent(self) -> None:
@@ -331,23 +337,12 @@ class Logbook:
         self._covered = 0
         recorder = self.recorder
         for origin in (*(message.origins or (message,)), *repeated):
+            stream, through = self.streams.get(origin.stream, NOWHERE), self._through.get(origin.stream, 0)
             recorder.record(
-                Kind.SHED,
-                message.flags,
-                self.streams.get(origin.stream, NOWHERE),
-                origin.seq,
-                origin.event_time_ns,
-                message.sent_ns,
-                message.enqueued_ns or message.sent_ns,
-                started_ns,
-                started_ns,
-                0,
-                message.deadline_ns,
-                0,
-                sender,
-                1,
-                self._through.get(origin.stream, 0),
-            )
+                Kind.SHED, message.flags, stream, origin.seq, origin.event_time_ns, message.sent_ns,
+                message.enqueued_ns or message.sent_ns, started_ns, started_ns, 0, message.deadline_ns, 0,
+                sender, 1, through,
+            )  # fmt: skip
         if row_count:
             recorder.add(layout.ROW_DATA, row_count)
         recorder.add(layout.SHED)

@@ -210,7 +210,7 @@ class Worker:
             is_alone=len(self._stages) == 1 and isinstance(self._context, ZmqContext),
             spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
-        actor.keeping = keeping
+        actor.keep(keeping)
         return actor
 
     def _keeping(self, name: str, recorder: Recorder) -> Keeping | None:

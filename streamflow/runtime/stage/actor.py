@@ -19,6 +19,7 @@ from streamflow.core.batch import Batch
 from streamflow.core.graph import Resolved
 from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
+from streamflow.core.verdict import Kind
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.accounts.keeping import Keeping
@@ -126,7 +127,9 @@ class Actor:
         )
         if isinstance(node, VariantsNode):
             self.handling.choose_by(Choosing(node, enforcer, logbook.recorder))
-        if resolved.graph.redoes(stage):
+        self._is_whole = resolved.graph.redoes(stage)
+        """Each datum is handed over whole, or not at all."""
+        if self._is_whole and not definition.is_source:
             self._serving.whole = self.sending
         node.context = self
 
@@ -184,6 +187,8 @@ class Actor:
         deadline_ns = self.enforcer.source_deadline_ns(event_time_ns)
         base = Message({}, self.stage, seq, event_time_ns, attributes, deadline_ns, 0, sent_ns, 0, ())
         self.logbook.begin(base, NOWHERE, sent_ns)
+        if self._is_whole:
+            self._begin_whole(seq)
         rest = None
         try:
             rest = self.sending.send_result(value if port is None else Output(value, port), base, "run")
@@ -191,7 +196,7 @@ class Actor:
                 self._recorder.add(layout.EMITTED)
         finally:
             if rest is None:
-                self.logbook.emitted(base)
+                self._emitted(base)
         if rest is not None:
             return self._emit_rest(rest, base)
         return self._serving.take_turns() if self._serving.is_turn_over(now_ns) else None
@@ -201,9 +206,32 @@ class Actor:
             await rest
             self._recorder.add(layout.EMITTED)
         finally:  # also where it is drained while it waits for room
-            self.logbook.emitted(base)
+            self._emitted(base)
         if self._serving.is_turn_over(self.now_ns()):
             await self._serving.take_turns()
+
+    def _emitted(self, base: Message) -> None:
+        self.logbook.emitted(base)
+        if self._is_whole:
+            self.sending.open_gates()
+
+    def _begin_whole(self, seq: int) -> None:
+        self.sending.close_gates()
+        if seq == self._replay.again_seq and self.keeping is not None and self.keeping.again is not None:
+            self.logbook.admit_again(self.keeping.again.admitted)
+            self._replay.again_seq = -1
+
+    def keep(self, keeping: Keeping | None) -> None:
+        """What a former life has left; where a source was at something, it is emitted again."""
+        self.keeping = keeping
+        if self._is_source and keeping is not None and keeping.again is not None:
+            self._replay.redo()
+
+    def _lose_what_was_to_be_emitted(self) -> None:
+        """The source has ended before it came to that again."""
+        keeping, seq = self.keeping, self._replay.again_seq
+        if seq >= 0 and keeping is not None and keeping.again is not None:
+            self.logbook.note(Kind.LOST, Message({}, self.stage, seq), keeping.again.admitted)
 
     # ------------------------------------------------------------------------------- the life cycle
 
@@ -220,6 +248,7 @@ class Actor:
         self._promises = self._make_promises()
         if self._is_source:
             await self._run_source()
+            self._lose_what_was_to_be_emitted()
         else:
             await self._run_inputs()
             # A remainder is of data whose end was told long ago: on no path's account is it theirs.

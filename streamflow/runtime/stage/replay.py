@@ -24,11 +24,19 @@ class Replay:
         self._is_live = is_live
         self._seq = 0
         self._has_begun = False
+        self.again_seq = -1
+        """Of what is emitted for the second time; -1: of nothing."""
 
     def paced(self) -> None:
         """The source asks when recorded time is due."""
         if not self._has_begun:
             self._is_recording = not self._is_live
+            self._recorder.set(layout.REPLAYS, int(self._is_recording))
+
+    def redo(self) -> None:
+        """Of what the former life emitted last nothing has left, for it was not all handed over: emit it again."""
+        self._resume_seq -= 1
+        self.again_seq = self._resume_seq
 
     @property
     def is_replaying(self) -> bool:

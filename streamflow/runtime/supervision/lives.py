@@ -136,9 +136,9 @@ class Lives:
             if edge.name in endpoints and edge.target in alive
         }
         self._control.tell(process, {"is": "connect", "endpoints": known})
+        for stage in own:
+            self._observatory.casualties.lives_again(stage)
         for edge in self._graph.edges:
-            if edge.source in own:
-                self._observatory.casualties.lives_again(edge.name)
             if edge.target in own and edge.source not in own and edge.name in known:
                 generation = self._observatory.edge_generation(edge.name)
                 telegram = {"is": "attach", "edge": edge.name, "endpoint": known[edge.name], "generation": generation}
@@ -148,6 +148,9 @@ class Lives:
         """There is no next life."""
         self._observatory.left(self._processes[process])
         own = set(self._processes[process])
+        for stage in own:
+            if (settled := self._observatory.casualties.never_emitted(stage)) is not None:
+                self._observatory.lose(settled)
         for edge in self._graph.edges:
             if (edge.source in own) != (edge.target in own):
                 self._gone.add(edge.name)

@@ -199,6 +199,17 @@ class StreamStates:
         for one in self._held.values():
             one.is_anew = True
 
+    def start_anew_behind(self, others: Sequence[StreamStates]) -> None:
+        """The same of each stream on which one of the `others` was stepped later: also where the life that changed
+        over to this one has died before it made a step."""
+        newest_ns: dict[str, int] = {}
+        for other in others:
+            for stream, slot in other._states.streams():
+                newest_ns[stream] = max(newest_ns.get(stream, NO_TIME_NS), other._held[slot].last.event_time_ns)
+        for stream, slot in self._states.streams():
+            one = self._held[slot]
+            one.is_anew = one.is_anew or one.last.event_time_ns < newest_ns.get(stream, NO_TIME_NS)
+
     def arrays(self, stream: str) -> dict[str, Array]:
         """Copies of what a stream has, by the names of the tensors and in the shape of a batch of one."""
         slot = next((slot for name, slot in self._states.streams() if name == stream), None)

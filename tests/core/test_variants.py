@@ -49,6 +49,35 @@ def test_down_where_a_mailbox_that_drops_fills_and_it_cannot_keep_up() -> None:
     assert choose(Variants(2), 0, None, waited_ns=90 * ms, gap_ns=5 * ms, mailbox=2) == 0
 
 
+def test_down_where_a_mailbox_has_dropped_what_a_contract_counts_and_it_cannot_keep_up() -> None:
+    def chosen(gap_ns: int) -> int:
+        load = Load(100 * ms, 1 * ms, gap_ns, mailbox=1, has_dropped=True)
+        return Variants(2).choose(0, load, (10 * ms, 1 * ms), (10 * ms, 1 * ms))
+
+    assert chosen(5 * ms) == 1
+    assert chosen(10 * ms) == 0
+
+
+def test_a_load_that_has_just_come_is_told_by_the_last_few_data_before_a_mailbox_is_full() -> None:
+    load = Load(None, 20 * ms, 40 * ms, mailbox=8, newest_gap_ns=4 * ms)
+    assert Variants(2).choose(0, load, (10 * ms, 1 * ms), (10 * ms, 1 * ms)) == 1
+
+
+def test_down_where_it_cannot_keep_up_before_more_waits_than_is_worked_off_in_time() -> None:
+    room_ns = 60 * s
+    assert choose(Variants(2, BACK_NS), 10 * s, room_ns, waited_ns=BACK_NS // 7, gap_ns=9 * ms) == 1
+    assert choose(Variants(2, BACK_NS), 10 * s, room_ns, waited_ns=BACK_NS // 9, gap_ns=9 * ms) == 0
+    assert choose(Variants(2, BACK_NS), 10 * s, room_ns, waited_ns=BACK_NS // 7, gap_ns=10 * ms) == 0
+
+
+def test_a_better_one_that_would_never_be_idle_is_not_gone_back_to_however_long_its_queue_may_grow() -> None:
+    variants = Variants(2, BACK_NS)
+    costs = (10 * ms, 1 * ms)
+    variants.choose(0, Load(1 * ms), costs, costs)
+    for nth in range(1, 1000):
+        assert variants.choose(nth * 9_900_000, Load(60 * s, gap_ns=9_900_000), costs, costs) == 1
+
+
 def test_the_best_of_those_that_would_do_and_where_none_would_the_cheapest() -> None:
     costs = (10 * ms, 5 * ms, 1 * ms)
     assert choose(Variants(3), 0, 6 * ms, cost=costs) == 1
@@ -116,7 +145,7 @@ class Queue:
 @given(
     seed=st.integers(0, 1 << 32),
     height=st.floats(1.2, 3.0),
-    base=st.floats(0.2, 0.75),
+    base=st.floats(0.2, 0.92),
     within_ms=st.integers(40, 200),
     jitter=st.floats(0.0, 0.5),
 )

@@ -38,6 +38,9 @@ def lend_states(actor: Actor, definition: Definition, recordings: Path, kept: Pa
                 states = _opened(actor, definition, name, each, recordings, kept, told)
                 if states is not None:
                     node.lend_states(states, variant)
+            if node.states is VariantStates.RESET:
+                for states in actor.all_states:
+                    states.start_anew_behind([other for other in actor.all_states if other is not states])
     except StateError as error:
         raise blamed(actor.stage, error, "state_tensors") from error
     return told

@@ -255,10 +255,10 @@ class Worker:
             actor.drain()
 
     def _hear_budget(self, telegram: Telegram) -> None:
-        degraded = frozenset(telegram["degraded"])
+        degraded, broken = frozenset(telegram["degraded"]), frozenset(telegram["broken"])
         for stage, budget in telegram["stages"].items():
             if stage in self._actors:
-                told = Budget(budget["tails_ns"], budget["usual_tails_ns"], degraded, budget["profile_ns"])
+                told = Budget(budget["tails_ns"], budget["usual_tails_ns"], degraded, budget["profile_ns"], broken)
                 self._actors[stage].enforcer.set_budget(told)
 
     def _hear_detach(self, telegram: Telegram) -> None:

@@ -21,13 +21,15 @@ NEVER_DONE_NS: Final = 1 << 61  # a cost that no deadline has room for
 
 @dataclass(frozen=True)
 class Budget:
-    """What the supervisor tells a stage: the longest way from it to each path's sink, and which are degraded."""
+    """What the supervisor tells a stage: the longest way from it to each path's sink, and how their contracts stand."""
 
     tails_ns: Mapping[int, int]
     usual_tails_ns: Mapping[int, int] = field(default_factory=dict)
     degraded: Set[int] = frozenset()
     profile_ns: int = 0
     """The usual service time by the stored profile; 0 where there is none."""
+    broken: Set[int] = frozenset()
+    """Paths whose contract is, whatever was declared to follow from that."""
 
 
 class Enforcer:
@@ -41,6 +43,7 @@ class Enforcer:
             if path.within_ns is not None and stage in paths.route(index) and stage != path.source:
                 self._paths.setdefault(path.source, []).append((index, path))
         self._own_paths = {index for own in self._paths.values() for index, _ in own}
+        self.has_contract = any(path.firm is not None for own in self._paths.values() for _, path in own)
         self._within_ns = {
             stream: min(path.within_ns for _, path in own if path.within_ns is not None)
             for stream, own in self._paths.items()
@@ -82,7 +85,7 @@ class Enforcer:
     @property
     def has_broken_contract(self) -> bool:
         """Whether that of a path through the stage is, so that it is to do with the cheapest."""
-        return self.is_active and not self._budget.degraded.isdisjoint(self._own_paths)
+        return self.is_active and not (self._budget.broken | self._budget.degraded).isdisjoint(self._own_paths)
 
     def room_ns(self, message: Message, now_ns: int) -> int | None:
         """From now to when work on it must end for it to be on time; None where it is due at no time."""

@@ -137,6 +137,8 @@ class Handling:
         enforcer, logbook, act = self._enforcer, self._logbook, verdict.act
         ended_ns = self._now_ns()
         service_ns = ended_ns - started_ns - blocked_ns
+        if self._choosing is not None:
+            self._choosing.worked_until_ns = ended_ns
         is_late = enforcer.is_late(message, ended_ns)
         if act is Act.RUN or act is Act.DELIVER or (act is Act.DEGRADE and enforcer.cheap is None):
             enforcer.cost.served(service_ns, is_late=is_late and act is not Act.DELIVER and verdict is not TRY)

@@ -7,8 +7,12 @@ costs nothing; each has a context of its own, which differs in the recurrent sta
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
+
+import numpy as np
 
 from streamflow.core.cost import ServiceCost
 from streamflow.core.message import Message
@@ -16,11 +20,13 @@ from streamflow.core.variants import BACK_AFTER_NS, VARIANT_COUNT_MAX, Load, Var
 from streamflow.errors import Fault
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
-from streamflow.runtime.node import Context, Node, Port
+from streamflow.runtime.node import Context, Node, Output, Port
 from streamflow.runtime.stage.enforcer import Enforcer
 from streamflow.runtime.stream_states import StreamStates
 
 GAP_WEIGHT: Final = 4  # data over which the time from one to the next is averaged
+NEWEST_COUNT: Final = 3  # of the last, by themselves: fewer are close together by chance
+STREAM_COUNT_MAX: Final = 1024  # whose numbers are remembered; of more it is not known what was dropped
 ATTRIBUTE: Final = "variant"
 """Of each result: the name of the variant that made it."""
 
@@ -85,8 +91,10 @@ class VariantsNode(Node):
 
     async def flush(self) -> Any:
         """What any of them has held back."""
-        found = [await _done(node.flush()) for node in self.variants.values()]
-        return [result for result in found if result is not None] or None
+        found = []
+        for name, node in self.variants.items():
+            found += [_named(result, name) for result in _each(await _done(node.flush()))]
+        return found or None
 
     async def close(self) -> None:
         failure: Exception | None = None
@@ -105,6 +113,20 @@ class VariantsNode(Node):
                 cast(_Lent, node.context).states = states
 
 
+def _each(result: Any) -> Iterable[Any]:
+    """One result or several, as a node returns them."""
+    if result is None:
+        return ()
+    is_one = isinstance(result, np.ndarray | np.generic | Mapping | Output) or not isinstance(result, Iterable)
+    return (result,) if is_one else result
+
+
+def _named(result: Any, name: str) -> Output:
+    if isinstance(result, Output):
+        return replace(result, attributes={**result.attributes, ATTRIBUTE: name})
+    return Output(result, attributes={ATTRIBUTE: name})
+
+
 async def _done(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
@@ -116,8 +138,11 @@ class Choosing:
         self._node = node
         self._enforcer = enforcer
         self._recorder = recorder
-        self._sent_ns = 0  # of the datum that was taken last
+        self._sent: deque[tuple[int, int]] = deque(maxlen=NEWEST_COUNT + 1)  # when, and with it how many since the last
         self._gap_ns = 0
+        self.worked_until_ns = 0
+        """When the stage was last done with a datum."""
+        self._numbers: dict[str, tuple[int, int]] = {}  # of each stream's last, and the least from one to the next
         self._names = list(node.variants)
         self._handlers: list[Callable[..., Any]] = [each.process for each in node.variants.values()]  # type: ignore[attr-defined]
         self._costs = [enforcer.cost, *(ServiceCost(enforcer.margin_limit_ns) for _ in self._names[1:])]
@@ -148,16 +173,49 @@ class Choosing:
         return message.replace(attributes={**message.attributes, ATTRIBUTE: self._names[level]})
 
     def _load(self, message: Message, mailbox: int, now_ns: int) -> Load:
-        sent_ns = message.sent_ns
-        if sent_ns > self._sent_ns > 0:
-            gap_ns = sent_ns - self._sent_ns
-            self._gap_ns = gap_ns if not self._gap_ns else self._gap_ns + (gap_ns - self._gap_ns) // GAP_WEIGHT
-        self._sent_ns = max(self._sent_ns, sent_ns)
+        sent_ns, enforcer = message.sent_ns, self._enforcer
+        dropped_count = self._dropped_count(message) if mailbox else 0
+        last_ns = self._sent[-1][0] if self._sent else 0
+        if sent_ns >= last_ns:
+            count = dropped_count + 1
+            if last_ns:
+                gap_ns = (sent_ns - last_ns) // count
+                for _ in range(min(count, GAP_WEIGHT)):
+                    self._gap_ns += (gap_ns - self._gap_ns) // (GAP_WEIGHT if self._gap_ns else 1)
+            self._sent.append((sent_ns, count))
         waited_ns = max(now_ns - sent_ns, 0) if sent_ns else 0
-        return Load(self._enforcer.room_ns(message, now_ns), waited_ns, self._gap_ns, mailbox)
+        has_dropped = dropped_count > 0 and enforcer.has_contract
+        return Load(
+            enforcer.room_ns(message, now_ns), waited_ns, self._gap_ns, mailbox, self._newest_gap_ns(), has_dropped
+        )
+
+    def _dropped_count(self, message: Message) -> int:
+        """Data of its stream that were sent before it and are gone, where a mailbox drops: their numbers are left out.
+
+        Else the time from one datum that is taken to the next would be that of a service, whatever the load. What is
+        left out while the stage stood idle was never sent to it.
+        """
+        numbers, stream = self._numbers, message.stream
+        if stream not in numbers:
+            if len(numbers) < STREAM_COUNT_MAX:
+                numbers[stream] = (message.seq, 0)
+            return 0
+        last, stride = numbers[stream]
+        step = message.seq - last
+        if step <= 0:
+            return 0
+        stride = min(stride or step, step)
+        numbers[stream] = (message.seq, stride)
+        return step // stride - 1 if message.sent_ns < self.worked_until_ns else 0
+
+    def _newest_gap_ns(self) -> int:
+        sent = self._sent
+        if len(sent) <= NEWEST_COUNT:
+            return 0
+        return (sent[-1][0] - sent[0][0]) // sum([count for _, count in sent][1:])
 
     def worked(self) -> None:
-        """The variant in use has worked on a datum."""
+        """The variant in use works on a datum."""
         self._recorder.add(layout.VARIANT_DATA + self.level)
 
     def _use(self, level: int) -> None:
@@ -179,12 +237,7 @@ def named(stage: str, given: object) -> tuple[dict[str, Node], list[Fault]]:
     if isinstance(given, Mapping):
         found = {str(name): node for name, node in given.items()}
     elif isinstance(given, Sequence) and not isinstance(given, str):
-        names = [type(node).__name__ for node in given]
-        if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            found_text = f"{names.count(repeated[0])} of class {repeated[0]}"
-            named_hint = 'name them, as in variants={"full": ..., "small": ...}'
-            return {}, [Fault(subject, found_text, "one of each, or names", named_hint)]
-        found = dict(zip(names, given, strict=True))
+        found = dict(zip(_names(given), given, strict=True))
     else:
         return {}, [Fault(subject, repr(given), "nodes, the best first", hint)]
     if not 2 <= len(found) <= VARIANT_COUNT_MAX:
@@ -193,6 +246,15 @@ def named(stage: str, given: object) -> tuple[dict[str, Node], list[Fault]]:
     if wrong:
         return {}, [Fault(subject, f"a {type(wrong[0]).__name__}", "nodes, the best first", hint)]
     return found, []
+
+
+def _names(nodes: Sequence[object]) -> list[str]:
+    """Their classes'; those of one class, as two files of one kind of model, are numbered."""
+    classes = [type(node).__name__ for node in nodes]
+    return [
+        f"{name}-{classes[: nth + 1].count(name)}" if classes.count(name) > 1 else name
+        for nth, name in enumerate(classes)
+    ]
 
 
 def variant_faults(stage: str, node: VariantsNode) -> list[Fault]:

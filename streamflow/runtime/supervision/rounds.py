@@ -38,6 +38,7 @@ class Rounds:
         self._publish = publish
         self._budgets: dict[str, Any] = {}
         self._degraded: set[str] = set()
+        self._broken: set[str] = set()
         self._is_told = True
         self._planned_ns = self._published_ns = 0
         self._published_count = 0
@@ -53,10 +54,17 @@ class Rounds:
             self._degraded ^= {path}
             self._is_told = False
 
+    def contract(self, path: str, *, is_broken: bool) -> None:
+        """The same, of how a firm contract stands."""
+        if is_broken != (path in self._broken):
+            self._broken ^= {path}
+            self._is_told = False
+
     def _tell(self) -> None:
         if self._budgets:
             degraded = self._observatory.path_indexes(self._degraded)
-            self._control.tell_all({"is": "budget", "stages": self._budgets, "degraded": degraded})
+            broken = self._observatory.path_indexes(self._broken)
+            self._control.tell_all({"is": "budget", "stages": self._budgets, "degraded": degraded, "broken": broken})
         self._is_told = True
 
     async def run(self) -> None:

@@ -319,6 +319,7 @@ class Supervisor:
     def _contract_changed(self, path: str, event: FirmEvent, culprit: str) -> None:
         """What a firm contract demands, or takes back."""
         definition = next(one for one in self._graph.deadlines if one.name == path)
+        self._rounds.contract(path, is_broken=not isinstance(event, Recovered))
         if isinstance(event, Recovered):
             if Escalation.DEGRADE not in definition.escalation[: event.level]:
                 self._rounds.degrade(path, is_degraded=False)

@@ -150,21 +150,21 @@ class Recorder:
         """The first life of a stage, generation 0. Raises RecorderError where there is a file already, or no room."""
         check_machine(str(path))
         layout = Layout.of(shape)
+        partial = path.with_name(path.name + ".partial")  # whoever looks meanwhile must not take it for a damaged one
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 os.ftruncate(descriptor, layout.size)
                 # On tmpfs a page that cannot be had later would end the process with SIGBUS.
                 os.posix_fallocate(descriptor, 0, layout.size)
-                mapped = _map(descriptor, layout.size)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+                recorder = cls._first_life(_map(descriptor, layout.size), shape, layout)
+                os.link(partial, path)
             finally:
                 os.close(descriptor)
+                partial.unlink(missing_ok=True)
         except OSError as error:
             raise RecorderError(str(path), f"cannot be made ({error.strerror})", f"{layout.size} bytes") from error
-        return cls._first_life(mapped, shape, layout)
+        return recorder
 
     @classmethod
     def attach(cls, path: Path, shape: Shape) -> Recorder:

@@ -59,6 +59,8 @@ def _wait_for_file(path: Path) -> None:
 
 
 def _pid(folder: RunFolder, stage: str) -> int:
+    if not folder.recording(stage).exists():
+        return 0
     recording = Recording.open(folder.recording(stage))
     try:
         return recording.word(layout.PID) if recording.word(layout.PHASE) == layout.RUNNING else 0

@@ -200,7 +200,7 @@ def test_offline_nothing_is_due_and_every_edge_blocks_in_order() -> None:
     p.deadline("d", source, sink, within=ms, on_miss=OnMiss.SHED, firm=(1, 2))
     p.rate_deadline("r", work, within=s)
     p.add("other", Source(), restart=Restart.TEMPORARY, hang_timeout=2 * s)
-    graph = p.definition().graph.lossless()
+    graph = p.definition().graph.offline()
     assert [(path.within_ns, path.firm, path.on_miss) for path in graph.deadlines] == [(None, None, OnMiss.DELIVER)]
     assert graph.rates == ()
     assert {(edge.overflow, edge.order) for edge in graph.edges} == {(Overflow.BLOCK, Order.FIFO)}

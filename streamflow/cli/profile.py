@@ -55,7 +55,7 @@ def command(
     if is_offline is None:
         is_offline = not any(stage.live for stage in loaded.resolved.graph.stages)
     if is_offline:
-        loaded = load(named, lossless=True)
+        loaded = load(named, offline=True)
     path = out or profile_path(named)
     with tempfile.TemporaryDirectory(prefix="streamflow-profile-") as kept:
         outcome = _run(loaded, Path(kept), duration, is_offline=is_offline)

@@ -33,7 +33,7 @@ class _Microseconds(click.IntRange):
 @click.option(
     "--offline",
     is_flag=True,
-    help="Lossless and unpaced: every edge blocks, recorded time is event time, outputs are reproducible.",
+    help="Unpaced, and nothing is dropped: every edge blocks, recorded time is event time, outputs are reproducible.",
 )
 @click.option("--inline", is_flag=True, help="All stages in this process.")
 @click.option(

@@ -42,7 +42,7 @@ def run(
 
     Raises SystemExit in such copies.
     """
-    loaded = load(reference(pipeline, settings), lossless=offline)
+    loaded = load(reference(pipeline, settings), offline=offline)
     stages = [stage.name for stage in loaded.resolved.graph.stages]
     by_hand = stages if launcher == "manual" else list(wait_for)
     for stage in by_hand:

@@ -198,7 +198,7 @@ class Graph:
         ends = [(stage.name, port) for stage in self.stages for port in stage.outputs]
         return [end for end in ends if end not in used]
 
-    def lossless(self) -> Graph:
+    def offline(self) -> Graph:
         """The same graph with every edge blocking and in order, and nothing due at any time: what `--offline` runs."""
         edges = (
             replace(

@@ -7,9 +7,11 @@ may look at the files that the settings name, to refine the ports and to complai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from streamflow.core.batch import Batch
 from streamflow.core.joins.contract import Join
@@ -100,6 +102,17 @@ def _no_int(name: str, given: object) -> ResultError:
 _set_value, _set_port, _set_event_time_ns, _set_seq, _set_stream, _set_attributes = (
     getattr(Output, field.name).__set__ for field in fields(Output)
 )
+
+
+def with_attributes(result: Any, attributes: Mapping[str, Attribute]) -> Any:
+    """What a node returned, in whatever form, with these attributes on each of its results."""
+    if result is None:
+        return None
+    if isinstance(result, Output):
+        return replace(result, attributes={**result.attributes, **attributes})
+    if isinstance(result, np.ndarray | Mapping | str | bytes) or not isinstance(result, Iterable):
+        return Output(result, attributes=attributes)
+    return [with_attributes(one, attributes) for one in result]
 
 
 class Context(Protocol):

@@ -16,11 +16,8 @@ handling that it belongs to, and a new life takes back those of one that comes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
-
-import numpy as np
 
 from streamflow.core.gaps import NO_SAMPLE, NO_TIME_NS, GapRule, Place, Step, StepKind
 from streamflow.core.message import Message
@@ -29,7 +26,7 @@ from streamflow.core.state_rules import StateRules
 from streamflow.core.timebase import nanoseconds
 from streamflow.errors import StateError
 from streamflow.memory.states import States
-from streamflow.runtime.node import Output
+from streamflow.runtime.node import with_attributes
 from streamflow.wire.arrays import Array
 
 _SKIP: Final = StepKind.SKIP
@@ -130,7 +127,7 @@ class Stepping:
         coming = iter(results)
         for step in self._given:
             result = None if step.kind is _SKIP else next(coming)
-            found.append(_marked(result, step) if step.missing_count or step.kind is _RESET else result)
+            found.append(with_attributes(result, step.marks) if step.missing_count or step.kind is _RESET else result)
         return found
 
 
@@ -259,14 +256,3 @@ def _place_of(message: Message) -> Place:
         nanoseconds(time_s) if type(time_s) is float else NO_TIME_NS,
         sample if type(sample) is int else NO_SAMPLE,
     )
-
-
-def _marked(result: Any, step: Step) -> Any:
-    """A result that says what was missing before it."""
-    if result is None:
-        return None
-    if isinstance(result, Output):
-        return replace(result, attributes={**result.attributes, **step.marks})
-    if isinstance(result, np.ndarray | Mapping | str | bytes) or not isinstance(result, Iterable):
-        return Output(result, attributes=step.marks)
-    return [_marked(one, step) for one in result]

@@ -137,7 +137,7 @@ def simulate(
     assert isinstance(first, Pipeline)
     definition = first.definition()
     if offline:
-        definition = replace(definition, graph=definition.graph.lossless())
+        definition = replace(definition, graph=definition.graph.offline())
     loaded = Loaded(Reference("simulation", {}), definition, definition.resolved())
     graph = loaded.resolved.graph
     service = dict(service or {})

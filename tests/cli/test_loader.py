@@ -390,8 +390,8 @@ def test_a_build_without_parameters_says_so():
 def test_offline_makes_every_edge_block(folder):
     policies = {edge.overflow.name for edge in load(Reference("pipelines.host", {})).resolved.graph.edges}
     assert policies == {"BLOCK", "DROP_OLDEST"}
-    lossless = load(Reference("pipelines.host", {}), lossless=True).resolved.graph.edges
-    assert {edge.overflow.name for edge in lossless} == {"BLOCK"}
+    edges = load(Reference("pipelines.host", {}), offline=True).resolved.graph.edges
+    assert {edge.overflow.name for edge in edges} == {"BLOCK"}
 
 
 def test_the_key_tells_settings_apart(folder):

@@ -172,7 +172,10 @@ def best_of_all_windows(waiting: list[Waiting], profile: LatencyProfile, size_ma
     return queue[-best[1] : -best[1] - best[2]]
 
 
-def is_largest(one: tuple[Fraction, int, int, float, int, float], found: list[tuple]) -> bool:  # type: ignore[type-arg]
+Considered = tuple[Fraction, int, int, float, int, float]
+
+
+def is_largest(one: Considered, found: list[Considered]) -> bool:
     return all(other[4] != one[4] or other[2] >= one[2] for other in found)
 
 

@@ -94,7 +94,7 @@ def test_sources_are_found_through_every_path() -> None:
 def test_offline_every_edge_blocks() -> None:
     p = Pipeline("test")
     p.connect(p.add("a", Source()), p.add("b", Sink()), overflow=Overflow.LATEST)
-    assert [edge.overflow for edge in resolved(p).graph.lossless().edges] == [Overflow.BLOCK]
+    assert [edge.overflow for edge in resolved(p).graph.offline().edges] == [Overflow.BLOCK]
 
 
 def test_a_schema_differs_where_the_ends_could_not_talk_to_each_other() -> None:

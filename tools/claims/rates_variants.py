@@ -20,8 +20,9 @@ from tools.claims.framework import Claim, HostShare, Options, Row, main
 PIPELINE = "tools.campaigns.variants_pipeline"
 RUNS, RUNS_QUICK = 60, 4
 STEP_S, BACK_S = 3.0, 1.0
-LOW, HIGH = (0.15, 0.75), (1.2, 3.0)  # loads, of what the full variant can do
-SMALL_SHARE = 0.25  # of its time
+LOW, HIGH = (0.15, 0.9), (1.2, 3.0)  # loads, of what the full variant can do
+SMALL_SHARE = (0.2, 0.3)  # of its time
+MAILBOXES = (8, 16, 32)  # data that may wait before one is dropped
 REAL_LENGTH_S, REAL_LENGTH_QUICK_S, REAL_STEPS, REAL_STEPS_QUICK = 6.0, 3.0, 3, 1
 REAL_LOW, REAL_HIGH, REAL_BACK_S = 0.4, 2.0, 1.5
 GRACE_S = 0.1  # for the datum in which it shows that the best is back: they come one by one
@@ -35,6 +36,8 @@ class Step:
     low: float
     high: float
     within_ns: int
+    mailbox: int
+    small: float
     jitter: float
     """Of arrivals, in periods."""
     noise: float
@@ -45,10 +48,10 @@ class Step:
     def drawn(cls, seed: int) -> Step:
         chance = random.Random(seed)
         full_ns = chance.randint(2, 20) * ms
-        within_ns = full_ns * chance.randint(5, 20)
+        within_ns = round(full_ns * chance.uniform(3, 20))
         return cls(
-            full_ns, chance.uniform(*LOW), chance.uniform(*HIGH), within_ns, chance.uniform(0, 1),
-            chance.uniform(0, 0.2), seed,
+            full_ns, chance.uniform(*LOW), chance.uniform(*HIGH), within_ns, chance.choice(MAILBOXES),
+            chance.uniform(*SMALL_SHARE), chance.uniform(0, 1), chance.uniform(0, 0.2), seed,
         )  # fmt: skip
 
     def arrivals(self) -> list[tuple[int, int]]:
@@ -120,14 +123,14 @@ def outcome_of(step: Step) -> Outcome:
         source = p.add("source", Arrivals(instants))
         infer = p.add("infer", variants=[Best(), Cheap()], back_after=round(BACK_S * s))
         sink = p.add("sink", Sink())
-        p.connect(source, infer, overflow=Overflow.DROP_OLDEST, capacity=32)
+        p.connect(source, infer, overflow=Overflow.DROP_OLDEST, capacity=step.mailbox)
         p.connect(infer, sink, capacity=32)
         p.deadline("whole", source, sink, within=step.within_ns, firm=(19, 20))
         return p
 
     service: dict[str, Service] = {
         "infer.Best": step.service(1),
-        "infer.Cheap": step.service(SMALL_SHARE),
+        "infer.Cheap": step.service(step.small),
         "sink": 100 * us,
     }
     simulation = simulate(build, service=service, limit_s=60.0)
@@ -154,7 +157,9 @@ def drawn_at_random(options: Options) -> Iterator[Row]:
     text = f"{kept} of {len(found)}; {min(one.share for one in found):.2%} in time where fewest were (seed {worst})"
     yield Row("contract (19 of 20) held", f"{len(found)} of {len(found)} load steps", text, kept == len(found))
     most = max(one.switches for one in found)
-    yield Row("switches of a step", "<= 2", f"at most {most}", most <= 2)
+    flapping = [nth for nth, one in enumerate(found) if one.switches > 2]
+    text = f"at most {most}; {len(flapping)} of {len(found)} had more than 2" + f" (seeds {flapping})" * bool(flapping)
+    yield Row("switches of a step", "<= 2", text, not flapping)
     slowest = max(one.back_s for one in found)
     text = f"at most {slowest:.2f} s"
     yield Row("the best is back", f"<= {BACK_S:g} s", text, slowest <= BACK_S + GRACE_S)
@@ -185,7 +190,7 @@ def with_a_real_network(options: Options) -> Iterator[Row]:
     yield Row("switches", f"<= {2 * steps}", text, switches <= 2 * steps and switches == stage["variant_switches"])
     slowest = max(_back_s(told, 2 * nth, length_s) for nth in range(1, steps + 1))
     yield Row("the best is back", f"<= {REAL_BACK_S:g} s", f"{slowest:.2f} s", slowest <= REAL_BACK_S + GRACE_S)
-    marked = sum(one["gap"] or 0 for one in told)
+    marked = sum(one["gap"] or 0 for one in told if one["variant"] == "Full")
     yield Row("data that the best had not seen, marked", "", f"{marked:,}", None)
     yield Row("conserved", "true", str(report["conserved"]).lower(), report["conserved"] is True)
 

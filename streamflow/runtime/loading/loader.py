@@ -60,8 +60,8 @@ class Loaded:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def load(reference: Reference, *, lossless: bool = False) -> Loaded:
-    """Import, build and resolve. Raises UsageError or PipelineError; `lossless` makes every edge block."""
+def load(reference: Reference, *, offline: bool = False) -> Loaded:
+    """Import, build and resolve. Raises UsageError or PipelineError; `offline`: every edge blocks, nothing is due."""
     build = find_build(reference)
     arguments = convert_settings(build, reference.settings, reference.text)
     try:
@@ -75,8 +75,8 @@ def load(reference: Reference, *, lossless: bool = False) -> Loaded:
         found = "nothing" if pipeline is None else f"a {type(pipeline).__name__}"
         raise UsageError(reference.text, f"{reference.function} returned {found}", "a Pipeline")
     definition: Definition = make_definition()
-    if lossless:
-        definition = replace(definition, graph=definition.graph.lossless())
+    if offline:
+        definition = replace(definition, graph=definition.graph.offline())
     return Loaded(reference, definition, definition.resolved())
 
 

@@ -35,7 +35,7 @@ def load_for(folder: RunFolder) -> Loaded:
         if path not in sys.path:
             sys.path.insert(0, path)
     reference = Reference(description["reference"], description["settings"])
-    return load(reference, lossless=description["offline"])
+    return load(reference, offline=description["offline"])
 
 
 def options_of(folder: RunFolder) -> WorkerOptions:

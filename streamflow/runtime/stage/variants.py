@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
-
-import numpy as np
 
 from streamflow.core.cost import ServiceCost
 from streamflow.core.message import Message
@@ -20,7 +17,7 @@ from streamflow.core.variants import BACK_AFTER_NS, VARIANT_COUNT_MAX, Load, Var
 from streamflow.errors import Fault
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
-from streamflow.runtime.node import Context, Node, Output, Port
+from streamflow.runtime.node import Context, Node, Port, with_attributes
 from streamflow.runtime.stage.enforcer import Enforcer
 from streamflow.runtime.stream_states import StreamStates
 
@@ -87,14 +84,11 @@ class VariantsNode(Node):
 
     def process(self, *messages: Any, **by_input: Any) -> Any:
         """The best, where nobody chooses."""
-        return self.best.process(*messages, **by_input)  # type: ignore[attr-defined]
+        return cast(Any, self.best).process(*messages, **by_input)
 
     async def flush(self) -> Any:
         """What any of them has held back."""
-        found = []
-        for name, node in self.variants.items():
-            found += [_named(result, name) for result in _each(await _done(node.flush()))]
-        return found or None
+        return [with_attributes(await _done(node.flush()), {ATTRIBUTE: name}) for name, node in self.variants.items()]
 
     async def close(self) -> None:
         failure: Exception | None = None
@@ -111,20 +105,6 @@ class VariantsNode(Node):
         for each, node in self.variants.items():
             if name in ("", each):
                 cast(_Lent, node.context).states = states
-
-
-def _each(result: Any) -> Iterable[Any]:
-    """One result or several, as a node returns them."""
-    if result is None:
-        return ()
-    is_one = isinstance(result, np.ndarray | np.generic | Mapping | Output) or not isinstance(result, Iterable)
-    return (result,) if is_one else result
-
-
-def _named(result: Any, name: str) -> Output:
-    if isinstance(result, Output):
-        return replace(result, attributes={**result.attributes, ATTRIBUTE: name})
-    return Output(result, attributes={ATTRIBUTE: name})
 
 
 async def _done(result: Any) -> Any:
@@ -144,7 +124,7 @@ class Choosing:
         """When the stage was last done with a datum."""
         self._numbers: dict[str, tuple[int, int]] = {}  # of each stream's last, and the least from one to the next
         self._names = list(node.variants)
-        self._handlers: list[Callable[..., Any]] = [each.process for each in node.variants.values()]  # type: ignore[attr-defined]
+        self._handlers: list[Callable[..., Any]] = [cast(Any, each).process for each in node.variants.values()]
         self._costs = [enforcer.cost, *(ServiceCost(enforcer.margin_limit_ns) for _ in self._names[1:])]
         for nth, cost in enumerate(self._costs):  # as a former life knew them
             cost.usual_ns = cost.usual_ns or recorder.get(layout.VARIANT_USUAL_NS + nth)

@@ -20,7 +20,8 @@ def policy_text(edge: EdgeDef) -> str:
     back = f", delay {edge.loop.delay}" if edge.loop is not None else ""
     if edge.overflow is Overflow.LATEST:
         return f"{edge.overflow.value}{back}"
-    return f"{edge.overflow.value} {edge.capacity}{back}"
+    policy = "lossless" if edge.is_lossless else edge.overflow.value
+    return f"{policy} {edge.capacity}{back}"
 
 
 def summary_text(graph: Graph) -> str:

@@ -291,3 +291,8 @@ def test_every_drawing_of_any_graph_names_every_stage(graph):
     for draw in (as_text, as_mermaid, as_dot, as_svg):
         drawn = draw(found)
         assert all(re.search(rf"\b{one.name}\b", drawn) for one in graph.stages)
+
+
+def test_a_lossless_edge_is_told_as_such() -> None:
+    assert policy_text(EdgeDef("a", "out", "b", "x", capacity=4)) == "block 4"
+    assert policy_text(EdgeDef("a", "out", "b", "x", capacity=4, is_lossless=True)) == "lossless 4"

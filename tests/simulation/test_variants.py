@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamflow import In, Message, Node, OnMiss, Out, Overflow, Pipeline, StateRules, StateTensor, VariantStates, ms, s
+from streamflow.runtime.stage.variants import VariantsNode
 from streamflow.testing import Faults, Simulation, simulate
 
 FULL_NS, SMALL_NS = 10 * ms, 2 * ms
@@ -313,3 +314,15 @@ def test_states_that_differ_cannot_be_shared() -> None:
     assert failure is not None
     assert "states of variant Wide: seen: int64[2], batch axis 0" in failure
     assert "shared states are stepped by all; else states=VariantStates.OWN or RESET" in failure
+
+
+def test_what_all_variants_need_is_imported_beforehand() -> None:
+    preloaded = []
+
+    class Imports(Full):
+        def preload(self) -> None:
+            preloaded.append(self)
+
+    nodes = {"full": Imports(), "small": Imports()}
+    VariantsNode(nodes).preload()
+    assert preloaded == list(nodes.values())

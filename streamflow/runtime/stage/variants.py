@@ -74,9 +74,9 @@ class VariantsNode(Node):
         for node in self.variants.values():
             node.inspect()
 
-    async def preload(self) -> None:
+    def preload(self) -> None:
         for node in self.variants.values():
-            await _done(node.preload())
+            node.preload()
 
     async def open(self) -> None:
         for node in self.variants.values():

@@ -57,13 +57,14 @@ def test_a_stage_that_is_served_seldom_and_unevenly_sleeps_at_once(project: Proj
 
 
 def test_a_stage_that_is_served_seldom_and_evenly_is_awake_when_its_datum_comes(project: Project) -> None:
-    """And waits no longer for each than it may."""
+    """And waits no longer for each than it may. So long that it bears how unevenly a shared host lets a source sleep:
+    with 2 ms the rhythm was given up in one run of six."""
     settings = ("--set", "rate_hz=20", "--set", "count=60")
-    report = project.report(project.pipeline(LINE), "--link", "direct", "--spin-us", "2000", *settings)
+    report = project.report(project.pipeline(LINE), "--link", "direct", "--spin-us", "8000", *settings)
     middle = report["stages"]["middle"]
     assert middle["processed"] == 60
     assert middle["spin_hits"] > 15
-    assert middle["spun_ms"] <= 60 * 2.1
+    assert middle["spun_ms"] <= 60 * 8.1
 
 
 def test_without_being_asked_nobody_spins(project: Project) -> None:

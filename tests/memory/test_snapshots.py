@@ -23,6 +23,7 @@ from streamflow.memory import snapshots as snapshots_module
 from streamflow.memory.snapshots import MAGIC, Numbering, Snapshot, Snapshots, read_snapshot, restored
 from streamflow.memory.state_view import StateView, StreamState
 from streamflow.memory.states import States
+from tests.marks import from_sources
 from tests.memory.stepping import LARGE, LAYOUT, TIME_NS, filled, is_whole, step, step_for_ever
 
 COUNT = 4
@@ -353,6 +354,7 @@ def test_a_later_life_of_the_same_run_has_its_own_states_and_not_the_snapshots(
     second.close()
 
 
+@from_sources
 def test_a_life_that_dies_while_it_takes_over_leaves_that_to_the_next(
     states: States, snapshots: Snapshots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

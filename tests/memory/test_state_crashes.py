@@ -23,7 +23,10 @@ from streamflow.core.gaps import NO_SEQ, NO_TIME_NS
 from streamflow.memory import states as states_module
 from streamflow.memory.state_view import StreamState
 from streamflow.memory.states import NO_NOTES, States
+from tests.marks import from_sources
 from tests.memory.stepping import LAYOUT, TIME_NS, step
+
+pytestmark = from_sources
 
 COUNT = 3
 STREAMS = [f"stream {number}" for number in range(5)]

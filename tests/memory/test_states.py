@@ -22,6 +22,7 @@ from streamflow.memory.state_view import RETRY_COUNT, StateView
 from streamflow.memory.states import NO_NOTES, States
 from streamflow.memory.words import load
 from streamflow.wire.arrays import Array
+from tests.marks import from_sources
 from tests.memory.stepping import LARGE, LAYOUT, TIME_NS, filled, following, is_whole, step, step_for_ever
 
 COUNT = 4
@@ -280,6 +281,7 @@ def test_whoever_may_open_the_file_reads_it_without_knowing_the_layout(path: Pat
     view.close()
 
 
+@from_sources
 def test_a_reader_never_sees_two_steps_in_one(path: Path, states: States, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner commits twice, over what is being copied, whenever the reader has just looked at the turn."""
     step(states, [0], [0])
@@ -304,6 +306,7 @@ def test_a_reader_never_sees_two_steps_in_one(path: Path, states: States, monkey
     view.close()
 
 
+@from_sources
 def test_what_changes_faster_than_it_can_be_copied_is_told(
     path: Path, states: States, monkeypatch: pytest.MonkeyPatch
 ) -> None:

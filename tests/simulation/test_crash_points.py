@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from streamflow import compilation
 from streamflow.core.verdict import Kind
 from streamflow.runtime.accounts import casualties
+from tests.marks import from_sources
 from tools.campaigns.crash_points import Target, points_of, run
 
-pytestmark = pytest.mark.skipif(
-    not compilation.reason,
-    reason=f"compiled: lines are traced in sources, where make test runs it ({compilation.VARIABLE}=no)",
-)
+pytestmark = from_sources
 SAMPLE_SIZE = 4  # of some hundred points of each
 TARGETS = [
     Target("line", "source"),

@@ -34,6 +34,7 @@ RESTART_LIMIT = ("--restart-limit", "100000/0.1")
 GAP_S = (0.15, 0.45)
 START_LIMIT_S = 60.0
 BACK_LIMIT_S = 20.0
+CATCH_LIMIT_S = 0.2  # for a stage to begin with something, where it is to be struck in the midst of it
 QUIET_S = 0.3  # a stage that got nothing for so long had nothing to do: it was back when ready
 END_MARGIN_S = 2.0  # no blows in the last seconds of a recording
 
@@ -79,11 +80,16 @@ class Patient:
     def pids(self) -> dict[str, int]:
         return {self._process_of[stage]: one.word(layout.PID) for stage, one in self.recordings.items()}
 
-    def strike(self, process: str, number: signal.Signals) -> Blow | None:
-        """Send the signal, and wait until the process is back at work; None when the run ended meanwhile."""
+    def strike(self, process: str, number: signal.Signals, *, is_in_service: bool = False) -> Blow | None:
+        """Send the signal, and wait until the process is back at work; None when the run ended meanwhile.
+
+        `is_in_service`: while it works on a datum, if it comes to that soon.
+        """
         wait_until(lambda: self.are_all_at_work or not self._run.is_running, BACK_LIMIT_S)
         before = self.pids()
         stages = [stage for stage, own in self._process_of.items() if own == process]
+        if is_in_service:
+            self._catch(stages)
         heads = {stage: self.recordings[stage].head for stage in stages}
         struck_ns = time.monotonic_ns()
         try:
@@ -97,6 +103,13 @@ class Patient:
         after = self.pids()
         stayed = all(before[other] == after[other] for other in before if other != process)
         return Blow(process, number, (back_ns - struck_ns) / 1e6, stayed)
+
+    def _catch(self, stages: Sequence[str]) -> None:
+        """Awake: work may take a tenth of a millisecond."""
+        end_s = time.monotonic() + CATCH_LIMIT_S
+        while time.monotonic() < end_s:
+            if any(self.recordings[stage].word(layout.SERVING) for stage in stages):
+                return
 
     def _back_ns(self, stage: str, head: int) -> int | None:
         """When the stage's next life has handled its first datum, or was ready, where nothing was there to handle."""
@@ -139,9 +152,10 @@ def a_patient(
 
 def storm(
     run: Run, patient: Patient, chance: random.Random, count: int, gap_s: tuple[float, float], length_s: float,
-    *, signals: Sequence[signal.Signals] = (signal.SIGKILL,), victims: Sequence[str] = (),
+    *, signals: Sequence[signal.Signals] = (signal.SIGKILL,), victims: Sequence[str] = (), is_in_service: bool = False,
 ) -> list[Blow]:  # fmt: skip
-    """Up to `count` blows, in turn, at random moments, none in the last seconds of a run of `length_s`."""
+    """Up to `count` blows, in turn, none in the last seconds of a run of `length_s`: at random moments, or when the
+    victim next works on a datum after those."""
     end = time.monotonic() + length_s - END_MARGIN_S
     names = list(victims or patient.processes)
     blows: list[Blow] = []
@@ -149,7 +163,8 @@ def storm(
         time.sleep(chance.uniform(*gap_s))
         if len(blows) % len(names) == 0:
             chance.shuffle(names)
-        blow = patient.strike(names[len(blows) % len(names)], signals[len(blows) % len(signals)])
+        name, number = names[len(blows) % len(names)], signals[len(blows) % len(signals)]
+        blow = patient.strike(name, number, is_in_service=is_in_service)
         if blow is None:
             break
         blows.append(blow)

@@ -157,15 +157,18 @@ class Killed:
     detector: Detector
 
 
-def run_and_kill(options: Options, victim: str, kills: int, settings: dict[str, Any]) -> Killed:
-    """`speech` in real time, and `kill -9` of one of its stages."""
+def run_and_kill(
+    options: Options, victim: str, kills: int, settings: dict[str, Any], *, is_in_service: bool = False
+) -> Killed:
+    """`speech` in real time, and `kill -9` of one of its stages: at any time, or in the midst of its work."""
     wav, model = recording("silero_vad/test.wav"), recording("silero_vad/silero_vad.onnx")
     length_s = SPEECH_QUICK_S if options.is_quick else SPEECH_S
     told = {"wav": wav, "model": model, "out": "{}/segments", "out_chunks": "{}/chunks", **settings}
     arguments = ["--speed", "1", "--restart-limit", "100000/0.1"]
     arguments += ["--duration", str(length_s if options.is_quick else length_s + 5.0)]
     with a_patient("pipelines/speech.py", arguments, told, STAGES) as (run, patient):
-        blows = storm(run, patient, random.Random(11), kills, GAP_S, length_s, victims=[victim])
+        chance = random.Random(11)
+        blows = storm(run, patient, chance, kills, GAP_S, length_s, victims=[victim], is_in_service=is_in_service)
         report = run.succeed()
         results = read_results(run.folder / "chunks")
     return Killed(results, report, [blow.others_stayed for blow in blows], Detector(wav, model))
@@ -175,8 +178,8 @@ def lossless(options: Options) -> Iterator[Row]:
     """`kill -9` of a stage of `speech` over lossless edges: what comes out is what does where nobody dies."""
     kills = KILLS_QUICK if options.is_quick else KILLS
     for victim in ("vad", "mic", "chunks"):
-        run = run_and_kill(options, victim, kills, {"lossless": True})
-        yield Row(f"kill -9 of {victim}", f"{kills}, the rest stays", *_stayed(run.stayed, kills))
+        run = run_and_kill(options, victim, kills, {"lossless": True}, is_in_service=True)
+        yield Row(f"kill -9 of {victim} at work", f"{kills}, the rest stays", *_stayed(run.stayed, kills))
         yield from _undisturbed(run)
 
 

@@ -70,8 +70,12 @@ ROW_HEAD: Final = FIRST_WORD + 32  # and the newest record then
 VARIANT: Final = FIRST_WORD + 33  # in use, 0 is the best; its next life begins with it
 VARIANT_SWITCHES: Final = FIRST_WORD + 34
 VARIANT_DATA: Final = FIRST_WORD + 35  # and 7 more words: data that each variant has worked on
-REPLAYS: Final = FIRST_WORD + 51  # 1: a source whose next life emits again what this one did
 VARIANT_USUAL_NS: Final = FIRST_WORD + 43  # and 7 more: what it usually took when it was in use last
+REPLAYS: Final = FIRST_WORD + 51  # 1: a source whose next life emits again what this one did
+UNDONE_SEQ: Final = FIRST_WORD + 52  # a source is to emit again the datum before this; 0: none
+UNDONE_HEAD: Final = FIRST_WORD + 55  # and the newest record of the life that had begun with it
+UNDONE_TURN: Final = FIRST_WORD + 53  # names the handling that was undone last, and its steps: its turn
+UNDONE_STARTED_NS: Final = FIRST_WORD + 54  # and its start
 
 COUNTERS: Final = {
     "processed": PROCESSED,

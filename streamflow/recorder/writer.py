@@ -383,13 +383,14 @@ class Recorder:
     def reset_live(self, kept: Mapping[int, Set[int]] | None = None) -> None:
         """Forget what the former life had in service, held and out; the supervisor has read it.
 
-        `kept`: of an output, places in its table of what is still to be sent.
+        `kept`: of an output, places in its table of what is still to be sent. What was in service is forgotten last:
+        a life that dies in the midst of this leaves to the next what it needs to do the same.
         """
-        self.idle()
         for nth, output in enumerate(self.outputs):
             output.reset_live(frozenset() if kept is None else kept.get(nth, frozenset()))
         for edge in self.inputs:
             edge.hold(0)
+        self.idle()
 
     def close(self) -> None:
         """Unmap; the file stays. Nothing can be written any more, also not through the parts."""

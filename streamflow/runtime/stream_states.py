@@ -234,7 +234,9 @@ class StreamStates:
 
 
 def take_back(states: States, tag: tuple[int, int]) -> None:
-    """No step was made in that handling: it is done again."""
+    """No step was made in that handling: it is done again. No more than once, however often it is said."""
+    if tag == NO_TAG:
+        return
     for _, slot in states.streams():
         if states.notes(slot)[2:] == tag:
             states.take_back(slot)

@@ -10,7 +10,7 @@ import pytest
 from streamflow.core.verdict import Kind
 from streamflow.runtime.accounts import casualties
 from tests.marks import from_sources
-from tools.campaigns.crash_points import Target, points_of, run
+from tools.campaigns.crash_points import Target, points_of, reviving, run
 
 pytestmark = from_sources
 SAMPLE_SIZE = 4  # of some hundred points of each
@@ -50,6 +50,19 @@ def test_every_sum_holds_wherever_a_stage_is_killed(target: Target) -> None:
         result = run(target, point.number)
         assert result.tracing.killed == point
         assert not result.broken, "\n".join([f"run it again: {target.command(point.number)}", *result.broken])
+
+
+@pytest.mark.parametrize("stage", ["source", "middle"])
+def test_a_life_that_dies_while_it_comes_back_leaves_all_to_the_next(stage: str) -> None:
+    """The first one in the midst of its work, the second before any of what it does with what that left."""
+    targets = list(reviving(Target("lossless", stage), 31))
+    assert len(targets) > 5
+    for target in targets:
+        lines = points_of(target, every_line=True)
+        assert len(lines) > 300
+        for point in lines[7 :: len(lines) // 6]:
+            result = run(target, point.number)
+            assert not result.broken, "\n".join([f"run it again: {target.command(point.number)}", *result.broken])
 
 
 def test_a_datum_that_was_handled_and_not_put_down_is_not_lost_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,15 +18,16 @@ sent since the line before it leaves the same as that one. `--every-line` tries 
 from __future__ import annotations
 
 import argparse
+import linecache
 import os
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -73,6 +74,7 @@ FILES = frozenset(
         "runtime/stage/replay.py",
         "runtime/stage/sending.py",
         "runtime/stage/serving.py",
+        "runtime/process/stage_states.py",
         "runtime/process/worker.py",
         "transport/local_link.py",
         "transport/socket_receiver.py",
@@ -95,7 +97,8 @@ class Target:
 
     `others`: stages that are killed at the same instant. `after`: a stage that is killed earlier, so that some of the
     lines are about its death and its next life. `again`: the stage is killed once more, later, at rest or at work:
-    what its first death left wrong may only show then.
+    what its first death left wrong may only show then. `dead_at`: its first life ends before that line, and the lines
+    are those by which its next one comes back, before its data flow.
     """
 
     pipeline: str
@@ -104,6 +107,7 @@ class Target:
     others: tuple[str, ...] = ()
     after: str = ""
     again: bool = False
+    dead_at: int | None = None
 
     def __str__(self) -> str:
         words = [f"--pipeline {self.pipeline} --stage {self.stage}"]
@@ -111,6 +115,7 @@ class Target:
         words += [f"--with {other}" for other in self.others]
         words += [f"--after {self.after}"] if self.after else []
         words += ["--again"] if self.again else []
+        words += [f"--dead-at {self.dead_at}"] if self.dead_at is not None else []
         return " ".join(words)
 
     def command(self, number: int) -> str:
@@ -140,6 +145,7 @@ class Tracing:
         self._others = [processes[other] for other in target.others]
         self._life_number = target.life
         self._kill_at = kill_at
+        self._first_left = target.dead_at  # lines that its first life has left, where its next one is followed
         self._lives: dict[str, list[SimulatedProcess]] = {}
         self._current: ContextVar[SimulatedProcess | None] = ContextVar("life", default=None)
         self._traced: SimulatedProcess | None = None
@@ -149,10 +155,18 @@ class Tracing:
     def born(self, life: SimulatedProcess) -> None:
         """To be called in the context in which everything of the process runs."""
         self._current.set(life)
-        self._lives.setdefault(life.process, []).append(life)
+        lives = self._lives.setdefault(life.process, [])
+        lives.append(life)
+        if self._first_left is not None and life.process == self._process and len(lives) == 2:
+            self._traced = life
+            sys.settrace(self._called)
 
     def began(self, life: SimulatedProcess) -> None:
         """The data of this life begin to flow."""
+        if life is self._traced:
+            sys.settrace(None)  # it has come back
+            self._traced = None
+            return
         of_process = self._lives[life.process]
         if life.process == self._process and of_process.index(life) == self._life_number and self._traced is None:
             self._traced = life
@@ -170,6 +184,14 @@ class Tracing:
         if self._has_closed(self._traced):
             sys.settrace(None)  # in order, at the end of the run
             return None
+        if self._first_left is not None and len(self._lives[self._process]) == 1:
+            self._first_left -= 1
+            if self._first_left < 0:
+                self._traced.kill()
+                raise KilledError
+            return self._lined
+        if linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("async with"):
+            return self._lined  # whose end is Trio's own, and can't be left by an exception
         number = self.count
         self.count = number + 1
         if number == self._kill_at:
@@ -190,12 +212,14 @@ class Tracing:
         return Point(number, f"{name}:{frame.f_lineno}")
 
     def _has_closed(self, life: SimulatedProcess) -> bool:
-        assert life._worker is not None
+        if life._worker is None:
+            return False
         return any(getattr(recorder.buffer, "closed", False) for recorder in life._worker._recorders)
 
     def _fingerprint(self, life: SimulatedProcess) -> object:
         """All of the recorders that may matter, and how much was sent; a record that no head names is not there."""
-        assert life._worker is not None
+        if life._worker is None:
+            return self._sent_count
         return self._sent_count, *(bytes(one.buffer[: one._ring * WORD]) for one in life._worker._recorders)
 
 
@@ -349,6 +373,7 @@ def targets(
     others: Sequence[str] = (),
     after: str = "",
     again: bool = False,
+    dead_at: int | None = None,
 ) -> Iterator[Target]:
     """Those that these words mean, in all pipelines that have all of the stages."""
     for name in [pipeline] if pipeline else SPECIMENS:
@@ -357,7 +382,13 @@ def targets(
             continue
         for each in stages:
             if stage in (None, each) and each not in others:
-                yield Target(name, each, life, tuple(others), after, again)
+                yield Target(name, each, life, tuple(others), after, again, dead_at)
+
+
+def reviving(target: Target, every: int) -> Iterator[Target]:
+    """Its first life ends at one of so many points, and its next one is followed as it comes back."""
+    for point in points_of(target)[every // 2 :: every]:
+        yield replace(target, dead_at=point.number)
 
 
 def main() -> int:
@@ -368,6 +399,8 @@ def main() -> int:
     parser.add_argument("--with", dest="others", action="append", default=[], help="a stage killed at the same instant")
     parser.add_argument("--after", default="", help="a stage killed earlier")
     parser.add_argument("--again", action="store_true", help="killed once more, later")
+    parser.add_argument("--dead-at", type=int, help="the line at which its first life ends; killed as it comes back")
+    parser.add_argument("--reviving", type=int, metavar="N", help="the same for one of N points of its first life")
     parser.add_argument("--first", type=int, default=0, help="the first line to be killed at")
     parser.add_argument("--count", type=int, help="how many lines from there")
     parser.add_argument("--every", type=int, default=1, help="one of so many points")
@@ -378,16 +411,21 @@ def main() -> int:
         os.execve(sys.executable, again, os.environ | {compilation.VARIABLE: "no"})
     began = time.monotonic()
     point_count = broken_count = 0
-    for target in targets(
+    wanted: Iterable[Target] = targets(
         arguments.pipeline,
         arguments.stage,
         life=arguments.life,
         others=arguments.others,
         after=arguments.after,
         again=arguments.again,
-    ):
+        dead_at=arguments.dead_at,
+    )
+    if arguments.reviving:
+        wanted = (each for target in wanted for each in reviving(target, arguments.reviving))
+    for target in wanted:
         try:
-            points = points_of(target, every_line=arguments.every_line or arguments.count == 1)
+            every_line = arguments.every_line or arguments.count == 1 or arguments.reviving
+            points = points_of(target, every_line=every_line)
         except RuntimeError as error:
             print(error, flush=True)
             broken_count += 1

@@ -32,6 +32,8 @@ from streamflow.recorder.layout import (
     SERVING,
     SHED_BITS,
     SHED_MASK,
+    UNDONE_HEAD,
+    UNDONE_SEQ,
 )
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
@@ -110,14 +112,18 @@ class Traces:
         return failed is not None and self.told(failed.origins, self.whole(failed.nth), LET_GO)[0] is not None
 
     def emission(self) -> tuple[Ids, int, int] | None:
-        """What a source that emits it again had admitted and not handed over; on which paths, by which record."""
+        """What a source that emits it again had admitted and not handed over, in this life or a former one; on which
+        paths, and the newest record before this life told of it."""
         edges = self._graph.edges_from(self._stage)
         words = self.recording.words
-        turn = self.recording.word(SERVING)
-        will_again = self.recording.word(REPLAYS) and any(edge.is_lossless for edge in edges)
-        if not turn or not will_again or not self._graph.stage(self._stage).is_source:
+        turn, undone = words[SERVING], words[UNDONE_SEQ]
+        will_again = words[REPLAYS] and any(edge.is_lossless for edge in edges)
+        if not (turn or undone) or not will_again or not self._graph.stage(self._stage).is_source:
             return None
-        stream, _, seq, *_ = IN_SERVICE.unpack_from(words, IN_SERVICE_OFFSET + (turn & 1) * IN_SERVICE_SIZE)
+        if turn:
+            stream, _, seq, *_ = IN_SERVICE.unpack_from(words, IN_SERVICE_OFFSET + (turn & 1) * IN_SERVICE_SIZE)
+        else:
+            stream, seq = self.recording.shape.stage_index, undone - 1
         told = self.recording.find(stream, seq)
         admitted = [one for one in told if one.kind == Kind.ADMITTED]
         if not admitted or any(one.kind in WORK for one in told):
@@ -125,7 +131,7 @@ class Traces:
         mask = 0
         for one in admitted:
             mask |= one.mask
-        return (stream, seq), mask, min(one.serial for one in admitted)
+        return (stream, seq), mask, max(min(one.serial for one in admitted), words[UNDONE_HEAD])
 
     def told_given_up(self, one: counts.Live) -> tuple[Record | None, tuple[Origin, ...]]:
         """The same of what the sender of an edge was giving up."""

@@ -122,7 +122,19 @@ class Keeping:
         return sorted(live, key=lambda one: one.turn)
 
     def reset(self) -> None:
-        """The former life is over."""
+        """The former life is over.
+
+        What is undone is written down first: should this life die before it has done anything of it, the next one has
+        no other trace of it.
+        """
+        if self.again is not None:
+            if self.again.edge is None:
+                ((_, seq),) = self.again.origins
+                self._recorder.set(layout.UNDONE_HEAD, self._recorder.head)
+                self._recorder.set(layout.UNDONE_SEQ, seq + 1)
+            if self.again.tag[0]:
+                self._recorder.set(layout.UNDONE_STARTED_NS, self.again.tag[1])
+                self._recorder.set(layout.UNDONE_TURN, self.again.tag[0])
         if self._hand is not None:
             generation, number = self._hand.name
             name = (generation << layout.NUMBER_BITS) + number + 1

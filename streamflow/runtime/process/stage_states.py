@@ -8,6 +8,7 @@ from streamflow.core.variants import VariantStates
 from streamflow.errors import StateError
 from streamflow.memory.state_layout import require_same
 from streamflow.memory.states import States
+from streamflow.recorder import layout
 from streamflow.runtime.guard import blamed
 from streamflow.runtime.loading.definition import Definition
 from streamflow.runtime.node import Node
@@ -73,9 +74,9 @@ def _opened(
     is_numbered = not any(definition.nodes[each].retimes for each in definition.graph.before(stage))
     sources = definition.graph.sources_of(stage) if is_numbered else set[str]()
     redoes = definition.graph.redoes(stage)
-    if redoes and actor.keeping is not None and actor.keeping.again is not None:
-        take_back(states, actor.keeping.again.tag)
     recorder = actor.logbook.recorder
+    if redoes:  # in each life: the one that found it undone may have died before it came to this
+        take_back(states, (recorder.get(layout.UNDONE_TURN), recorder.get(layout.UNDONE_STARTED_NS)))
     opened = StreamStates(
         stage,
         states,

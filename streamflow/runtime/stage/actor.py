@@ -220,6 +220,7 @@ class Actor:
         if seq == self._replay.again_seq and self.keeping is not None and self.keeping.again is not None:
             self.logbook.admit_again(self.keeping.again.admitted)
             self._replay.again_seq = -1
+            self._recorder.set(layout.UNDONE_SEQ, 0)  # from here on it is in service, which says the same
 
     def keep(self, keeping: Keeping | None) -> None:
         """What a former life has left; where a source was at something, it is emitted again."""

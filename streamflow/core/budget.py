@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamflow.core.deadline import PathDef
 from streamflow.core.graph import EdgeDef
@@ -21,6 +21,7 @@ WINDOW_NS = 10 * s  # long enough for a p99 at 10 data/s, short enough to forget
 SNAPSHOT_GAP_NS = 1 * s
 LIVE_COUNT_MIN = 50
 LIVE_COUNT_FIRST = 5  # without a profile, from so many on the median counts, which one slow first call cannot spoil
+WAKE_UP_NS = 100 * us  # a process that sleeps takes that much longer than one that is awake
 WEIGHT_NS_MIN = 50 * us  # what a part without a measurement counts for, so that its budget is never nothing
 
 
@@ -31,6 +32,17 @@ class Estimate:
     p50_ns: int = 0
     p99_ns: int = 0
     count: int = 0
+    least_ns: int | None = None
+    """Of all there were, not of late; None: unknown."""
+
+    @property
+    def unhindered_ns(self) -> int:
+        """The median, but of a transport without the time that data waited because too many came.
+
+        A stage that counted the queue of another with what is still to come would give up everything for as long as it
+        takes to hear of the end of an overload, which it does not hear of while it gives up everything.
+        """
+        return self.p50_ns if self.least_ns is None else min(self.p50_ns, 2 * self.least_ns + WAKE_UP_NS)
 
     @property
     def usual_ns(self) -> int:
@@ -52,7 +64,7 @@ def known(profile: Estimate | None, live: Estimate | None) -> Estimate:
         return live
     if profile is not None:
         return profile
-    return Estimate(live.p50_ns, live.p50_ns, live.count) if live.count >= LIVE_COUNT_FIRST else UNKNOWN
+    return replace(live, p99_ns=live.p50_ns) if live.count >= LIVE_COUNT_FIRST else UNKNOWN
 
 
 class RecentQuantile:
@@ -66,10 +78,12 @@ class RecentQuantile:
         self._window_ns = window_ns
         self._snapshots: deque[tuple[int, int, dict[int, int]]] = deque()  # (taken at, count, counts), oldest first
         self._recent = Histogram()
+        self._least_ns: int | None = None
 
     def observe(self, histogram: Histogram, now_ns: int) -> None:
         """Take in the histogram as it is now; often is fine, once per second is enough."""
         counts = histogram.counts
+        self._least_ns = histogram.min if histogram.count else None
         if any(counts.get(index, 0) < count for index, count in self._base()[2].items()):
             self._snapshots.clear()  # it began anew
         while len(self._snapshots) > 1 and self._is_covered_by(self._snapshots[1], histogram.count, now_ns):
@@ -86,7 +100,7 @@ class RecentQuantile:
 
     def estimate(self) -> Estimate:
         p50_ns, p99_ns = self._recent.quantiles(0.5, 0.99)
-        return Estimate(p50_ns, p99_ns, self._recent.count)
+        return Estimate(p50_ns, p99_ns, self._recent.count, self._least_ns)
 
     def _base(self) -> tuple[int, int, dict[int, int]]:
         return self._snapshots[0] if self._snapshots else (0, 0, {})

@@ -131,6 +131,10 @@ class Outbox(Generic[T]):
             and (self.overflow is not Overflow.LATEST or len(self._out) == self._revoked_count)
         )
 
+    def lacks_credit(self) -> bool:
+        """Whether the next datum would wait here, and may be dropped here, for want of credit that may have come."""
+        return not self._credit_count and self.overflow is not Overflow.BLOCK
+
     def expects_credit(self) -> bool:
         """Whether so much is out that the other end may have returned some of it: `Inbox.credits_to_return`."""
         return self._credit_count * 2 <= self.window

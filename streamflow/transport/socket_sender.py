@@ -63,6 +63,10 @@ class SocketSender:
     def offer(self, message: Message) -> bool:
         session = self._session
         socket = self._socket
+        if socket is not None and session.lacks_credit():
+            # A stage that always has work gives links their turn after some data only, and no more than a window
+            # would leave between two turns: the rest would grow old here, and be dropped, with the way on free.
+            self._read(socket)
         if socket is not None and session.sends_at_once():
             number = session.send(message)
             nudges = False
@@ -120,18 +124,22 @@ class SocketSender:
                 await socket.wait_arrival()
             if socket is None or socket is not self._socket:
                 continue
-            for _ in range(READ_BURST):
-                frames = socket.receive()
-                if frames is None:
-                    break
-                self._session.receive(self._packet(frames))
-            if self._session.state is not State.GREETING:
-                self._open.set()
-            self._flush()
-            if self._session.has_room:
-                self._room.ring()
-            if self._session.is_closed:
-                self._closed.set()
+            self._read(socket)
+
+    def _read(self, socket: DealerSocket) -> None:
+        """Take what has come, and send what that lets go."""
+        for _ in range(READ_BURST):
+            frames = socket.receive()
+            if frames is None:
+                break
+            self._session.receive(self._packet(frames))
+        if self._session.state is not State.GREETING:
+            self._open.set()
+        self._flush()
+        if self._session.has_room:
+            self._room.ring()
+        if self._session.is_closed:
+            self._closed.set()
 
     def detach(self, removed: Set[int]) -> None:
         """The receiver's process is gone; `removed`: the numbers it had taken or dropped of what was sent last.

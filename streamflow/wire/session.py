@@ -91,6 +91,10 @@ class SenderSession:
         """Whether a datum would leave at once, and nothing before it: `send` may take it."""
         return self.state is State.OPEN and not self._wants_end and self.outbox.sends_at_once()
 
+    def lacks_credit(self) -> bool:
+        """Whether a datum would wait, or go, for want of credit alone."""
+        return self.state is State.OPEN and self.outbox.lacks_credit()
+
     def expects_credit(self) -> bool:
         """Whether the receiver may have given some back since the last: it gives half a window at a time."""
         return self.outbox.expects_credit()

@@ -24,7 +24,7 @@ from streamflow.core.deadline import PathDef
 from streamflow.core.graph import EdgeDef
 from streamflow.core.paths import on_route
 from streamflow.core.statistics import Histogram
-from streamflow.core.timebase import ms, s
+from streamflow.core.timebase import ms, s, us
 
 FEW, ENOUGH = LIVE_COUNT_MIN - 1, LIVE_COUNT_MIN
 
@@ -102,7 +102,13 @@ def test_a_histogram_that_began_anew_starts_a_new_window() -> None:
     young = Histogram()
     young.record(50 * ms)
     recent.observe(young, 31 * s)
-    assert recent.estimate() == Estimate(50 * ms, 50 * ms, 1)
+    assert recent.estimate() == Estimate(50 * ms, 50 * ms, 1, 50 * ms)
+
+
+def test_a_transport_that_waited_in_a_queue_counts_as_long_as_one_that_did_not() -> None:
+    assert Estimate(40 * ms, 80 * ms, 100, 1 * ms).unhindered_ns == 2_100_000
+    assert Estimate(200 * us, 80 * ms, 100, 90 * us).unhindered_ns == 200 * us
+    assert Estimate(40 * ms, 80 * ms, 100).unhindered_ns == 40 * ms, "of a profile, which was measured in no overload"
 
 
 @settings(max_examples=50, deadline=None)

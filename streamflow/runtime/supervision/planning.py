@@ -50,9 +50,12 @@ class Planning:
         return self._service[stage]
 
     def usual_tails_ns(self) -> dict[str, dict[int, int]]:
-        """For each stage and path the sum of the medians on the longest way from the stage to the path's sink."""
+        """For each stage and path the sum of the medians on the longest way from the stage to the path's sink.
+
+        Of transports as they are where nothing waits: how long it does is for the stage to judge that it waits for.
+        """
         by_stage: dict[str, dict[int, int]] = {}
-        for (stage, path), usual_ns in self._along(lambda estimate: estimate.p50_ns).items():
+        for (stage, path), usual_ns in self._along(lambda estimate: estimate.unhindered_ns).items():
             by_stage.setdefault(stage, {})[path] = usual_ns
         return by_stage
 

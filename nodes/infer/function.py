@@ -17,7 +17,8 @@ class Function(Node):
     One input and output: `input="float32[n]"`, `output="float32[n]"`, ports of these names. Several:
     `inputs={"left": ..., "right": ...}`, joined by event time and given to `f` by name (the state too, as
     `state`); `outputs={...}`: `f` returns a mapping of them. A result of None sends nothing. `state` is the
-    initial value, copied for each stream. `rate_hz` is the result's sampling rate, or the In port whose rate
+    initial value, copied for each stream; it is kept in the process, and begins anew when that is started again (a node
+    with `state_tensors` goes on). `rate_hz` is the result's sampling rate, or the In port whose rate
     it keeps. Arrays that `f` gets are read-only.
     """
 

@@ -56,6 +56,9 @@ def screen(run: str, state: RunState) -> str:
     head = ["stage", "state", "pid", "data", "p99 ms", "busy", "depth", "restarts", "working on"]
     lines += _section(head, _stages(content))
     lines += _section(["edge", "sent", "delivered", "dropped", "lost", "in flight", "peak"], _edges(content))
+    works = [f"{name}: works with {stage['variant']}, {_count(stage.get('variant_switches'))} switches"
+             for name, stage in _parts(content, "stages").items() if stage.get("variant")]  # fmt: skip
+    lines += ["", *works] if works else []
     rates = _parts(content, "rates")
     silent = [f"{name}: SILENT, longest gap {_ms(rate.get('longest_ms'))} ms" for name, rate in rates.items()
               if rate.get("is_silent")]  # fmt: skip

@@ -175,8 +175,10 @@ def _lossless_faults(graph: Graph) -> list[Fault]:
             )
         elif edge.overflow is not Overflow.BLOCK:
             faults.append(Fault(subject, f"overflow {edge.overflow.name}", "BLOCK", "the others give up data"))
+        elif edge.max_age_ns is not None:
+            faults.append(Fault(subject, "max_age", "none", "it gives up data"))
         if target.is_joined:
-            found = f"{target.name}, which holds data back to join them"
+            found = f"{target.name}, which joins it with others"
             faults.append(Fault(subject, found, "a stage that works on each datum by itself"))
         elif target.batch is not None:
             found = f"{target.name}, which works on batches"

@@ -9,6 +9,7 @@ from typing import Any
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError
 from streamflow.runtime.usercode import user_traceback
 
+VARIANT_NOTE = "variant "  # how a note begins that says whose error it is
 RAISED = (Exception, SystemExit)  # what user code may raise: sys.exit() in a node is a failure like any other
 
 
@@ -31,4 +32,5 @@ def blamed(stage: str, error: BaseException, where: str) -> StreamflowError:
         return NodeError(stage, str(error))
     kind = type(error).__name__
     raised = f"{kind}: {str(error).splitlines()[0]}" if str(error).strip() else kind
-    return NodeError(stage, f"{where} raised {raised}", user_traceback(error))
+    variant = next((f" of {note}" for note in getattr(error, "__notes__", ()) if note.startswith(VARIANT_NOTE)), "")
+    return NodeError(stage, f"{where}{variant} raised {raised}", user_traceback(error))

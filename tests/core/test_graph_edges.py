@@ -178,6 +178,12 @@ def test_a_lossless_edge_waits_for_room() -> None:
     )
 
 
+def test_a_lossless_edge_gives_up_nothing_because_of_its_age() -> None:
+    assert fault(lossless(max_age=50_000_000)) == (
+        "edge a.samples->b.samples, lossless: max_age, expected none; it gives up data"
+    )
+
+
 def test_a_lossless_edge_leads_from_one_process_to_another() -> None:
     assert fault(lossless(process="b")) == (
         "edge a.samples->b.samples, lossless: both its stages in process b, which go down together, "
@@ -191,7 +197,7 @@ def test_a_lossless_edge_leads_to_a_stage_that_holds_nothing_back() -> None:
     p.connect(a, pair.left, lossless=True)
     p.connect(other, pair.right)
     assert fault(p) == (
-        "edge a.samples->pair.left, lossless: pair, which holds data back to join them, "
+        "edge a.samples->pair.left, lossless: pair, which joins it with others, "
         "expected a stage that works on each datum by itself"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_stages_before_an_overloaded_one_give_up_no_more_than_it_has_no_time_for
     def build() -> Pipeline:
         p = Pipeline("overload")
         stages = p.add("source", Source()), p.add("before", Pass()), p.add("slow", Pass()), p.add("sink", Sink())
-        for sender, receiver in zip(stages, stages[1:], strict=False):
+        for sender, receiver in itertools.pairwise(stages):
             p.connect(sender, receiver, overflow=Overflow.DROP_OLDEST, capacity=capacity)
         p.deadline("whole", stages[0], stages[-1], within=50 * ms, on_miss=OnMiss.SHED)
         return p

@@ -9,7 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamflow import In, Message, Node, OnMiss, Out, Overflow, Pipeline, StateRules, StateTensor, VariantStates, ms, s
+from streamflow import (
+    Batch,
+    In,
+    Message,
+    Node,
+    OnMiss,
+    Out,
+    Overflow,
+    Pipeline,
+    StateRules,
+    StateTensor,
+    VariantStates,
+    ms,
+    s,
+)  # fmt: skip
 from streamflow.runtime.stage.variants import VariantsNode
 from streamflow.testing import Faults, Simulation, simulate
 
@@ -268,6 +282,18 @@ class Degrades(Small):
         (
             {"variants": [Full()]},
             "stage infer, variants: 1 of them, expected 2 to 8, the best first; as in variants=[Full(), Small()]",
+        ),
+        (
+            {"variants": {"": Full(), "small": Small()}},
+            "stage infer, variants: one without a name, expected a name for each; it stands in each result",
+        ),
+        (
+            {"variants": 2 * [Full()]},
+            "stage infer, variants: one node twice, expected a node for each; as in variants=[Full(), Small()]",
+        ),
+        (
+            {"variants": [Full(), Small()], "batch": Batch()},
+            "stage infer: a batch and variants, expected one of them; variants work on each datum by itself",
         ),
         (
             {"variants": [Full(), 3]},

@@ -365,24 +365,15 @@ def points_of(target: Target, *, every_line: bool = False) -> list[Point]:
     return result.tracing.points
 
 
-def targets(
-    pipeline: str | None,
-    stage: str | None,
-    *,
-    life: int = 0,
-    others: Sequence[str] = (),
-    after: str = "",
-    again: bool = False,
-    dead_at: int | None = None,
-) -> Iterator[Target]:
-    """Those that these words mean, in all pipelines that have all of the stages."""
+def targets(pipeline: str | None, stage: str | None, like: Target) -> Iterator[Target]:
+    """Those that these words mean, in all pipelines that have all of the stages; in everything else as `like`."""
     for name in [pipeline] if pipeline else SPECIMENS:
         stages = [each.name for each in SPECIMENS[name].build().definition().graph.stages]
-        if {*others, after} - {"", *stages}:
+        if {*like.others, like.after} - {"", *stages}:
             continue
         for each in stages:
-            if stage in (None, each) and each not in others:
-                yield Target(name, each, life, tuple(others), after, again, dead_at)
+            if stage in (None, each) and each not in like.others:
+                yield replace(like, pipeline=name, stage=each)
 
 
 def reviving(target: Target, every: int) -> Iterator[Target]:
@@ -411,15 +402,8 @@ def main() -> int:
         os.execve(sys.executable, again, os.environ | {compilation.VARIABLE: "no"})
     began = time.monotonic()
     point_count = broken_count = 0
-    wanted: Iterable[Target] = targets(
-        arguments.pipeline,
-        arguments.stage,
-        life=arguments.life,
-        others=arguments.others,
-        after=arguments.after,
-        again=arguments.again,
-        dead_at=arguments.dead_at,
-    )
+    like = Target("", "", arguments.life, tuple(arguments.others), arguments.after, arguments.again, arguments.dead_at)
+    wanted: Iterable[Target] = targets(arguments.pipeline, arguments.stage, like)
     if arguments.reviving:
         wanted = (each for target in wanted for each in reviving(target, arguments.reviving))
     for target in wanted:

@@ -103,7 +103,7 @@ def check(join: Join, inputs: Sequence[str], offered: Sequence[Datum], outcome: 
             assert all(item.input == name for item in part.items)
             if not part.items:
                 assert part.state in (InputState.STALE, InputState.MISSING)
-                assert part.age_ns is None
+                assert (part.age_ns is None) == (part.state is InputState.MISSING)
                 assert join.on_missing in (OnMissing.PARTIAL, OnMissing.FAIL)
                 continue
             assert part.state is (InputState.USED if set(part.items) - seen else InputState.HELD)

@@ -51,11 +51,16 @@ class Assembly(Generic[T]):
         for name in self._inputs:
             choice = taken.get(name)
             if choice is None:
-                has_some = choices.get(name) is not None or name in self._last
-                row.parts[name] = Part(InputState.STALE if has_some else InputState.MISSING)
+                newest = choices.get(name) or (single(self._last[name]) if name in self._last else None)
+                row.parts[name] = Part(InputState.MISSING) if newest is None else self._stale(row, newest)
             else:
                 row.parts[name] = self._part(row, name, choice)
         return row
+
+    @staticmethod
+    def _stale(row: Row[T], newest: Choice[T]) -> Part[T]:
+        """What it has is outside of the bounds: how old that is, and not what."""
+        return Part(InputState.STALE, (), max(row.time_ns - newest.since_ns, 0))
 
     def _part(self, row: Row[T], name: str, choice: Choice[T]) -> Part[T]:
         entries = choice.entries

@@ -74,7 +74,8 @@ ABSORBED = frozenset({Reason.PASSED_OVER})
 
 
 class Part(NamedTuple, Generic[T]):
-    """What one input has in a row. `age_ns`: of its newest datum, from the row's time back; None without any.
+    """What one input has in a row. `age_ns`: of its newest datum, from the row's time back, also where that is too
+    old to be used; None without any.
 
     `items`: one, several of a window, oldest first, or none; where `weight` is above 0 the value lies between two, by
     that share of the way to the second.

@@ -133,6 +133,8 @@ def batch_faults(stage: StageDef, node: Node, batch: object) -> list[Fault]:
     given = node.batch if batch is None else batch
     if given is not None and not isinstance(given, Batch):
         return [Fault(subject, f"batch {given!r}", "a Batch", "as in batch=Batch(size_max=8)")]
+    if isinstance(node, VariantsNode) and given is not None:
+        return [Fault(subject, "a batch and variants", "one of them", "variants work on each datum by itself")]
     if not node.has_batches:
         if given is None:
             return []

@@ -17,6 +17,7 @@ from streamflow.core.variants import BACK_AFTER_NS, VARIANT_COUNT_MAX, Load, Var
 from streamflow.errors import Fault
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
+from streamflow.runtime.guard import VARIANT_NOTE
 from streamflow.runtime.node import Context, Node, Port, with_attributes
 from streamflow.runtime.stage.enforcer import Enforcer
 from streamflow.runtime.stream_states import StreamStates
@@ -79,8 +80,12 @@ class VariantsNode(Node):
             node.preload()
 
     async def open(self) -> None:
-        for node in self.variants.values():
-            await _done(node.open())
+        for name, node in self.variants.items():
+            try:
+                await _done(node.open())
+            except Exception as error:
+                error.add_note(f"{VARIANT_NOTE}{name}")
+                raise
 
     def process(self, *messages: Any, **by_input: Any) -> Any:
         """The best, where nobody chooses."""
@@ -222,9 +227,13 @@ def named(stage: str, given: object) -> tuple[dict[str, Node], list[Fault]]:
         return {}, [Fault(subject, repr(given), "nodes, the best first", hint)]
     if not 2 <= len(found) <= VARIANT_COUNT_MAX:
         return {}, [Fault(subject, f"{len(found)} of them", f"2 to {VARIANT_COUNT_MAX}, the best first", hint)]
+    if not all(found):
+        return {}, [Fault(subject, "one without a name", "a name for each", "it stands in each result")]
     wrong = [node for node in found.values() if not isinstance(node, Node)]
     if wrong:
         return {}, [Fault(subject, f"a {type(wrong[0]).__name__}", "nodes, the best first", hint)]
+    if len({id(node) for node in found.values()}) < len(found):
+        return {}, [Fault(subject, "one node twice", "a node for each", hint)]
     return found, []
 
 
@@ -244,7 +253,7 @@ def variant_faults(stage: str, node: VariantsNode) -> list[Fault]:
     best = next(iter(node.variants))
     for name, each in node.variants.items():
         subject = f"stage {stage}, variant {name}"
-        if each.is_source or not hasattr(each, "process"):
+        if each.is_source or not callable(getattr(each, "process", None)):
             faults.append(Fault(subject, f"{type(each).__name__} has no process()", "a node that has"))
         elif hasattr(each, "degrade"):
             found = f"{type(each).__name__} has degrade()"

@@ -47,7 +47,10 @@ class Observatory:
         state_of: Callable[[str], str],
         contract_changed: Callable[[str, FirmEvent, str], None],
         profile: Mapping[str, Estimate],
+        *,
+        is_offline: bool = False,
     ) -> None:
+        self._is_offline = is_offline
         self._resolved = resolved = loaded.resolved
         self._folder = folder
         self._clock = clock
@@ -277,12 +280,14 @@ class Observatory:
             "started_ns": self._started_ns,
             "elapsed_s": seconds(elapsed_ns),
             "phase": phase,
+            "offline": self._is_offline,
             "paths": self._paths_told(),
             "edges": edge_states(edges),
             "stages": stage_states(
                 self._resolved,
                 self._recordings,
                 stages,
+                self._done_found,
                 elapsed_ns,
                 self._process_of,
                 generations,
@@ -297,7 +302,7 @@ class Observatory:
 
     def _paths_told(self) -> dict[str, Any]:
         monitors = self.watch.contracts()
-        told = path_states(self.paths, self.watch.ledger)
+        told = path_states(self.paths, self.watch.ledger, has_own_time=self._is_offline)
         for index, path in enumerate(self.paths.definitions):
             monitor = monitors.get(index)
             told[path.name]["firm"] = (

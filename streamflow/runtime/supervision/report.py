@@ -64,8 +64,16 @@ def table(report: Mapping[str, Any]) -> str:
     lines += _culprits(report["paths"])
     lines += _promises(report)
     lines += _effects(stages)
-    joins = [line for name, stage in stages.items() for line in _join(name, stage)]
-    return "\n".join([*lines, *([""] if joins else []), *joins])
+    rest = [line for name, stage in stages.items() for line in (*_join(name, stage), *variants_told(name, stage))]
+    return "\n".join([*lines, *([""] if rest else []), *rest])
+
+
+def variants_told(name: str, stage: Mapping[str, Any]) -> list[str]:
+    """How much each variant of a stage has done, and how often it went over to another."""
+    if not stage.get("variants"):
+        return []
+    switches = stage["variant_switches"]
+    return [f"{name}: {_each(stage['variants'])}; {switches:,} switch{'es' if switches != 1 else ''}"]
 
 
 def _mean_batch(sizes: Mapping[str, int]) -> float:
@@ -167,7 +175,9 @@ def _each(counts: Mapping[str, int]) -> str:
 
 def _verdict(report: Mapping[str, Any]) -> str:
     conserved = report["conserved"]
-    sums = "every datum accounted for" if conserved is True else "; ".join(conserved)
+    lost = sum(part["lost"] for kind in ("edges", "stages") for part in report[kind].values())
+    accounted = f"every datum accounted for{f', {lost:,} lost' if lost else ''}"
+    sums = accounted if conserved is True else "; ".join(conserved)
     if report["ending"] == "done":
         return sums if conserved is True else f"NOT CONSERVED: {sums}"
     return f"{report['ending']}, {sums}"

@@ -123,6 +123,7 @@ def stage_states(
     resolved: Resolved,
     recordings: Mapping[str, Recording],
     sums: Mapping[str, StageCounts],
+    done_found: Mapping[str, int],
     elapsed_ns: int,
     process_of: Mapping[str, str],
     generations: Mapping[str, int],
@@ -133,7 +134,8 @@ def stage_states(
 ) -> dict[str, Any]:
     """By the name of the stage, in the graph's order.
 
-    `special`: states that its recorder does not know of. `effects`: of what it asked of the machine.
+    `done_found`: what dead processes had done and not counted. `special`: states that its recorder does not know of.
+    `effects`: of what it asked of the machine.
     """
     states: dict[str, Any] = {}
     for name in resolved.order:
@@ -142,7 +144,7 @@ def stage_states(
             continue
         stage = resolved.graph.stage(name)
         counters = recording.counters()
-        done = counters["emitted"] if stage.is_source else counters["processed"]
+        done = counters["emitted"] if stage.is_source else counters["processed"] + done_found.get(name, 0)
         service = recording.in_service()
         mine = sums.get(name)
         states[name] = {
@@ -165,6 +167,7 @@ def stage_states(
             "busy": None if stage.is_source else round(counters["busy_ns"] / elapsed_ns, 4) if elapsed_ns else 0.0,
             "batch": _batches(recording, done),
             "variants": _variants(stage.variants, recording),
+            "variant": stage.variants[recording.word(layout.VARIANT)] if stage.variants else None,
             "variant_switches": recording.word(layout.VARIANT_SWITCHES),
             "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
             "device": "host",
@@ -192,12 +195,14 @@ def _batches(recording: Recording, done: int) -> dict[str, int]:
     return {"1": done} if done else {}
 
 
-def path_states(paths: Paths, ledger: Ledger) -> dict[str, Any]:
-    """By the name of the path, declared ones first."""
+def path_states(paths: Paths, ledger: Ledger, *, has_own_time: bool) -> dict[str, Any]:
+    """By the name of the path, declared ones first. Where its data have a time of their own, nothing is late."""
     told: dict[str, Any] = {}
     for index, path in enumerate(paths.definitions):
         summary = ledger.summary(index)
         summary.pop("name")
         summary["arrived"] = ledger.latency(index).count
+        if has_own_time:
+            summary["latency_ms"] = {}
         told[path.name] = summary
     return told

@@ -145,6 +145,7 @@ class Supervisor:
                 self._state_of,
                 self._contract_changed,
                 self._options.profile,
+                is_offline=self._options.offline,
             )
             self._control = ControlServer(venue.context, venue.control_endpoint, self._loaded.key)
             self._rounds = Rounds(venue.clock, self._observatory, self._control, self._hung, self._publish)

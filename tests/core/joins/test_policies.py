@@ -63,7 +63,8 @@ def test_latest_by_the_clock_repeats_what_is_old_until_it_is_too_old() -> None:
     outcome = joined(join, sent("camera", 5), sent("imu", 3, 12, 23, 31, 44, 58))
     assert [row.time_ns for _, row in outcome.rows] == [10, 20, 30, 40, 50]
     assert outcome.singles == [(5, 3), (5, 12), (5, 23), (-1, 31), (-1, 44)]
-    assert outcome.rows[3][1].parts["camera"].state is InputState.STALE
+    stale = outcome.rows[3][1].parts["camera"]
+    assert (stale.state, stale.items, stale.age_ns) == (InputState.STALE, (), 35), "how old it is, and not what"
 
 
 def test_ticks_that_were_slept_through_are_not_made_up_for() -> None:

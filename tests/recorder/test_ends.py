@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,9 +95,9 @@ def test_what_was_read_stays_when_both_sides_have_closed(tmp_path: Path) -> None
         ({"in_edges": (("e", 0),)}, "room for 0 data on edge e"),
     ],
 )
-def test_a_shape_that_cannot_be_is_refused(change: dict[str, object], found: str) -> None:
+def test_a_shape_that_cannot_be_is_refused(change: dict[str, Any], found: str) -> None:
     with pytest.raises(RecorderError, match=found):
-        dataclasses.replace(SHAPE, **change)  # type: ignore[arg-type]
+        dataclasses.replace(SHAPE, **change)
 
 
 WRITER = """

@@ -184,14 +184,14 @@ class Tracing:
         if self._has_closed(self._traced):
             sys.settrace(None)  # in order, at the end of the run
             return None
+        if linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("async with"):
+            return self._lined  # whose end is Trio's own, and can't be left by an exception
         if self._first_left is not None and len(self._lives[self._process]) == 1:
             self._first_left -= 1
             if self._first_left < 0:
                 self._traced.kill()
                 raise KilledError
             return self._lined
-        if linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("async with"):
-            return self._lined  # whose end is Trio's own, and can't be left by an exception
         number = self.count
         self.count = number + 1
         if number == self._kill_at:

@@ -11,6 +11,7 @@ import click
 from streamflow.cli.output import columns, ending_quietly, run_argument, told
 from streamflow.runtime.inspection import RunState, read_state
 from streamflow.runtime.rundir import find_run
+from streamflow.runtime.supervision.report import variants_told
 
 Part = Mapping[str, Any]
 
@@ -56,8 +57,8 @@ def screen(run: str, state: RunState) -> str:
     head = ["stage", "state", "pid", "data", "p99 ms", "busy", "depth", "restarts", "working on"]
     lines += _section(head, _stages(content))
     lines += _section(["edge", "sent", "delivered", "dropped", "lost", "in flight", "peak"], _edges(content))
-    works = [f"{name}: works with {stage['variant']}, {_count(stage.get('variant_switches'))} switches"
-             for name, stage in _parts(content, "stages").items() if stage.get("variant")]  # fmt: skip
+    works = [f"{line}; now {stage.get('variant', '?')}"
+             for name, stage in _parts(content, "stages").items() for line in variants_told(name, stage)]  # fmt: skip
     lines += ["", *works] if works else []
     rates = _parts(content, "rates")
     silent = [f"{name}: SILENT, longest gap {_ms(rate.get('longest_ms'))} ms" for name, rate in rates.items()

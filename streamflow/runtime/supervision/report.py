@@ -72,7 +72,7 @@ def variants_told(name: str, stage: Mapping[str, Any]) -> list[str]:
     """How much each variant of a stage has done, and how often it went over to another."""
     if not stage.get("variants"):
         return []
-    switches = stage["variant_switches"]
+    switches = stage.get("variant_switches", 0)
     return [f"{name}: {_each(stage['variants'])}; {switches:,} switch{'es' if switches != 1 else ''}"]
 
 

@@ -31,6 +31,14 @@ def _middle(index: int) -> int:
     return low + (1 << shift) // 2
 
 
+def upper_edge(index: int) -> int:
+    """The largest value that the bucket counts."""
+    if index < _LINEAR:
+        return index
+    shift = (index >> _SUB_BITS) - 1
+    return (((index & ((1 << _SUB_BITS) - 1)) + (1 << _SUB_BITS) + 1) << shift) - 1
+
+
 class Histogram:
     """Non-negative integers (nanoseconds, here); negative ones count as 0."""
 

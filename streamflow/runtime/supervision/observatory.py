@@ -12,20 +12,23 @@ from typing import Any
 
 from streamflow.core.accounting import EdgeCounts, StageCounts, broken_stage_sums, broken_sums
 from streamflow.core.budget import Estimate
-from streamflow.core.firm import FirmEvent, FirmState
+from streamflow.core.firm import FirmEvent
 from streamflow.core.paths import Paths
+from streamflow.core.portrait import as_values
 from streamflow.core.rollcall import Failure
 from streamflow.core.timebase import ms, s, seconds
 from streamflow.recorder import layout
 from streamflow.recorder.reader import Recording
 from streamflow.runtime.accounts.casualties import Casualties, Settled
 from streamflow.runtime.clock import Clock
+from streamflow.runtime.environment import environment
 from streamflow.runtime.loading.loader import Loaded
 from streamflow.runtime.rundir import RunFolder
+from streamflow.runtime.supervision.courses import Courses
 from streamflow.runtime.supervision.events import EventLog, wall_clock
 from streamflow.runtime.supervision.inquest import Inquest
 from streamflow.runtime.supervision.planning import Planning
-from streamflow.runtime.supervision.state import edge_states, edge_sums, path_states, stage_states, stage_sums
+from streamflow.runtime.supervision.state import edge_states, edge_sums, stage_states, stage_sums
 from streamflow.runtime.supervision.vitals import Vitals
 from streamflow.runtime.supervision.watch import SWEEP_NS, Watch
 
@@ -87,6 +90,7 @@ class Observatory:
             clock.now_ns,
             contract_changed,
         )
+        self._courses = Courses(self.paths, self.watch.ledger, self.watch.contracts(), has_own_time=is_offline)
         self._vitals = Vitals(
             resolved, self.paths, self._recordings, process_of, state_of, self._lost_on_edge, self._returned
         )
@@ -101,6 +105,7 @@ class Observatory:
 
     def started(self, at_ns: int) -> None:
         self._started_ns = at_ns
+        self._courses.begin(at_ns)
 
     def edge_generation(self, edge: str) -> int:
         return self._edge_generations[edge]
@@ -238,7 +243,8 @@ class Observatory:
 
     def publish(self, phase: str, generations: Mapping[str, int]) -> dict[str, Any]:
         """Write how things stand where tools find it, and return it."""
-        state = self._state(phase, generations, ended=False)
+        self._courses.observe(self._clock.now_ns())
+        state = self._state(phase, generations, ended=None)
         broken = state["conserved"] if state["conserved"] is not True else []
         for sentence in set(broken) & self._broken_before:  # seen twice: not two ends read at two instants
             if sentence not in self._told_broken:
@@ -246,10 +252,13 @@ class Observatory:
                 self._log.write("broken_sum", sentence=sentence)
         self._broken_before = set(broken)
         self._tell_switches()
+        self._write(state)
+        return state
+
+    def _write(self, state: Mapping[str, Any]) -> None:
         partial = self._folder.state.with_suffix(".partial")
         partial.write_text(json.dumps(state))
         partial.replace(self._folder.state)
-        return state
 
     def _tell_switches(self) -> None:
         """Stages that have gone over to another variant since this was last told."""
@@ -263,7 +272,8 @@ class Observatory:
                 variant = stage.variants[recording.word(layout.VARIANT)]
                 self._log.write("variant", stage=stage.name, variant=variant, switches=count)
 
-    def _state(self, phase: str, generations: Mapping[str, int], *, ended: bool) -> dict[str, Any]:
+    def _state(self, phase: str, generations: Mapping[str, int], *, ended: bool | None) -> dict[str, Any]:
+        """`ended`: None while it runs; when it is over, whether its streams have ended in order."""
         now_ns = self._clock.now_ns()
         elapsed_ns = max(now_ns - self._started_ns, 0) if self._started_ns else 0
         graph, recordings = self._resolved.graph, self._recordings
@@ -281,7 +291,7 @@ class Observatory:
             "elapsed_s": seconds(elapsed_ns),
             "phase": phase,
             "offline": self._is_offline,
-            "paths": self._paths_told(),
+            "paths": self._courses.told(is_over=ended is not None),
             "edges": edge_states(edges),
             "stages": stage_states(
                 self._resolved,
@@ -297,26 +307,8 @@ class Observatory:
                 now_ns,
             ),
             "rates": self.watch.rates(),
-            "conserved": self._broken(edges, stages, ended=ended) or True,
+            "conserved": self._broken(edges, stages, ended=ended is True) or True,
         }
-
-    def _paths_told(self) -> dict[str, Any]:
-        monitors = self.watch.contracts()
-        told = path_states(self.paths, self.watch.ledger, has_own_time=self._is_offline)
-        for index, path in enumerate(self.paths.definitions):
-            monitor = monitors.get(index)
-            told[path.name]["firm"] = (
-                None
-                if monitor is None or path.firm is None
-                else {
-                    "m": path.firm.m,
-                    "k": path.firm.k,
-                    "state": "held" if monitor.state is FirmState.HELD else "broken",
-                    "level": monitor.level,
-                    "breaches": monitor.breaches,
-                }
-            )
-        return told
 
     def _broken(self, edges: Mapping[str, EdgeCounts], stages: Mapping[str, StageCounts], *, ended: bool) -> list[str]:
         broken = [line for name, counts in edges.items() for line in broken_sums(name, counts, ended=ended)]
@@ -336,13 +328,18 @@ class Observatory:
     def report(
         self, how: str, duration_ns: int, failure: Failure | None, generations: Mapping[str, int]
     ) -> dict[str, Any]:
-        """The report of a run that has come to its end. The sums are checked where its streams have ended in order."""
+        """The report of a run that has come to its end, which is also how it stands from then on.
+
+        The sums are checked where its streams have ended in order.
+        """
         self.watch.sweep(self._clock.now_ns())
         self.watch.sweep(self._clock.now_ns())  # what the first settled
         self.watch.conclude()
         self.watch.ledger.closed()
         ended = all(stage in self._left or self.has_closed(stage) for stage in self._resolved.order)
-        state = self._state("ended", generations, ended=ended)
+        if self._started_ns:
+            self._courses.observe(self._clock.now_ns(), is_last=True)
+        state = self._state(how, generations, ended=ended)
         if not ended and state["conserved"] is True:
             state["conserved"] = [f"not checked to the end, the run was {how}: what was under way is in flight"]
         report = {
@@ -353,6 +350,8 @@ class Observatory:
         }
         if failure is not None:
             report["failure"] = failure.sentence
+        report |= {"graph": as_values(self._resolved), "environment": environment()}
+        self._write(state | report)
         return report
 
     def close(self) -> None:

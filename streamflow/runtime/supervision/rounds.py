@@ -98,7 +98,10 @@ class Rounds:
         elif now_ns >= self._published_ns:
             self._published_count += 1
             is_first = self._published_count <= FIRST_COUNT
-            self._published_ns = now_ns + (PUBLISH_NS_FIRST if is_first else PUBLISH_NS)
+            period_ns = PUBLISH_NS_FIRST if is_first else PUBLISH_NS
+            # In step with the last: whoever takes note once a second is to find every second.
+            due_ns = self._published_ns + period_ns
+            self._published_ns = due_ns if due_ns > now_ns else now_ns + period_ns
             self._publish()
         else:
             return False

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamflow.core.budget import Estimate
+from streamflow.core.portrait import as_values
 from streamflow.core.rollcall import Failure
+from streamflow.runtime.environment import environment
 from streamflow.runtime.loading.loader import Loaded
 from streamflow.runtime.rundir import RunFolder
 
@@ -99,4 +101,6 @@ def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, re
         "search_path": [path for path in sys.path if path],
         "working_folder": str(Path.cwd()),
         "supervisor": os.getpid(),
+        "graph": as_values(loaded.resolved),
+        "environment": environment(),
     }

@@ -17,6 +17,13 @@ from streamflow.cli.entry_points import EntryPoint, find_entry_points
 from streamflow.errors import StreamflowError, UsageError
 
 
+class Called(NamedTuple):
+    """How this was called: as a program, whose process is its own, or by another; and with what."""
+
+    is_program: bool
+    arguments: tuple[str, ...]
+
+
 class Own(NamedTuple):
     """A command of ours: the module `streamflow.cli.<module>` with a click command `command`, and its line of help.
 
@@ -34,7 +41,6 @@ OWN_COMMANDS = {
     "list": Own("list_found", "List the pipelines and nodes there are."),
     "node": Own("node", "Run one stage by hand, in a run that waits."),
     "status": Own("status", "Say how a run is."),
-    "top": Own("top", "Watch how a run is."),
     "misses": Own("misses", "Tell the last missed deadlines and whose fault they were."),
     "trace": Own("trace", "Write what a run did last as a Perfetto trace."),
     "profile": Own("profile", "Measure how long each stage takes, for check."),
@@ -137,7 +143,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point: always ends by SystemExit. Without arguments it is the program, and the process is its own."""
     is_program, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
     try:
-        code: Any = cli.main(arguments, prog_name="streamflow", standalone_mode=False, obj=is_program)
+        code: Any = cli.main(
+            arguments, prog_name="streamflow", standalone_mode=False, obj=Called(is_program, tuple(arguments))
+        )
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = 130
     except Exception as error:

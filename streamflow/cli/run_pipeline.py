@@ -39,6 +39,7 @@ class _Microseconds(click.IntRange):
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the report there."
 )
+@click.option("--top", is_flag=True, help="Watch it meanwhile on this terminal, as with streamflow top.")
 @click.option("--quiet", is_flag=True, help="No table at the end and no progress line.")
 @click.option(
     "--link",
@@ -117,9 +118,14 @@ class _Microseconds(click.IntRange):
     metavar="SECONDS",
     help="After a stop is asked for, what is under way must be done by then.",
 )
-@click.pass_obj
-def command(is_program: bool | None, /, pipeline: str, **asked: Any) -> int:
+@click.pass_context
+def command(context: click.Context, /, pipeline: str, top: bool, **asked: Any) -> int:
     """Run PIPELINE: a file such as pipelines/speech.py or a module such as pipelines.speech, either with :function."""
+    called = context.obj
+    if top:
+        from streamflow.cli.watched_run import run_watched
+
+        return run_watched(called.arguments, context)
     from streamflow.cli.running import run
 
-    return run(pipeline, is_program=bool(is_program), **asked)
+    return run(pipeline, is_program=called.is_program, **asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from streamflow.core.graph import EdgeDef, Graph, Resolved, StageDef
 from streamflow.core.overflow import Overflow
@@ -51,27 +52,44 @@ def sent_type(resolved: Resolved, edge: EdgeDef) -> PortType:
 def as_text(resolved: Resolved) -> str:
     """One line per stage, senders first, and one per edge; a rail at the left leads each edge to its receiver."""
     graph = resolved.graph
-    rails: list[str] = []
-    cells: list[tuple[str, ...]] = []
+    rows = railed(graph)
+    cells = [
+        _stage_cells(graph.stage(row.stage)) if row.edge is None else _edge_cells(resolved, row.edge) for row in rows
+    ]
+    return "\n".join([summary_text(graph), "", *_table([row.rail for row in rows], cells)])
+
+
+def _edge_cells(resolved: Resolved, edge: EdgeDef) -> tuple[str, ...]:
+    receiver = f"{'→' if edge.loop is None else '↩'} {edge.target}.{edge.input}"
+    return (f".{edge.output}", receiver, policy_text(edge), type_text(sent_type(resolved, edge)))
+
+
+class Row(NamedTuple):
+    """A line of a drawing: a stage, or an edge that leaves it."""
+
+    rail: str
+    stage: str
+    edge: EdgeDef | None
+
+
+def railed(graph: Graph) -> list[Row]:
+    """The lines of a graph from top to bottom, each with the rail at its left; all rails are of one width."""
+    rows: list[Row] = []
     lanes: list[EdgeDef | None] = []
     for name in reading_order(graph):
         arriving = [lane for lane, edge in enumerate(lanes) if edge is not None and edge.target == name]
-        rails.append(_rail(lanes, arriving, "╰", "┴", "▶"))
-        cells.append(_stage_cells(graph.stage(name)))
+        rows.append(Row(_rail(lanes, arriving, "╰", "┴", "▶"), name, None))
         for lane in arriving:
             lanes[lane] = None
         for edge in graph.edges_from(name):
             if edge.loop is not None:
-                rails.append(_rail(lanes, [], "", "", ""))
-                back = f"↩ {edge.target}.{edge.input}"
-                cells.append((f".{edge.output}", back, policy_text(edge), type_text(sent_type(resolved, edge))))
+                rows.append(Row(_rail(lanes, [], "", "", ""), name, edge))
                 continue
             lane = lanes.index(None) if None in lanes else len(lanes)
             lanes[lane : lane + 1] = [edge]
-            rails.append(_rail(lanes, [lane], "╭", "┬", "─"))
-            receiver = f"→ {edge.target}.{edge.input}"
-            cells.append((f".{edge.output}", receiver, policy_text(edge), type_text(sent_type(resolved, edge))))
-    return "\n".join([summary_text(graph), "", *_table(_extended(rails, len(lanes)), cells)])
+            rows.append(Row(_rail(lanes, [lane], "╭", "┬", "─"), name, edge))
+    rails = _extended([row.rail for row in rows], len(lanes))
+    return [row._replace(rail=rail) for row, rail in zip(rows, rails, strict=True)]
 
 
 def reading_order(graph: Graph) -> list[str]:

@@ -106,6 +106,22 @@ class Recording:
         blocks = zip(self._layout.outputs, self.shape.out_edges, strict=True)
         return tuple(self._output(offset // at.WORD, name) for offset, (name, _) in blocks)
 
+    def arriving(self) -> list[tuple[str, int]]:
+        """The edges into the stage, and how many data each holds at this end."""
+        words = self.words
+        return [
+            (name, words[base + at.HELD])
+            for base, (name, _) in zip(self._input_bases, self.shape.in_edges, strict=True)
+        ]
+
+    def leaving(self) -> list[tuple[str, int, int]]:
+        """The edges from the stage, how many data each holds at this end, and how many it was offered."""
+        words = self.words
+        return [
+            (name, words[base + at.HELD], words[base + at.OFFERED])
+            for base, (name, _) in zip(self._output_bases, self.shape.out_edges, strict=True)
+        ]
+
     def last_offered_ns(self, out_edge_index: int) -> int:
         """When the stage last had something for that edge; 0: never yet."""
         return self.words[self._layout.outputs[out_edge_index] // at.WORD + at.LAST_OFFERED_NS]

@@ -1,12 +1,8 @@
-"""`streamflow status` and `top` show how a run is, on one screen or for scripts."""
+"""`streamflow status` shows how a run is, on one screen or for scripts."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
 
@@ -76,34 +72,3 @@ def test_a_run_that_has_told_nothing_yet_is_one_sentence(streamflow, run):
     ended = streamflow("status", "run")
     assert (ended.code, ended.out) == (1, "")
     assert ended.sentences == ["streamflow: run run: it has told no state"]
-
-
-def test_top_prints_the_same_screen_once_where_there_is_no_terminal(streamflow, run):
-    run.state()
-    expected = streamflow("status", "run").out
-    assert streamflow("top", "run").out == expected
-    assert streamflow("top", "run", "--once").out == expected
-
-
-def test_top_for_scripts_is_the_same_as_status_for_scripts(streamflow, run):
-    content = run.state()
-    found = json.loads(streamflow("top", "run", "--once", "--json").out)
-    assert {key: found[key] for key in content} == content
-
-
-def test_on_a_terminal_top_shows_the_screen_in_place_and_ends_with_the_run(run):
-    run.state()
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "streamflow", "top", run.path], stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-    except OSError:  # the other end is closed
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    assert shown.startswith(b"\x1b[2J\x1b[?25l\x1b[H")
-    assert b"speech  run  dead" in shown
-    assert shown.endswith(b"\x1b[?25h")

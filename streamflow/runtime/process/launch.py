@@ -148,9 +148,12 @@ def how_ended(status: int) -> str:
     return f"ended with status {status}"
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies; ends it at once if the parent is gone already."""
-    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+def die_with_parent(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent dies; ends it at once if the parent is gone already.
+
+    It comes when the thread ends that has started this process.
+    """
+    _prctl(_PR_SET_PDEATHSIG, int(by))
     if os.getppid() != parent_pid:
         os._exit(1)
 

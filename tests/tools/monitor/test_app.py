@@ -1,0 +1,103 @@
+"""The monitor on Textual: keys, mouse and resizing, with a run that was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from textual.pilot import Pilot
+
+from tests.left_behind import LeftBehind
+from tools.monitor.app import Canvas, MonitorApp
+from tools.monitor.model import View
+from tools.monitor.observation import Observation
+from tools.monitor.text import plain
+
+Acts = Callable[[MonitorApp, Pilot], Awaitable[None]]
+
+
+def on_screen(app: MonitorApp) -> list[str]:
+    canvas = app.query_one(Canvas)
+    return [plain(canvas.render_line(y)._segments and tuple((s.text, None) for s in canvas.render_line(y)))
+            for y in range(canvas.size.height)]  # fmt: skip
+
+
+def driven(run: LeftBehind, acts: Acts, size: tuple[int, int] = (80, 24)) -> None:
+    """Textual needs asyncio, and the tests' own loop is trio's."""
+
+    async def main() -> None:
+        app = MonitorApp(Observation(run.folder))
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await acts(app, pilot)
+
+    asyncio.run(main())
+
+
+def test_keys_go_from_view_to_view(left):
+    async def acts(app, pilot):
+        assert "within 50.0 ms" in "\n".join(on_screen(app))
+        for key, view in zip("23451", (View.GRAPH, View.STAGES, View.MISSES, View.EVENTS, View.PATHS), strict=True):
+            await pilot.press(key)
+            assert app.model.view is view
+        await pilot.press("tab")
+        assert app.model.view is View.GRAPH
+        assert "╰─▶vad" in "\n".join(on_screen(app))
+
+    driven(left, acts)
+
+
+def test_typing_a_filter_does_not_leave_the_program(left):
+    async def acts(app, pilot):
+        await pilot.press("4", "slash", "q", "enter")
+        assert app.is_running
+        assert app.model.wanted == "q"
+        await pilot.press("escape", "q")
+        await pilot.pause()
+        assert app._exit
+
+    driven(left, acts)
+
+
+def test_the_mouse_chooses_views_and_scrolls(left):
+    for seq in range(20, 90):
+        left.miss(seq, seq * 10)
+
+    async def acts(app, pilot):
+        row = next(i for i, one in enumerate(on_screen(app)) if "Misses" in one)
+        await pilot.click(Canvas, offset=(on_screen(app)[row].index("Misses"), row))
+        assert app.model.view is View.MISSES
+        first = on_screen(app)[6]
+        await pilot._post_mouse_events([_scroll_down()], Canvas, offset=(10, 10))
+        await pilot.pause()
+        assert on_screen(app)[6] != first
+
+    driven(left, acts)
+
+
+def _scroll_down():
+    from textual.events import MouseScrollDown
+
+    return MouseScrollDown
+
+
+def test_the_screen_follows_the_size_of_the_terminal(left):
+    async def acts(app, pilot):
+        for size in ((120, 40), (60, 15), (30, 8), (200, 60)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            lines = on_screen(app)
+            assert len(lines) == size[1]
+            if size[0] >= 40:
+                assert "? help" in lines[-1]
+
+    driven(left, acts)
+
+
+def test_a_run_that_is_over_is_told_with_what_q_does(left):
+    async def acts(app, pilot):
+        await pilot.pause(0.5)
+        assert "HAS ENDED: killed" in on_screen(app)[0]
+        assert "q leaves" in on_screen(app)[0]
+
+    driven(left, acts, (120, 40))

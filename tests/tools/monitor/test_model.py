@@ -1,0 +1,185 @@
+"""What is on the screen, and what keys and clicks change about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.left_behind import LeftBehind
+from tests.tools.monitor.conftest import told
+from tools.monitor.model import HELP, Model, View, as_text, widest
+from tools.monitor.observation import Observation
+
+SIZES = [(80, 24), (120, 40), (200, 60), (40, 10)]
+
+
+class Shown:
+    """A screen over a run that was left behind."""
+
+    def __init__(self, run: LeftBehind, width: int = 80, height: int = 24) -> None:
+        self.observation = Observation(run.folder)
+        self.model = Model()
+        self.model.follow(self.observation.resolved)
+        self.size = width, height
+        self.snapshot = self.observation.look()
+
+    def text(self) -> str:
+        return as_text(self.model.screen(self.snapshot, *self.size, self.observation.stamps))
+
+    def press(self, *keys: str) -> str:
+        for key in keys:
+            self.text()  # a key acts on what is seen
+            names = {"/": "slash", "?": "question_mark", " ": "space"}
+            assert self.model.press(names.get(key, key), key if len(key) == 1 else None)
+        return self.text()
+
+
+@pytest.fixture
+def show() -> Iterator[Callable[..., Shown]]:
+    """`Shown`, and closed at the end."""
+    made: list[Shown] = []
+
+    def make(run: LeftBehind, *size: int) -> Shown:
+        made.append(Shown(run, *size))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.observation.close()
+
+
+@pytest.fixture
+def shown(left: LeftBehind, show: Callable[..., Shown]) -> Shown:
+    return show(left)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("view", list(View))
+def test_every_view_fills_the_screen_and_nothing_is_wider_than_it(left, show, size, view):
+    shown = show(left, *size)
+    shown.model.view = view
+    lines = shown.model.screen(shown.snapshot, *size)
+    assert len(lines) == size[1]
+    assert widest(lines) <= size[0]
+
+
+def test_a_path_has_its_bound_its_shares_its_quantiles_and_whose_fault_it_was(shown):
+    text = shown.text()
+    assert "speech  mic → log  within 50.0 ms  shed  9 of 10 BROKEN (level 1)" in text
+    assert "10 s 93.55%  1 min 100%  all 71.43%" in text
+    assert "61.0 ms" in text
+    assert "missed 15: service vad 12, stall log 3; shed 3" in text
+
+
+def test_seconds_in_which_something_was_not_kept_are_marked(shown):
+    lines = shown.text().splitlines()
+    spark = next(line for line in lines if "60 s" in line)
+    marks = next(line for line in lines if "not kept" in line)
+    assert [i for i, one in enumerate(marks) if one == "!"] == [spark.index("▏") - 2, spark.index("▏") - 1]
+
+
+def test_the_head_tells_how_the_run_ended(shown):
+    assert "speech-4711-a0b1  HAS ENDED: killed" in shown.text().splitlines()[0]
+
+
+def test_the_graph_leads_each_edge_to_its_receiver(shown):
+    lines = shown.press("2").splitlines()[3:]
+    assert [line.split()[0] for line in lines[:5]] == ["mic", "╭──", "╰─▶vad", "╭──", "╰─▶log"]
+    assert "drop_oldest 2" in lines[1]
+
+
+def test_a_stage_is_opened_and_closed_with_enter(shown):
+    assert "works on" not in shown.press("3")
+    text = shown.press("down", "enter")
+    assert "▶vad" in text
+    assert "gets           mic.signal->vad.x" in text
+    assert "gets" not in shown.press("enter")
+
+
+def test_a_miss_shows_where_its_time_went_and_opens_to_all_stamps(shown):
+    text = shown.press("4")
+    assert text.count("mailbox wait vad") == 2
+    assert "m" * 10 in text
+    opened = shown.press("enter")
+    assert "mailbox of vad held it 30.0 ms" in opened
+    assert [line for line in opened.splitlines() if line.rstrip().endswith("vad  run")]
+
+
+def test_an_opened_miss_stays_open_and_has_the_cursor_when_others_come(left, shown):
+    shown.press("4", "down", "enter")
+    left.miss(10, 1900)
+    shown.snapshot = shown.observation.look()
+    text = shown.text()
+    assert "mic#10" in text
+    assert text.splitlines()[[i for i, one in enumerate(text.splitlines()) if "▶" in one][0]].split()[2] == "mic#8"
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(shown):
+    text = shown.press("5")
+    assert "ValueError" in text
+    assert "line 1" not in text
+    assert "line 1" in shown.press("down", "down", "enter")
+
+
+def test_a_filter_shows_what_has_it_in_its_name_and_escape_shows_all(shown):
+    assert "mic#8" not in shown.press("4", "/", *"mailbox", "enter")
+    assert "mic#8" in shown.press("escape")
+    assert "no stage has q in its name" in shown.press("3", "/", "q")
+
+
+def test_letters_are_text_while_a_filter_is_typed(shown):
+    shown.press("/", *"jkp2")
+    assert (shown.model.wanted, shown.model.is_paused, shown.model.view) == ("jkp2", False, View.PATHS)
+
+
+def test_help_tells_every_key_and_closes(shown):
+    shown.size = (130, 60)
+    text = shown.press("?")
+    assert all(line.strip() in text for line in HELP.splitlines())
+    assert "PAUSED" not in shown.press("escape")
+
+
+def test_a_click_on_a_view_goes_there_and_on_a_thing_opens_it(shown):
+    row = next(i for i, one in enumerate(shown.text().splitlines()) if "3 Stages" in one)
+    shown.model.click(shown.text().splitlines()[row].index("Stages"), row)
+    assert shown.model.view is View.STAGES
+    rows = shown.text().splitlines()
+    shown.model.click(5, next(i for i, one in enumerate(rows) if one.startswith(" vad")))
+    assert "gets" in shown.text()
+
+
+def test_a_paused_screen_says_so(shown):
+    assert "PAUSED" in shown.press(" ")
+    assert "PAUSED" not in shown.press(" ")
+
+
+def test_a_long_list_scrolls_and_says_where_it_is(left, show):
+    for seq in range(20, 120):
+        left.miss(seq, seq * 10)
+    shown = show(left)
+    assert "mic#119" in shown.press("4")
+    assert "mic#119" not in shown.press("pagedown")
+    assert "mic#7" in shown.press("end")
+    assert "206 of 206" in shown.text().splitlines()[-1]
+
+
+def test_what_is_wrong_with_the_run_stands_above_every_view(left, show):
+    content = told(left)
+    left.state(**content | {"conserved": ["edge a: 3 sent, 2 told"], "rates": {"alive": {"is_silent": True}}})
+    text = show(left).text()
+    assert "NOT CONSERVED: edge a: 3 sent, 2 told" in text
+    assert "SILENT: alive" in text
+
+
+def test_a_terminal_that_is_too_small_is_told(left, show):
+    shown = show(left, 30, 8)
+    assert "30x8 is too small" in shown.text()
+
+
+def test_a_run_that_tells_nothing_is_a_screen_all_the_same(tmp_path, show):
+    shown = show(LeftBehind(tmp_path / "run"))
+    shown.observation.folder.state.write_text('{"paths": {"p": {}}, "stages": {"s": {}}, "edges": {"e": {}}}')
+    shown.snapshot = shown.observation.look()
+    for number in "12345":
+        assert len(shown.press(number).splitlines()) == 24

@@ -112,7 +112,7 @@ def test_an_opened_miss_stays_open_and_has_the_cursor_when_others_come(left, sho
     shown.snapshot = shown.observation.look()
     text = shown.text()
     assert "mic#10" in text
-    assert text.splitlines()[[i for i, one in enumerate(text.splitlines()) if "▶" in one][0]].split()[2] == "mic#8"
+    assert text.splitlines()[next(i for i, one in enumerate(text.splitlines()) if "▶" in one)].split()[2] == "mic#8"
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(shown):

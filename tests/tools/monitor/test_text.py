@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,7 @@ def test_a_line_that_is_cut_is_never_wider_than_asked_for(spans, width: int):
 def test_neighbours_of_one_tone_are_the_same_text_together(spans):
     together = merged(spans)
     assert "".join(text for text, _ in together) == "".join(text for text, _ in spans)
-    assert all(one[1] is not other[1] for one, other in zip(together, together[1:], strict=False))
+    assert all(one[1] is not other[1] for one, other in itertools.pairwise(together))
 
 
 @given(st.text("ab cd", max_size=80), st.integers(8, 30))

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from streamflow.cli.output import ending_quietly, liveness, run_argument
+from streamflow.cli.options import run_argument
+from streamflow.cli.output import ending_quietly, liveness
 from streamflow.core.blame import Culprit
 from streamflow.core.timebase import nanoseconds
 from streamflow.errors import StreamflowError

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamflow.errors import UsageError
+from streamflow.errors import StreamflowError, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -41,6 +42,23 @@ def pipeline_argument(function: Decorated) -> Decorated:
         help="A parameter of the pipeline's build function; may be repeated.",
     )(function)
     return click.argument("pipeline", metavar="PIPELINE", shell_complete=_complete)(function)
+
+
+def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: the pipelines of the runs that can be read."""
+    from click.shell_completion import CompletionItem
+
+    from streamflow.runtime.rundir import dead_runs, live_runs
+
+    with suppress(StreamflowError):
+        names = dict.fromkeys(folder.pipeline for folder in [*reversed(live_runs()), *reversed(dead_runs())])
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return []
+
+
+def run_argument(function: Decorated) -> Decorated:
+    """RUN, which may be left out."""
+    return click.argument("run", metavar="[RUN]", required=False, shell_complete=_complete_run)(function)
 
 
 def reference(pipeline: str, settings: tuple[str, ...]) -> Reference:

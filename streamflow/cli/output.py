@@ -1,34 +1,18 @@
-"""What commands that read a run share: their RUN argument, tables, and an end without a word when nobody reads."""
+"""What commands that read a run share: words, tables, and an end without a word when nobody reads."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-import click
-from click.shell_completion import CompletionItem
-
-from streamflow.errors import ClosedOutputError, StreamflowError
+from streamflow.errors import ClosedOutputError
 from streamflow.runtime.inspection import RunState
-from streamflow.runtime.rundir import RunFolder, dead_runs, live_runs
+from streamflow.runtime.rundir import RunFolder
 
 Decorated = Callable[..., Any]
-
-
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For the shell: the pipelines of the runs that can be read."""
-    with suppress(StreamflowError):
-        names = dict.fromkeys(folder.pipeline for folder in [*reversed(live_runs()), *reversed(dead_runs())])
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return []
-
-
-def run_argument(function: Decorated) -> Decorated:
-    """RUN, which may be left out."""
-    return click.argument("run", metavar="[RUN]", required=False, shell_complete=_complete)(function)
 
 
 def liveness(folder: RunFolder) -> str:
@@ -39,7 +23,7 @@ def liveness(folder: RunFolder) -> str:
 def told(state: RunState) -> str:
     """How far its state can be trusted to be of now."""
     if not state.is_live:
-        return "dead"
+        return "has ended" if "ending" in state.content else "dead"
     return "live" if state.age_s < 2.0 else f"live, but nothing was told for {state.age_s:.0f} s"
 
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
-from streamflow.cli.output import columns, ending_quietly, run_argument, told
+from streamflow.cli.options import run_argument
+from streamflow.cli.output import columns, ending_quietly, told
+from streamflow.core.course import FAILED, KINDS, share_on_time
 from streamflow.runtime.inspection import RunState, read_state
 from streamflow.runtime.rundir import find_run
 from streamflow.runtime.supervision.report import variants_told
 
 Part = Mapping[str, Any]
 
-WORDS = ("state", "missed by", "working on")  # columns to the left
+WORDS = ("state", "missed by, not kept", "working on")  # columns to the left
 CULPRIT_LIMIT = 3  # of each path; `misses` and --json tell all
 
 
@@ -44,7 +46,7 @@ def screen(run: str, state: RunState) -> str:
     content = state.content
     elapsed_s = _number(content.get("elapsed_s")) or 0.0
     phase = str(content.get("phase", "?"))
-    if not state.is_live and phase not in ("done", "ended"):
+    if not state.is_live and "ending" not in content:
         phase = f"was {phase}"
     offline = ", offline" if content.get("offline") else ""
     lines = [f"{content.get('pipeline', '?')}  {run}  {told(state)}, {phase}{offline}, {elapsed_s:.1f} s"]
@@ -52,7 +54,8 @@ def screen(run: str, state: RunState) -> str:
     if isinstance(conserved, list):
         lines += [f"NOT CONSERVED: {sentence}" for sentence in conserved]
     lines += _section(
-        ["path", "data/s", "met", "p99 ms", "within", "in flight", "missed by"], _paths(content, elapsed_s)
+        ["path", "data/s", "in time", "p99 ms", "within", "in flight", "missed by, not kept"],
+        _paths(content, elapsed_s),
     )
     head = ["stage", "state", "pid", "data", "p99 ms", "busy", "depth", "restarts", "working on"]
     lines += _section(head, _stages(content))
@@ -73,25 +76,37 @@ def _section(head: list[str], rows: list[list[str]]) -> list[str]:
 def _paths(content: Part, elapsed_s: float) -> list[list[str]]:
     rows = []
     for title, path in _parts(content, "paths").items():
-        met, missed = (_number(path.get(key)) or 0 for key in ("met", "missed"))
-        produced = _number(path.get("produced")) or 0
+        counts = {key: int(_number(path.get(key)) or 0) for key in KINDS}
+        share = share_on_time(counts)
+        recent = _mapping(_mapping(path.get("recent")).get("10s"))
+        mean_hz = counts["produced"] / elapsed_s if elapsed_s > 0 else None
+        rate_hz = _number(recent.get("rate_hz")) if recent else mean_hz
         culprits = sorted(_mapping(path.get("culprits")).items(), key=lambda pair: -(_number(pair[1]) or 0))
         firm = _mapping(path.get("firm"))
-        contract = [f"FIRM BROKEN (level {firm.get('level', '?')})"] if firm.get("state") == "broken" else []
+        contract = [_contract(firm)] if firm else []
+        failed = [f"{kind}: {counts[kind]:,}" for kind in FAILED if counts[kind]]
         within_ms = path.get("within_ms")
         rows.append(
             [
                 title,
-                f"{produced / elapsed_s:.1f}" if elapsed_s > 0 else "-",
-                f"{met / (met + missed):.2%}" if within_ms is not None and met + missed else "-",
+                "-" if rate_hz is None else f"{rate_hz:.1f}",
+                f"{share:.2%}" if within_ms is not None and share is not None else "-",
                 _ms(_mapping(path.get("latency_ms")).get("p99")),
                 "-" if within_ms is None else f"{within_ms:g}",
                 _count(path.get("in_flight")),
-                ", ".join([*contract, *(f"{name}: {_count(count)}" for name, count in culprits[:CULPRIT_LIMIT])])
+                ", ".join(
+                    [*contract, *(f"{name}: {_count(count)}" for name, count in culprits[:CULPRIT_LIMIT]), *failed]
+                )
                 or "-",
             ]
         )
     return rows
+
+
+def _contract(firm: Part) -> str:
+    if firm.get("state") == "broken":
+        return f"FIRM BROKEN (level {firm.get('level', '?')})"
+    return f"{firm.get('m', '?')} of {firm.get('k', '?')} held"
 
 
 def _stages(content: Part) -> list[list[str]]:

@@ -32,6 +32,7 @@ from typing import Any
 from streamflow.errors import StreamflowError, UsageError
 
 SHARED_MEMORY = Path("/dev/shm")
+NONE_THERE = "start one; of a run that has ended only what run --keep FOLDER has kept can be read: name FOLDER"
 _DESCRIPTION = "run.json"
 _LOCK = "lock"
 _RECORDINGS = "recordings"
@@ -310,7 +311,7 @@ def find_run(name: str | None = None) -> RunFolder:
             return folder
     there = ", ".join([f.path.name for f in live] + [f"{f.path.name} (dead)" for f in dead])
     found = "there is none" if name is None else "no such run"
-    raise UsageError(f"run {name}" if name else "runs", found, hint=f"there are: {there}" if there else "start one")
+    raise UsageError(f"run {name}" if name else "runs", found, hint=f"there are: {there}" if there else NONE_THERE)
 
 
 def sweep() -> None:

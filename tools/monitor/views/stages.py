@@ -35,6 +35,7 @@ TONES: Mapping[Condition, Tone] = {
     Condition.STOPPED: Tone.DIM,
 }
 NAME_WIDTH_MAX = 24
+TITLE = "stage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,9 @@ def view(snapshot: Snapshot, width: int, wanted: str, opened: str = "") -> Page:
     if not stages:
         told = f"no stage has {wanted} in its name" if snapshot.stages else "the run has told nothing of its stages yet"
         return Page([line((told, Tone.DIM))])
-    name_width = min(max(len(one.name) for one in stages), NAME_WIDTH_MAX)
+    name_width = min(max(len(TITLE), *(len(one.name) for one in stages)), NAME_WIDTH_MAX)
     columns = _chosen_columns(width - name_width)
-    head = line((fit("stage", name_width), Tone.HEAD), *((f"  {fit(c.title, c.width, right=not c.is_left)}", Tone.HEAD)
+    head = line((fit(TITLE, name_width), Tone.HEAD), *((f"  {fit(c.title, c.width, right=not c.is_left)}", Tone.HEAD)
                 for c in columns))  # fmt: skip
     lines: list[Line] = []
     items: list[Item] = []

@@ -6,6 +6,7 @@ cost little. Alternative not taken: a widget for each table and bar, of which ea
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -39,6 +40,15 @@ STYLES = {
 }
 
 
+PLAIN_STYLES = STYLES | {
+    Tone.GOOD: Style(),
+    Tone.WARN: Style(bold=True),
+    Tone.BAD: Style(bold=True, reverse=True),
+    Tone.LIVE: Style(),
+}
+"""For who asked for no colours (no-color.org)."""
+
+
 class Canvas(Widget, can_focus=True):
     """All lines of the screen."""
 
@@ -49,6 +59,7 @@ class Canvas(Widget, can_focus=True):
         super().__init__()
         self._lines = lines
         self._drawn: list[Line] = []
+        self._styles = PLAIN_STYLES if os.environ.get("NO_COLOR") else STYLES
 
     def redraw(self) -> None:
         """Draw what has changed."""
@@ -72,8 +83,8 @@ class Canvas(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         spans = self._drawn[y] if y < len(self._drawn) else ()
         width, filled = self.size.width, line_width(spans)
-        segments = [Segment(text, STYLES[tone]) for text, tone in spans]
-        return Strip([*segments, Segment(" " * (width - filled), STYLES[Tone.PLAIN])], width)
+        segments = [Segment(text, self._styles[tone]) for text, tone in spans]
+        return Strip([*segments, Segment(" " * (width - filled), self._styles[Tone.PLAIN])], width)
 
 
 class MonitorApp(App[None]):

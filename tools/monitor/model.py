@@ -187,15 +187,15 @@ class Model:
         return cut_line(tuple(spans), width)
 
     def _keys(self, page: Page, room: int, width: int) -> Line:
+        hidden = len(page.lines) - room
+        offset = self._help_offset if self.has_help else self.offsets.get(self.view, 0)
+        aside = f" {offset + 1}-{min(offset + room, len(page.lines))} of {len(page.lines)}" if hidden > 0 else ""
         if self.is_typing:
             text = "type a part of a name; Enter keeps it, Esc shows all"
         elif self.has_help:
             text = "? or Esc closes the help"
         else:
-            text = KEYS if width >= len(KEYS) + len(" 1-1000 of 1000") else KEYS_SHORT
-        hidden = len(page.lines) - room
-        offset = self._help_offset if self.has_help else self.offsets.get(self.view, 0)
-        aside = f" {offset + 1}-{min(offset + room, len(page.lines))} of {len(page.lines)}" if hidden > 0 else ""
+            text = KEYS if width >= len(KEYS) + len(aside) else KEYS_SHORT
         return cut_line(line((fit(text, width - len(aside)), Tone.DIM), (aside, Tone.WARN)), width)
 
     # --------------------------------------------------------------------------------- keys and clicks

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TOPICS := core deadlines speed rates
+TOPICS := core deadlines speed rates monitor
 # What else runs compiled, where that could make a difference.
 INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test_credit_keeps.py tests/core/test_credit_lives.py \
 	tests/core/test_credit_preference.py tests/core/test_mailbox.py tests/core/test_message.py tests/core/test_losses.py \

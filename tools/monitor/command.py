@@ -5,10 +5,13 @@ Only its options are here; what a watcher needs is imported when it is called.
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from streamflow.cli.options import run_argument
 
+NICENESS = 10  # who watches steps back for who works: before anything is imported, which takes most
 VIEW_NAMES = ("paths", "graph", "stages", "misses", "events")
 
 
@@ -48,6 +51,7 @@ def command(
     RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. It may be watched by any
     number of people, from other terminals too; it never waits for who watches it. Keys: ? on the screen.
     """
+    os.nice(NICENESS)
     from tools.monitor.watching import show
 
     show(run, views, wanted, once=once, as_json=as_json, interval_s=interval_s, ends_with_run=until_end)

@@ -7,7 +7,22 @@ from collections.abc import Sequence
 from streamflow.core.drawing import Row, railed
 from streamflow.core.graph import EdgeDef, Resolved
 from tools.monitor.snapshot import Edge, Snapshot, Stage
-from tools.monitor.text import Line, Page, Span, Tone, bar, cut, cut_line, each, fit, line, milliseconds, rate
+from tools.monitor.text import (
+    Line,
+    Page,
+    Span,
+    Tone,
+    bar,
+    cut,
+    cut_line,
+    each,
+    fit,
+    line,
+    line_width,
+    milliseconds,
+    rate,
+    short,
+)
 from tools.monitor.views.stages import TONES
 
 DEPTH_WIDTH = 8
@@ -76,12 +91,12 @@ def _edge_line(row: Row, edge: Edge | None, name_width: int, width: int) -> Line
         (f"{depth:<7}", tone if edge.depth else Tone.DIM),
         (cut(edge.policy, 12) if width >= 100 else "", Tone.DIM),
     ]
-    dropped = each(edge.dropped.items())
-    if dropped:
-        spans.append((f" dropped {dropped}", Tone.BAD))
-    if edge.lost:
-        spans.append((f" lost {edge.lost:,}", Tone.BAD))
-    return tuple(spans)
+    lost = f" lost {short(edge.lost)}" if edge.lost else ""
+    dropped = sum(edge.dropped.values())
+    told = f" dropped {each(edge.dropped.items())}" if dropped else ""
+    if line_width(tuple(spans)) + len(told) + len(lost) > width:
+        told = f" dropped {short(dropped)}" if dropped else ""
+    return (*spans, (told + lost, Tone.BAD))
 
 
 def _receiver(edge: EdgeDef) -> str:

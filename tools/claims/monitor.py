@@ -1,0 +1,13 @@
+"""The claims of all that shows a run: the monitor, misses, traces, the report, metrics, recordings."""
+
+from __future__ import annotations
+
+import sys
+
+from tools.claims.framework import main
+from tools.claims.monitor_screens import CLAIMS as SCREENS
+
+CLAIMS = [*SCREENS]
+
+if __name__ == "__main__":
+    sys.exit(main("monitor", CLAIMS))

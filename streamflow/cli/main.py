@@ -36,6 +36,7 @@ OWN_COMMANDS = {
     "status": Own("status", "Say how a run is."),
     "top": Own("top", "Watch how a run is."),
     "misses": Own("misses", "Tell the last missed deadlines and whose fault they were."),
+    "metrics": Own("metrics", "Serve how a run is to Prometheus."),
     "trace": Own("trace", "Write what a run did last as a Perfetto trace."),
     "profile": Own("profile", "Measure how long each stage takes, for check."),
     "doctor": Own("doctor", "Say what this machine offers and lacks."),

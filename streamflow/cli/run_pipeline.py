@@ -39,6 +39,11 @@ class _Microseconds(click.IntRange):
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the report there."
 )
+@click.option(
+    "--metrics",
+    metavar="[HOST]:PORT",
+    help="Serve how the run is to Prometheus there, in a process of its own; port 0 is any that is free, and is told.",
+)
 @click.option("--quiet", is_flag=True, help="No table at the end and no progress line.")
 @click.option(
     "--link",

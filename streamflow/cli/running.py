@@ -7,13 +7,14 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 import trio
 
+from streamflow.cli.metrics import MetricsProcess
 from streamflow.cli.options import reference
 from streamflow.cli.progress import Progress
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
@@ -36,7 +37,7 @@ def run(
     offline: bool, inline: bool, report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
     startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
     restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
-    state: Path | None,
+    state: Path | None, metrics: str | None,
 ) -> int:  # fmt: skip
     """Run to the end; the exit code. `is_program`: this process does nothing else, so its copies may leave it as it is.
 
@@ -85,8 +86,14 @@ def run(
     if stored is not None and not quiet:
         for note in stored.notes:
             click.echo(f"streamflow: {note}", err=True)
+    served = None if metrics is None else MetricsProcess(metrics)
+    if served is not None and not quiet:
+        click.echo(f"streamflow: metrics at {served.address}", err=True)
     progress.starting(len(loaded.resolved.graph.processes()))
-    with _early_server(loaded, options) if is_program else nullcontext() as early:
+    with (
+        closing(served) if served is not None else nullcontext(),
+        _early_server(loaded, options) if is_program else nullcontext() as early,
+    ):
         outcome = _supervised(loaded, options, progress, early)
     progress.clear()
     return _conclude(loaded, outcome, report, quiet, strict)

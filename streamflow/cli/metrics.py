@@ -18,7 +18,7 @@ from streamflow.runtime.loading.extras import install_command
 from streamflow.runtime.rundir import RunFolder, find_run, live_runs
 
 LOOK_S = 0.2  # how often it is looked whether the run is over, and, before, whether it is there
-NICE = 10  # below the stages: a scrape takes milliseconds of a processor that they may need at that moment
+NICE = 19  # below the stages: a scrape takes milliseconds of a processor that they may need at that moment
 LIBRARY, EXTRA = "prometheus_client", "metrics"
 PORT_MAX = 65535
 

@@ -19,7 +19,7 @@ def test_an_address_is_told_as_a_browser_takes_it(text: str, told: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["9464", "localhost:", "localhost:http", ":70000", "no.such.host.invalid:0"])
 def test_what_is_no_address_is_told(wrong: str) -> None:
-    with pytest.raises(UsageError, match="^--metrics ") as caught:
+    with pytest.raises(UsageError, match=r"^--metrics ") as caught:
         listening(wrong, "--metrics")
     assert caught.value.subject == f"--metrics {wrong}"
 

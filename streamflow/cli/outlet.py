@@ -33,8 +33,9 @@ class Outlet:
 
     def start(self) -> None:
         """From now on nobody waits for the reader. To be called after this process was copied: a thread is not."""
-        self._thread = threading.Thread(target=self._run, name="standard error", daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="standard error", daemon=True)
+            self._thread.start()
 
     def put(self, text: str, *, is_needed: bool = True) -> None:
         """Something that is not `is_needed`, since more of its kind comes, is left out when others wait."""

@@ -50,6 +50,7 @@ def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, 
             teller.close()
             raise
         sentences, code = faults(error)
+        teller.outlet.start()
         for sentence in sentences:
             teller.say(Level.ERROR, "failure", sentence)
     teller.close()

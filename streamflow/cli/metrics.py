@@ -18,6 +18,7 @@ from streamflow.runtime.loading.extras import install_command
 from streamflow.runtime.rundir import RunFolder, find_run, live_runs
 
 LOOK_S = 0.2  # how often it is looked whether the run is over, and, before, whether it is there
+STARTUP_S = 5.0  # a run that has not begun by then waits for somebody, and is served as one that starts
 NICE = 19  # below the stages: a scrape takes milliseconds of a processor that they may need at that moment
 LIBRARY, EXTRA = "prometheus_client", "metrics"
 PORT_MAX = 65535
@@ -131,13 +132,12 @@ def main() -> None:
     os.nice(NICE)
     with door:
         folder = None
-        while os.getppid() == parent:
-            folder = folder or _run_of(parent)
-            if folder is not None and folder.state.exists():
-                break
+        serves_at = time.monotonic() + STARTUP_S
+        while folder is None or not (folder.state.exists() or time.monotonic() > serves_at):
             time.sleep(LOOK_S)
-        else:
-            return
+            if os.getppid() != parent:
+                return
+            folder = folder or _run_of(parent)
         from streamflow.runtime.process.launch import die_with_parent
 
         die_with_parent(parent)

@@ -29,6 +29,7 @@ class Lookout:
         description = folder.description()
         self._graph: dict[str, Any] = description.get("graph", {})
         self._processes = {stage["name"]: stage["process"] or stage["name"] for stage in self._graph.get("stages", ())}
+        self._supervisor = description.get("supervisor")
         self._recordings: dict[str, Recording] = {}
         self._started_s = 0.0
         self.pipeline = folder.pipeline
@@ -64,10 +65,12 @@ class Lookout:
                 self._recordings[name] = Recording.open(self.folder.recording(name))
 
     def _resident_bytes(self) -> dict[str, int]:
+        """By process; where all stages are in one that is the supervisor's too, it is called so once."""
+        processes = {recording.counter("pid"): self._processes[name] for name, recording in self._recordings.items()}
         found = {}
-        for name, recording in self._recordings.items():
+        for pid, process in processes.items():
             with suppress(OSError, ValueError, IndexError):  # it may be down
-                found[self._processes[name]] = _resident(recording.counter("pid"))
+                found["supervisor" if pid == self._supervisor else process] = _resident(pid)
         return found
 
     def close(self) -> None:

@@ -103,10 +103,11 @@ def test_each_foreign_library_has_one_door() -> None:
     assert importers("zmq", "nodes", "pipelines") == set()
     assert importers("msgpack", "nodes", "pipelines") == set()
     assert importers("cupy", *SHIPPED) == set()
+    assert importers("prometheus_client", *SHIPPED) == {"streamflow/runtime/metrics_server.py"}
 
 
 def test_the_clicking_stays_in_the_command_line() -> None:
-    commands = {"tools/bench/command.py"}  # found by its entry point, like anybody else's
+    commands = {"tools/bench/command.py", "tools/monitor/command.py"}  # found by entry points, like anybody else's
     found = importers("click", *SHIPPED) - commands
     assert all(path.startswith("streamflow/cli/") for path in found)
 

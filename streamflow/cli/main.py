@@ -42,6 +42,8 @@ OWN_COMMANDS = {
     "node": Own("node", "Run one stage by hand, in a run that waits."),
     "status": Own("status", "Say how a run is."),
     "misses": Own("misses", "Tell the last missed deadlines and whose fault they were."),
+    "metrics": Own("metrics", "Serve how a run is to Prometheus."),
+    "logs": Own("logs", "Tell what happened in a run."),
     "trace": Own("trace", "Write what a run did last as a Perfetto trace."),
     "profile": Own("profile", "Measure how long each stage takes, for check."),
     "doctor": Own("doctor", "Say what this machine offers and lacks."),
@@ -159,17 +161,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _tell(error: Exception) -> int:
     """Say on stderr, in a sentence for each, what went wrong; the exit code."""
-    match error:
-        case click.ClickException():
-            command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "streamflow"
-            sentences, code = [f"{error.format_message().rstrip('.')}; {command} --help shows what there is"], 2
-        case StreamflowError():
-            sentences, code = str(error).splitlines(), error.exit_code
-        case ExceptionGroup(exceptions=inner):
-            return max(_tell(one) for one in inner)
-        case _:
-            found = f"{type(error).__name__}: {error}"
-            sentences, code = [f"a fault of streamflow's own, {found}; {DEBUG} shows the traceback"], 1
+    sentences, code = faults(error)
     for sentence in sentences:
         click.echo(f"streamflow: {sentence}", err=True)
     return code
+
+
+def faults(error: Exception) -> tuple[list[str], int]:
+    """What went wrong, a sentence for each, and the exit code."""
+    match error:
+        case click.ClickException():
+            command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "streamflow"
+            return [f"{error.format_message().rstrip('.')}; {command} --help shows what there is"], 2
+        case StreamflowError():
+            return str(error).splitlines(), error.exit_code
+        case ExceptionGroup(exceptions=inner):
+            found = [faults(one) for one in inner]
+            return [sentence for sentences, _ in found for sentence in sentences], max(code for _, code in found)
+        case _:
+            told = f"{type(error).__name__}: {error}"
+            return [f"a fault of streamflow's own, {told}; {DEBUG} shows the traceback"], 1

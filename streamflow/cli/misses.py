@@ -6,11 +6,11 @@ import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 import click
 
+from streamflow.cli.log_lines import time_of_day
 from streamflow.cli.options import run_argument
 from streamflow.cli.output import ending_quietly, liveness
 from streamflow.core.blame import Culprit
@@ -122,12 +122,4 @@ def _cells(event: Event) -> list[str]:
     late = f"{late_ms:.1f} ms late" if isinstance(late_ms, int | float) else "late"
     blamed = " ".join(str(event[key]) for key in ("culprit", "stage") if event.get(key)) or "?"
     datum = f"{event.get('stream', '?')}#{event.get('seq', '?')}"
-    return [_time(event), str(event.get("path", "?")), datum, late, blamed]
-
-
-def _time(event: Event) -> str:
-    """Of the day, here: what logs of other programs say too."""
-    try:
-        return datetime.fromisoformat(str(event.get("at"))).astimezone().strftime("%H:%M:%S.%f")[:-3]
-    except ValueError:
-        return "?"
+    return [time_of_day(event), str(event.get("path", "?")), datum, late, blamed]

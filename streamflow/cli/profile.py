@@ -11,9 +11,12 @@ from typing import Any
 import click
 import trio
 
+from streamflow.cli.log_lines import Form
 from streamflow.cli.options import pipeline_argument, reference
 from streamflow.cli.output import columns
 from streamflow.cli.progress import Progress
+from streamflow.cli.telling import Teller
+from streamflow.core.happenings import Level
 from streamflow.runtime.inspection import open_recordings
 from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import SINGLE, make_profile, profile_path, require_measured, write_profile
@@ -82,9 +85,12 @@ def command(
 
 def _run(loaded: Loaded, kept: Path, duration_s: float, *, is_offline: bool) -> Outcome:
     options = RunOptions(offline=is_offline, duration_s=duration_s, keep=kept, enforces=False)
-    progress = Progress(loaded.resolved.graph, is_shown=sys.stderr.isatty(), tells=True, command="")
+    teller = Teller(Level.WARNING, Form.SHORT)
+    progress = Progress(loaded.resolved.graph, teller, is_shown=sys.stderr.isatty(), command="")
+    teller.outlet.start()
     outcome = trio.run(Supervisor(loaded, options, progress).run)
     progress.clear()
+    teller.close()
     return outcome
 
 

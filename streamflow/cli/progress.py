@@ -1,4 +1,7 @@
-"""One line on stderr while a run goes, when somebody is there to read it."""
+"""One line on stderr while a run goes, when somebody is there to read it; and what happens, as far as it is asked for.
+
+Nothing here waits for who reads standard error: the supervisor tells it between two sweeps.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
+from streamflow.cli.log_lines import Form
+from streamflow.cli.telling import Teller
 from streamflow.core.graph import Graph
+from streamflow.core.happenings import Level
 from streamflow.core.timebase import s
 
 LINE_PERIOD_NS = 5 * s  # between lines where results share the terminal
-_SENTENCES = {
-    "restarting": "{reason}; starting it again",
-    "back": "stage {stages_named}: back at work after {down_ms:.0f} ms",
-    "left": "{reason}; the rest goes on without it",
-    "broken": "deadline {path}: its contract is broken, {met} of the last {of} on time",
-    "recovered": "deadline {path}: its contract holds again",
-    "refused": "{sentence}",
-    "states": "{sentence}",
-    "variant": "stage {stage}: works with {variant} from now on",
-    "broken_sum": "{sentence}; a fault of streamflow's own",
-    "silent": "deadline {rate}: nothing was sent to {stage}.{port} for {gap_ms:.0f} ms",
-    "heard": "deadline {rate}: {stage}.{port} is heard again, after {gap_ms:.0f} ms",
-}
 
 
 class Progress:
     """Rewrites its line in place; where results come to the same terminal, a line of its own now and then."""
 
-    def __init__(self, graph: Graph, *, is_shown: bool, tells: bool, command: str) -> None:
-        """`tells`: what breaks and comes back is told, a line each, whether or not the line is shown."""
-        self._tells = tells
+    def __init__(self, graph: Graph, teller: Teller, *, is_shown: bool, command: str) -> None:
+        self._teller = teller
         self._name = graph.name
         self._stage_count = len(graph.stages)
         self._sources = [stage.name for stage in graph.stages if stage.is_source]
@@ -47,22 +37,17 @@ class Progress:
     def starting(self, process_count: int) -> None:
         """The processes of the run are being started."""
         if self._is_shown:
-            click.echo(f"starting {self._name}: {self._stage_count} stages in {process_count} processes", err=True)
+            self._put(f"starting {self._name}: {self._stage_count} stages in {process_count} processes\n")
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Something is in the log that a person should know at once."""
-        if event == "raised" and self._tells:
+        """Something is in the log."""
+        if self._teller.asks_for(event):
             self.clear()
-            click.echo(fields["traceback"].rstrip(), err=True)
-        sentence = _SENTENCES.get(event)
-        if sentence is not None and self._tells:
-            self.clear()
-            click.echo(
-                "streamflow: " + sentence.format(**fields, stages_named=", ".join(fields.get("stages", ()))), err=True
-            )
+            self._teller.event(event, fields)
 
     def seen(self, state: Mapping[str, Any]) -> None:
         """How the run stands now."""
+        self._teller.tick(state["at_ns"])
         if not self._is_shown or state["phase"] == "starting":
             return
         stages, elapsed_ns = state["stages"], int(state["elapsed_s"] * s)
@@ -78,27 +63,32 @@ class Progress:
         if self._shares_terminal:
             if elapsed_ns >= self._next_line_ns:
                 self._next_line_ns += LINE_PERIOD_NS
-                click.echo(line, err=True)
+                self._put(line + "\n", is_needed=False)
             return
-        sys.stderr.write("\r" + line.ljust(self._width))
-        sys.stderr.flush()
+        self._put("\r" + line.ljust(self._width), is_needed=False)
         self._width = len(line)
 
     def draining(self, limit_s: float) -> None:
         """Sources have been told to stop."""
         if self._is_shown:
             self.clear()
-            click.echo(f"draining, at most {limit_s:g} s; Ctrl-C again kills", err=True)
+            self._put(f"draining, at most {limit_s:g} s; Ctrl-C again kills\n")
 
     def waiting_for(self, stages: Sequence[str]) -> None:
         """The run waits for stages that somebody starts by hand."""
         for stage in stages:
             name, _, settings = self._command.partition(" ")
-            click.echo(f"waiting for {stage}: streamflow node {name} {stage} {settings}".rstrip(), err=True)
+            told = f"waiting for {stage}: streamflow node {name} {stage} {settings}".rstrip()
+            if self._teller.form is Form.JSON:
+                self._teller.say(Level.WARNING, "waiting", told, stage=stage)
+            else:
+                self._put(told + "\n")
 
     def clear(self) -> None:
         """Take the line away."""
         if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+            self._put("\r" + " " * self._width + "\r")
             self._width = 0
+
+    def _put(self, text: str, *, is_needed: bool = True) -> None:
+        self._teller.outlet.put(text, is_needed=is_needed)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from streamflow.cli.options import pipeline_argument
+from streamflow.core.happenings import LEVELS
 from streamflow.core.spinning import SPIN_NS_MAX
 from streamflow.core.timebase import us
 
@@ -40,6 +41,22 @@ class _Microseconds(click.IntRange):
     "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the report there."
 )
 @click.option("--top", is_flag=True, help="Watch it meanwhile on this terminal, as with streamflow top.")
+@click.option(
+    "--metrics",
+    metavar="[HOST]:PORT",
+    help="Serve how the run is to Prometheus there, in a process of its own; port 0 is any that is free, and is told.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    help="Tell on standard error what must be acted on (error), what breaks and comes back (warning, the default), how "
+    "the run lives (info), or also every missed deadline (debug); from info on with the time.",
+)
+@click.option(
+    "--log-json",
+    is_flag=True,
+    help="A line of JSON on standard error for each, for a collector; no progress line, and no table at the end.",
+)
 @click.option("--quiet", is_flag=True, help="No table at the end and no progress line.")
 @click.option(
     "--link",

@@ -7,15 +7,19 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-import click
 import trio
 
+from streamflow.cli.log_lines import Form
+from streamflow.cli.main import faults
+from streamflow.cli.metrics import MetricsProcess
 from streamflow.cli.options import reference
 from streamflow.cli.progress import Progress
+from streamflow.cli.telling import Teller
+from streamflow.core.happenings import Level
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
 from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import load_profile
@@ -31,17 +35,35 @@ from streamflow.runtime.supervision.venue import LocalVenue
 CONTRACT_BROKEN = 3
 
 
-def run(
-    pipeline: str, *, is_program: bool, settings: tuple[str, ...], duration: float | None, speed: float,
-    offline: bool, inline: bool, report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
-    startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
-    restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
-    state: Path | None,
-) -> int:  # fmt: skip
+def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, log_json: bool, **asked: Any) -> int:
     """Run to the end; the exit code. `is_program`: this process does nothing else, so its copies may leave it as it is.
 
     Raises SystemExit in such copies.
     """
+    level = None if quiet and log_level is None and not log_json else Level[(log_level or "warning").upper()]
+    is_stamped = log_level in ("info", "debug")
+    teller = Teller(level, Form.JSON if log_json else Form.STAMPED if is_stamped else Form.SHORT)
+    try:
+        code = _run(pipeline, teller, is_program=is_program, quiet=quiet, log_level=log_level or "warning", **asked)
+    except (StreamflowError, ExceptionGroup) as error:
+        if not log_json:
+            teller.close()
+            raise
+        sentences, code = faults(error)
+        teller.outlet.start()
+        for sentence in sentences:
+            teller.say(Level.ERROR, "failure", sentence)
+    teller.close()
+    return code
+
+
+def _run(
+    pipeline: str, teller: Teller, *, is_program: bool, settings: tuple[str, ...], duration: float | None, speed: float,
+    offline: bool, inline: bool, report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
+    startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
+    restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
+    state: Path | None, metrics: str | None, log_level: str,
+) -> int:  # fmt: skip
     loaded = load(reference(pipeline, settings), offline=offline)
     stages = [stage.name for stage in loaded.resolved.graph.stages]
     by_hand = stages if launcher == "manual" else list(wait_for)
@@ -78,18 +100,26 @@ def run(
         raises_priority=priority == "auto",
         state=state,
         profile={} if stored is None else stored.estimates,
+        log_level=log_level,
+        log_json=teller.form is Form.JSON,
     )
-    is_shown = sys.stderr.isatty() and not quiet
+    is_for_people = not quiet and not options.log_json
     command = _command(pipeline, settings)
-    progress = Progress(loaded.resolved.graph, is_shown=is_shown, tells=not quiet, command=command)
-    if stored is not None and not quiet:
-        for note in stored.notes:
-            click.echo(f"streamflow: {note}", err=True)
+    progress = Progress(loaded.resolved.graph, teller, is_shown=sys.stderr.isatty() and is_for_people, command=command)
+    for note in () if stored is None else stored.notes:
+        teller.say(Level.WARNING, "note", note)
+    served = None if metrics is None else MetricsProcess(metrics)
+    if served is not None:
+        teller.answer("metrics", f"metrics at {served.address}", address=served.address)
     progress.starting(len(loaded.resolved.graph.processes()))
-    with _early_server(loaded, options) if is_program else nullcontext() as early:
+    with (
+        closing(served) if served is not None else nullcontext(),
+        _early_server(loaded, options) if is_program else nullcontext() as early,
+    ):
+        teller.outlet.start()
         outcome = _supervised(loaded, options, progress, early)
     progress.clear()
-    return _conclude(loaded, outcome, report, quiet, strict)
+    return _conclude(outcome, teller, report, strict, shows_table=is_for_people)
 
 
 def _early_server(loaded: Loaded, options: RunOptions) -> EarlyServer | AbstractContextManager[None]:
@@ -114,28 +144,26 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
     return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
 
 
-def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, strict: bool) -> int:
+def _conclude(outcome: Outcome, teller: Teller, path: Path | None, strict: bool, *, shows_table: bool) -> int:
     failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
-    if not quiet and not is_silent and report["stages"]:
-        click.echo(table(report), err=True)
+    if shows_table and not is_silent and report["stages"]:
+        teller.outlet.put(table(report) + "\n")
     if failure is not None and not is_silent:
-        if failure.traceback_text:
-            click.echo(failure.traceback_text, err=True)
-        click.echo(f"streamflow: {failure.sentence}", err=True)
+        teller.say(Level.ERROR, "failure", failure.sentence, failure.traceback_text.rstrip(), subject=failure.subject)
     if path is not None:
         _write(path, report)
     if failure is not None:
         return failure.exit_code
     if report["conserved"] is not True and not outcome.was_killed:
         for sentence in report["conserved"]:
-            click.echo(f"streamflow: {sentence}; a fault of streamflow's own", err=True)
+            teller.say(Level.ERROR, "broken_sum", f"{sentence}; a fault of streamflow's own")
         return 1
     if outcome.interrupted:
         return INTERRUPTED
     if strict and outcome.broken_contracts:
         who = ", ".join(outcome.broken_contracts)
-        click.echo(f"streamflow: deadline {who}: broken, and --strict was given", err=True)
+        teller.say(Level.ERROR, "strict", f"deadline {who}: broken, and --strict was given")
         return CONTRACT_BROKEN
     return 0
 

@@ -17,8 +17,10 @@ def environment() -> dict[str, Any]:
     """Of this process: plain values."""
     import numpy
     import trio
-    import zmq
 
+    from streamflow.transport.zmq_socket import capabilities
+
+    zeromq = capabilities()
     return {
         "host": platform.node(),
         "system": f"{platform.system()} {platform.release()}",
@@ -27,8 +29,8 @@ def environment() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
-        "pyzmq": zmq.__version__,
-        "zeromq": zmq.zmq_version(),
+        "pyzmq": zeromq["pyzmq"],
+        "zeromq": zeromq["libzmq"],
         "trio": trio.__version__,
         "compiled": not compilation.reason,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -87,6 +87,33 @@ def _event(line: bytes) -> Event | None:
         return None
     is_event = isinstance(found, dict) and isinstance(found.get("event"), str) and isinstance(found.get("at_ns"), int)
     return found if is_event else None
+
+
+def followed_events(folder: RunFolder, pause: Callable[[], None]) -> Iterator[Event]:
+    """The events of a run from the first of its present log on, to its end; `pause` is called when there is no more.
+
+    A log that is put aside is read to its end first.
+    """
+    begun, present = b"", None
+    with ExitStack() as files:
+        while True:
+            is_live = folder.is_live()  # before the look, so that what is written until the end is read
+            opened = _open(folder.events, files)
+            is_new = opened is not None and (present is None or not os.path.samestat(_stat(opened), _stat(present)))
+            while present is not None and (line := present.readline(LINE_SIZE_LIMIT)):
+                begun += line
+                if begun.endswith(b"\n") or len(begun) >= LINE_SIZE_LIMIT:
+                    event, begun = _event(begun), b""
+                    if event is not None:
+                        yield event
+            if is_new:
+                present, begun = opened, b""
+                continue
+            if opened is not None:
+                opened.close()
+            if not is_live:
+                return
+            pause()
 
 
 # ---------------------------------------------------------------------------------------------- the state

@@ -8,6 +8,8 @@ Perfetto and chrome://tracing open it. Each stage is a process of the trace, wit
     loop         how long the stage was down, and how long its loop stood still
     events 1, 2  of a source, which has no service: from each event to its admission
 
+and a counter `waiting from SENDER` for each stage that sends to it (see `queue_tracks`).
+
 A flow is one way that a datum took, from its source over every stage to where it ended: an arrow per hop, so a datum
 that was split has several flows. What the ring no longer holds is not there: a flow then begins at the first stage
 that still knows the datum.
@@ -27,6 +29,7 @@ from streamflow.core.message import Flag
 from streamflow.core.verdict import WORK, Kind
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record, to_records
+from streamflow.runtime.queue_tracks import Ring, queue_tracks
 
 TraceEvent = dict[str, Any]
 
@@ -97,23 +100,24 @@ class Trace:
             stage.shape.stage_index: {sender_of[name] for name, _ in stage.shape.in_edges if name in sender_of}
             for stage in self._stages
         }
-        rings = [(stage.shape.stage_index, _whole(stage), stage.in_service()) for stage in self._stages]
+        rings = [Ring(stage, _whole(stage), stage.in_service()) for stage in self._stages]
         self._run_events = [event for event in run_events if event["event"] == "miss" or event["event"] in RUN_EVENTS]
-        everything = [record for _, records, _ in rings for record in records]
+        everything = [record for ring in rings for record in ring.records]
         known_ns = [instant for record in everything for instant in (record.sent_ns, record.started_ns) if instant > 0]
-        known_ns += [serving.started_ns for _, _, serving in rings if serving is not None]
+        known_ns += [ring.serving.started_ns for ring in rings if ring.serving is not None]
         self.begin_ns = min([*([started_ns] if started_ns > 0 else []), *known_ns], default=0)
         self.end_ns = max([until_ns, *known_ns, *(record.ended_ns for record in everything)])
         self._handlings: list[Handling] = []
         self._notes: list[tuple[int, Record]] = []
-        for index, records, serving in rings:
-            self._take_in(index, records, serving)
+        for ring in rings:
+            self._take_in(ring.stage, ring.records, ring.serving)
+        self._queues = list(queue_tracks(rings, self.begin_ns, self.end_ns))
         self._handlings.sort(key=lambda handling: (handling.start_ns, handling.end_ns))
 
     def events(self) -> Iterator[TraceEvent]:
         """Every event of the trace; names and order of tracks first."""
-        body = [*self._slices(), *self._flows(), *self._instants(), *self._run_instants()]
-        used = sorted({(event["pid"], event["tid"]) for event in body})
+        body = [*self._slices(), *self._flows(), *self._instants(), *self._run_instants(), *self._counters()]
+        used = sorted({(event["pid"], event["tid"]) for event in body if "tid" in event})
         for process in dict.fromkeys(pid for pid, _ in used):
             name = "supervisor" if process == SUPERVISOR else self._streams[process - 1]
             yield _named("process_name", process, 0, name=name)
@@ -301,6 +305,14 @@ class Trace:
                 subject = subject if isinstance(subject, str) else " ".join(map(str, subject))
                 name, at_ns = f"{event['event']} {subject}", event["at_ns"]
             yield _instant(name.strip(), process, SERVICE_TRACK, self._us(at_ns), told)
+
+    # ----------------------------------------------------------------------------------------- counters
+
+    def _counters(self) -> Iterator[TraceEvent]:
+        for track in self._queues:
+            for at_ns, depth in track.samples:
+                told = {"data": depth}
+                yield {"ph": "C", "name": track.name, "pid": track.stage + 1, "ts": self._us(at_ns), "args": told}
 
     # -------------------------------------------------------------------------------------------- words
 

@@ -1,3 +1,5 @@
+"""How a path has gone, from second to second: sums, shares, and few steps of a long run."""
+
 from __future__ import annotations
 
 from hypothesis import given

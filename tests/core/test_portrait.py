@@ -1,3 +1,5 @@
+"""A graph in plain values is drawn as the graph itself."""
+
 from __future__ import annotations
 
 import json

@@ -208,7 +208,9 @@ def processes_in(temporary: Path) -> dict[int, str]:
         try:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
             if state not in ENDED and mark in (folder / "environ").read_bytes() + b"\0":
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found[int(folder.name)] = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
     return found

@@ -225,7 +225,7 @@ def test_every_process_and_track_has_a_name(run):
     run.miss(7, 60)
     events = trace_of(run)
     named = {(e["pid"], e["tid"]) for e in events if e["ph"] == "M" and e["name"] == "thread_name"}
-    assert {(e["pid"], e["tid"]) for e in events if e["ph"] != "M"} <= named
+    assert {(e["pid"], e["tid"]) for e in events if e["ph"] not in "MC"} <= named
     processes = {e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "process_name"}
     assert processes == {"mic", "vad", "log"}
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-import click
-
 from streamflow.cli.output import ending_quietly
 from streamflow.errors import UsageError
 from streamflow.runtime.rundir import RunFolder, find_run
@@ -70,7 +68,7 @@ def _print_once(folder: RunFolder, views: list[View], wanted: str) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_ON_PAPER
     model = Model(wanted=wanted)
     model.follow(observation.resolved)
-    click.echo(as_text(model.whole(snapshot, width, views)))
+    print(as_text(model.whole(snapshot, width, views)))
 
 
 def _settled(observation: Observation) -> Snapshot:
@@ -88,7 +86,7 @@ def _stream(folder: RunFolder, interval_s: float, *, once: bool) -> None:
         snapshot = _settled(observation)
         due_s = time.monotonic()
         while True:
-            click.echo(json.dumps(as_values(snapshot)))
+            print(json.dumps(as_values(snapshot)))
             sys.stdout.flush()
             if once or snapshot.is_over:
                 return

@@ -43,6 +43,7 @@ class SentOn(SenderTrace[Message]):
         self._streams = logbook.streams
         self._output = logbook.recorder.outputs[index]
         self._mask = logbook.edge_mask(edge.name)
+        self._own = logbook.streams.get(edge.source, NO_STREAM)
         self._turn = 0
         self._nth = 0  # pieces that this handling has got onto this edge
         self.generation = 0
@@ -87,7 +88,7 @@ class SentOn(SenderTrace[Message]):
         if slot is None:
             slot = self.accepted(item)  # turned away: for a moment it has a place, so that each step leaves a trace
         self._output.give_up(slot, self._output.dropped(self._reason), self._logbook.recorder.head)
-        self._logbook.note(Kind.DROPPED, item, self._mask)
+        self._logbook.note(Kind.DROPPED, item, self._mask, sender=self._own)
         self._output.drop(self._reason)
         self._output.release(slot)
 
@@ -116,6 +117,7 @@ class InputTrace(ReceiverTrace[Message]):
         self._input = logbook.recorder.inputs[index]
         self._transport = logbook.recorder.transport[index]
         self._mask = logbook.edge_mask(edge.name)
+        self._sender = logbook.streams.get(edge.source, NO_STREAM)
         self._edge_bits = index << EDGE_SHIFT
         self._former: dict[int, int] = {}  # slots of what waits from a former life of the sender, by identity
 
@@ -167,7 +169,7 @@ class InputTrace(ReceiverTrace[Message]):
         assert giving_up is not None
         before, head = self._input.dropped(self._reason), self._logbook.recorder.head & HEAD_MASK
         slot = giving_up.accept(self._logbook.ids(item), before, head, self.place(number))
-        self._logbook.note(Kind.DROPPED, item, self._mask)
+        self._logbook.note(Kind.DROPPED, item, self._mask, sender=self._sender)
         self._input.drop(self._reason)
         self._input.hold(depth)
         if number != FORMER_LIFE:

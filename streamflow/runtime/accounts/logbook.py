@@ -96,22 +96,20 @@ class Logbook:
             return [(self.streams.get(message.stream, NOWHERE), message.seq)]
         return [(self.streams.get(origin.stream, NOWHERE), origin.seq) for origin in message.origins]
 
-    def note(self, kind: Kind, message: Message, paths: int, *, at_ns: int = 0) -> None:
-        """A piece of each datum that `message` is made from ends, on those of `paths` that are its own."""
+    def note(self, kind: Kind, message: Message, paths: int, *, at_ns: int = 0, sender: int = NOWHERE) -> None:
+        """A piece of each datum that `message` is made from ends, on those of `paths` that are its own.
+
+        `sender`: of one that an edge has dropped, whose record then says since when it waited.
+        """
         at_ns = at_ns or self._now_ns()
+        sent_ns, enqueued_ns = (message.sent_ns, message.enqueued_ns) if sender != NOWHERE else (0, 0)
         for origin in message.origins or (message,):
             stream = origin.stream
-            self.recorder.note(
-                kind,
-                message.flags,
-                self.streams.get(stream, NOWHERE),
-                origin.seq,
-                origin.event_time_ns,
-                at_ns,
-                message.deadline_ns,
-                NOWHERE,
+            self.recorder.record(
+                kind, message.flags, self.streams.get(stream, NOWHERE), origin.seq, origin.event_time_ns, sent_ns,
+                enqueued_ns, at_ns, at_ns, 0, message.deadline_ns, 0, sender, 1,
                 paths & self._of_stream.get(stream, 0),
-            )
+            )  # fmt: skip
 
     # --------------------------------------------------------------------------------- the handling
 
@@ -354,7 +352,8 @@ class Logbook:
         index = self._inputs[edge]
         own = self.recorder.inputs[index]
         slot = self._give_up(message, own.dropped(layout.TOO_OLD_REASON), index << EDGE_SHIFT | TOO_OLD)
-        self.note(Kind.DROPPED, message, self._paths.masks_by_edge(edge))
+        sender = self.streams.get(edge.partition(".")[0], NOWHERE)
+        self.note(Kind.DROPPED, message, self._paths.masks_by_edge(edge), sender=sender)
         own.drop(layout.TOO_OLD_REASON)
         self.recorder.add(layout.TOO_OLD)
         self._given_up(slot)

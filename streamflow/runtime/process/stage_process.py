@@ -22,6 +22,7 @@ from streamflow.runtime.loading.loader import Loaded, Reference, load
 from streamflow.runtime.process.control import ControlClient
 from streamflow.runtime.process.hygiene import Hygiene
 from streamflow.runtime.process.launch import die_with_parent
+from streamflow.runtime.process.stage_logging import name_in_logs
 from streamflow.runtime.process.worker import Worker, WorkerOptions
 from streamflow.runtime.rundir import RunFolder
 from streamflow.transport.zmq_socket import ZmqContext
@@ -76,6 +77,7 @@ async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerO
 
 def run_stage(folder: RunFolder, process: str, loaded: Loaded, options: WorkerOptions) -> None:
     """Work as `process` to the end; raises SystemExit with status 1 when it could not tell the supervisor why."""
+    name_in_logs(loaded.resolved.graph.processes()[process], folder.description().get("log", {}))
     try:
         trio.run(work, folder, process, loaded, options)
     except StreamflowError as error:

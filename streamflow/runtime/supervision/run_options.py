@@ -56,6 +56,9 @@ class RunOptions:
     """A folder to which recurrent states are written, and from which they go on."""
     profile: Mapping[str, Estimate] = field(default_factory=dict)
     """What stages and edges usually take, by name, as measured before."""
+    log_level: str = "warning"
+    """From which level on stages tell what their nodes log."""
+    log_json: bool = False
 
 
 @dataclass(slots=True)
@@ -98,6 +101,7 @@ def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, re
         "spin_us": options.spin_us,
         "pool_mb": options.pool_mb,
         "state": None if options.state is None else str(options.state.resolve()),
+        "log": {"level": options.log_level, "is_json": options.log_json},
         "search_path": [path for path in sys.path if path],
         "working_folder": str(Path.cwd()),
         "supervisor": os.getpid(),

@@ -1,3 +1,5 @@
+"""Lines of text with tones: cut, fitted and measured in cells."""
+
 from __future__ import annotations
 
 import itertools

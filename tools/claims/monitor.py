@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from tools.claims.framework import main
+from tools.claims.monitor_cost import CLAIMS as COST
 from tools.claims.monitor_screens import CLAIMS as SCREENS
 
-CLAIMS = [*SCREENS]
+CLAIMS = [*SCREENS, *COST]
 
 if __name__ == "__main__":
     sys.exit(main("monitor", CLAIMS))

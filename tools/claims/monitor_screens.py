@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.claims.command import Run, a_run, wait_until
 from tools.claims.framework import ROOT, AbsentError, Claim, Options, Row, ShortfallError
-from tools.terminal import Terminal, TerminalError, is_there
+from tools.terminal import Terminal, is_there
 
 ROVER = str(ROOT / "tools" / "pictures" / "rover.py")
 STAGES = ("camera", "imu", "resize", "detect", "steady", "fuse", "plan", "motors")
@@ -33,15 +33,15 @@ DRAWN = re.compile(r"[ -~…→↩↑↓▶┃╋│┴┬┼─╭╰▏▎▍�
 
 def screens(options: Options) -> Iterator[Row]:
     """Each view of each run at each size, by its keys."""
-    _require_terminal()
+    require_terminal()
     for name, settings in RUNS.items():
         with a_run(ROVER, (), settings) as run:
-            _wait_for_data(run)
+            wait_for_data(run)
             time.sleep(WARM_QUICK_S if options.is_quick else WARM_S)
             faults: list[str] = []
             count = 0
             for width, height in SIZES[:1] if options.is_quick else SIZES:
-                with _top(run, width, height) as terminal:
+                with top(run, width, height) as terminal:
                     terminal.until("within")
                     for number, view in enumerate(VIEWS, 1):
                         terminal.press(str(number))
@@ -86,10 +86,10 @@ def _faults(run: str, view: str, text: str, width: int) -> Iterator[str]:
 
 def hung(options: Options) -> Iterator[Row]:
     """A stage is stopped by a signal, and its supervisor as well: the monitor draws on, and says so."""
-    _require_terminal()
+    require_terminal()
     with a_run(ROVER, (), {"load": 0.4}) as run:
-        _wait_for_data(run)
-        with _top(run, 80, 24, "--view", "stages") as terminal:
+        wait_for_data(run)
+        with top(run, 80, 24, "--view", "stages") as terminal:
             terminal.until("detect")
             took: list[float] = []
             for _ in range(1 if options.is_quick else 5):
@@ -120,17 +120,19 @@ def _seconds_until(terminal: Terminal, pattern: str) -> float:
     return time.monotonic() - began
 
 
-def _require_terminal() -> None:
+def require_terminal() -> None:
+    """Raises AbsentError where there is none to drive."""
     if not is_there():
         raise AbsentError("there is no tmux")
 
 
-def _top(run: Run, width: int, height: int, *options: str) -> Terminal:
+def top(run: Run, width: int, height: int, *options: str) -> Terminal:
+    """The monitor on a terminal, beside that run."""
     command = [str(Path(sys.executable).with_name("streamflow")), "top", *options]
     return Terminal(command, width, height, run.folder, {"TMPDIR": str(run.scratch)})
 
 
-def _wait_for_data(run: Run) -> None:
+def wait_for_data(run: Run) -> None:
     """Until the first state is told of a run whose data flow. Raises ShortfallError."""
 
     def flows() -> bool:
@@ -163,5 +165,3 @@ def _keep(name: str, text: str) -> None:
 
 
 CLAIMS = [Claim("screens", screens), Claim("hung", hung)]
-
-__all__ = ["CLAIMS", "ROVER", "TerminalError"]

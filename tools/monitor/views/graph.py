@@ -79,7 +79,7 @@ def _edge_line(row: Row, edge: Edge | None, name_width: int, width: int) -> Line
     if edge is None:
         return line((row.rail + name, Tone.DIM))
     share = edge.depth / edge.capacity if edge.capacity else 0.0
-    tone = Tone.BAD if share >= 1 else Tone.WARN if share >= 0.5 else Tone.GOOD
+    tone = Tone.BAD if share >= 1 else Tone.WARN if share >= 0.5 else Tone.GOOD if edge.depth else Tone.DIM
     filled = bar(share, DEPTH_WIDTH) if edge.depth else " " * DEPTH_WIDTH
     depth = f"{edge.depth}/{edge.capacity}"
     spans: list[Span] = [
@@ -88,7 +88,7 @@ def _edge_line(row: Row, edge: Edge | None, name_width: int, width: int) -> Line
         ("▕", Tone.DIM),
         (filled, tone),
         ("▏", Tone.DIM),
-        (f"{depth:<7}", tone if edge.depth else Tone.DIM),
+        (f"{depth:<7}", tone),
         (cut(edge.policy, 12) if width >= 100 else "", Tone.DIM),
     ]
     lost = f" lost {short(edge.lost)}" if edge.lost else ""

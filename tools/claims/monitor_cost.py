@@ -29,7 +29,6 @@ SIDE_S = 3.0
 HOPS = 4
 SIDE_RATE_HZ = 200
 NOISE_MAX = 1.10  # of a p99 between two halves of the same run without anybody looking
-LEFT_KB_MAX = 200
 
 
 def screen_cost(options: Options) -> Iterator[Row]:
@@ -92,15 +91,14 @@ def attached(options: Options) -> Iterator[Row]:
     found = _p99(watched) * 2 / (_p99(alone) + _p99(control))
     bound = max(NOISE_MAX, noise)
     told = " / ".join(f"{_p99(one) / 1e6:.2f}" for one in (alone, watched, control))
-    measured = (f"{found:.2f}, median of {times} pairs {statistics.median(ratios):.2f} (p99 before, watched, after: {told} "
-                f"ms; {host})")  # fmt: skip
+    pairs = f"median of {times} pairs {statistics.median(ratios):.2f}"
+    measured = f"{found:.2f}, {pairs} (p99 before, watched, after: {told} ms; {host})"
     yield Row(f"p99 of the path, {times} times attached", f"<= {bound:.2f} of unwatched", measured, found <= bound)
-    grown_kb = after.memory_kb - before.memory_kb
-    same = (after.processes, after.files, after.descriptors) == (before.processes, before.files, before.descriptors)
-    measured = (f"{after.processes - before.processes:+} processes, {after.files - before.files:+} files, "
-                f"{after.descriptors - before.descriptors:+} descriptors of the supervisor, {grown_kb:+} kB; "
-                f"{len(left)} left after the run")  # fmt: skip
-    yield Row("leaks", "none", measured, same and grown_kb < LEFT_KB_MAX * times and not left)
+    grown = [now - then for now, then in zip(after, before, strict=True)]
+    names = ("processes", "files", "descriptors of the supervisor", "kB of its memory")
+    measured = ", ".join(f"{count:+} {name}" for count, name in zip(grown, names, strict=True))
+    measured += f"; {len(left)} left after the run"
+    yield Row("leaks", "none", measured, not any(grown[:3]) and not left)
 
 
 def _leave(pid: int, number: int) -> None:

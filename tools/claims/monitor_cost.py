@@ -15,7 +15,7 @@ from streamflow.recorder.reader import Recording
 from tools.bench.watched import PIPELINE
 from tools.claims.command import Run, a_run
 from tools.claims.framework import Claim, HostShare, Options, Row
-from tools.claims.monitor_screens import require_terminal, top, wait_for_data
+from tools.claims.monitor_screens import end, require_terminal, top, wait_for_data
 
 STAGES = 20
 RATE_HZ = 50
@@ -54,7 +54,7 @@ def screen_cost(options: Options) -> Iterator[Row]:
                 measured,
                 max(shares.values()) <= CORE_SHARE_MAX,
             )
-        _end(run)
+        end(run)
 
 
 def attached(options: Options) -> Iterator[Row]:
@@ -85,7 +85,7 @@ def attached(options: Options) -> Iterator[Row]:
         finally:
             recording.close()
         after = _belongings(run)
-        _end(run)
+        end(run)
         left = run.leftovers()
     noise = max(_p99(alone) / _p99(control), _p99(control) / _p99(alone))
     found = _p99(watched) * 2 / (_p99(alone) + _p99(control))
@@ -142,11 +142,6 @@ def _belongings(run: Run) -> _Belongings:
 def _used_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _end(run: Run) -> None:
-    os.kill(run.pid, signal.SIGINT)
-    run.wait()
 
 
 CLAIMS = [Claim("cost of the screen", screen_cost), Claim("attached", attached)]

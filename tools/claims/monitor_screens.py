@@ -51,8 +51,7 @@ def screens(options: Options) -> Iterator[Row]:
                         _keep(f"{name.replace(' ', '-')}-{width}x{height}-{view.lower()}", text)
                     terminal.press("q")
                     terminal.until("EXIT 0")
-            os.kill(run.pid, signal.SIGINT)
-            run.wait()
+            end(run)
         measured = f"{count} screens, {'; '.join(faults[:3]) or 'nothing cut or garbled, all that is expected on them'}"
         yield Row(name, "whole, and says what is so", measured, not faults)
 
@@ -110,8 +109,7 @@ def hung(options: Options) -> Iterator[Row]:
             yield Row("a stage and its supervisor under SIGSTOP", "hung, and drawn on", measured, True)
             terminal.press("q")
             terminal.until("EXIT 0")
-        os.kill(run.pid, signal.SIGINT)
-        run.wait()
+        end(run)
 
 
 def _seconds_until(terminal: Terminal, pattern: str) -> float:
@@ -145,6 +143,12 @@ def wait_for_data(run: Run) -> None:
 
     if wait_until(flows, 30.0) is None:
         raise ShortfallError(f"data do not flow after 30 s: {run.errors()}")
+
+
+def end(run: Run) -> None:
+    """Let it drain."""
+    os.kill(run.pid, signal.SIGINT)
+    run.wait()
 
 
 def _stage(run: Run, name: str) -> int:

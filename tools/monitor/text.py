@@ -121,7 +121,7 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """At spaces, in lines of at most `width`; a longer word is broken."""
     lines: list[str] = []
     current = ""
-    for word in text.split():
+    for word in filter(None, text.replace("\n", " ").split(" ")):
         while width_of(word) > width - len(indent):
             room = width - len(indent)
             lines += [current] if current else []

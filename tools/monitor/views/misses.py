@@ -25,7 +25,8 @@ LETTERS: dict[str, str] = {
     Culprit.RESTART: "R",
     Culprit.DROP: "d",
 }
-LEGEND = "  ".join(f"{letter} {culprit}" for culprit, letter in LETTERS.items()) + "  │ deadline"
+LEGEND = (*(f"{letter} {culprit}," for culprit, letter in LETTERS.items()), "│ deadline")
+JOINT = "\u00a0"  # where a line may not be broken
 TIME_WIDTH = 12
 
 
@@ -48,7 +49,8 @@ class MissesView:
         more = f", the last {len(snapshot.misses):,} of them here" if missed > len(snapshot.misses) else ""
         shown = f", {len(misses)} with {wanted}" if wanted else ""
         head = [line((f"{max(missed, len(snapshot.misses)):,} missed{more}{shown}", Tone.HEAD))]
-        head += [line((text, Tone.DIM)) for text in wrapped(LEGEND, width)]
+        head += [line((text.replace(JOINT, " "), Tone.DIM))
+                 for text in wrapped(" ".join(one.replace(" ", JOINT) for one in LEGEND), width)]  # fmt: skip
         path_width = min(max(len(str(one.get("path", "?"))) for one in misses), max(width // 4, 8))
         datum_width = min(max(len(_datum(one)) for one in misses), max(width // 4, 8))
         self._keep_of(snapshot.misses, (width, path_width, datum_width))

@@ -6,9 +6,10 @@ import sys
 
 from tools.claims.framework import main
 from tools.claims.monitor_cost import CLAIMS as COST
+from tools.claims.monitor_files import CLAIMS as FILES
 from tools.claims.monitor_screens import CLAIMS as SCREENS
 
-CLAIMS = [*SCREENS, *COST]
+CLAIMS = [*SCREENS, *COST, *FILES]
 
 if __name__ == "__main__":
     sys.exit(main("monitor", CLAIMS))

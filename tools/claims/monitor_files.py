@@ -105,8 +105,8 @@ def _trace_faults(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if any(one["ts"] > other["ts"] + SLACK_US for one, other in pairwise(steps)):
             yield f"flow {number}: back in time"
         for step in steps:
-            track = slices[step["pid"], step["tid"]]
-            if not any(begin - SLACK_US <= step["ts"] <= finish + SLACK_US for begin, finish in track):
+            passed = slices[step["pid"], step["tid"]]
+            if not any(begin - SLACK_US <= step["ts"] <= finish + SLACK_US for begin, finish in passed):
                 yield f"flow {number}: no slice where it passes"
     for event in events:
         if event["ph"] == "C" and any(value < 0 for value in event["args"].values()):
@@ -192,8 +192,9 @@ def logs(options: Options) -> Iterator[Row]:
     has_trace = any("worn out" in one.get("traceback", "") and "rover.py" in one["traceback"] for one in told)
     of_stages = [one for one in told if one.get("event") in ("back", "hung", "raised")]
     nameless = [one for one in of_stages if "detect" not in one["sentence"]]
+    traceback = "there" if has_trace else "MISSING"
     measured = (f"{len(lines)} lines, {broken} no JSON, {back} of {restarts} restarts told, "
-                f"{len(nameless)} without their stage, the user's traceback {'there' if has_trace else 'MISSING'}")  # fmt: skip
+                f"{len(nameless)} without their stage, the user's traceback {traceback}")  # fmt: skip
     holds = not broken and back == restarts and has_trace and not nameless
     yield Row("--log-json", "each line JSON, each restart told", measured, holds)
 

@@ -45,6 +45,7 @@ OWN_COMMANDS = {
     "metrics": Own("metrics", "Serve how a run is to Prometheus."),
     "logs": Own("logs", "Tell what happened in a run."),
     "trace": Own("trace", "Write what a run did last as a Perfetto trace."),
+    "report": Own("report", "Write a run's report as a page for a browser."),
     "profile": Own("profile", "Measure how long each stage takes, for check."),
     "doctor": Own("doctor", "Say what this machine offers and lacks."),
     "new": Own("new", "Make a project folder of one's own."),

@@ -38,7 +38,11 @@ class _Microseconds(click.IntRange):
 )
 @click.option("--inline", is_flag=True, help="All stages in this process.")
 @click.option(
-    "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the report there."
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Write the report there: FILE.html is a page for a browser, any other is JSON; may be repeated.",
 )
 @click.option("--top", is_flag=True, help="Watch it meanwhile on this terminal, as with streamflow top.")
 @click.option(

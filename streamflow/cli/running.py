@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from streamflow.cli.main import faults
 from streamflow.cli.metrics import MetricsProcess
 from streamflow.cli.options import reference
 from streamflow.cli.progress import Progress
+from streamflow.cli.reporting import require_folder, write_report
 from streamflow.cli.telling import Teller
 from streamflow.core.happenings import Level
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
@@ -59,8 +59,8 @@ def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, 
 
 def _run(
     pipeline: str, teller: Teller, *, is_program: bool, settings: tuple[str, ...], duration: float | None, speed: float,
-    offline: bool, inline: bool, report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
-    startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
+    offline: bool, inline: bool, report: tuple[Path, ...], quiet: bool, link: str, wait_for: tuple[str, ...],
+    launcher: str, startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
     restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
     state: Path | None, metrics: str | None, log_level: str,
 ) -> int:  # fmt: skip
@@ -76,8 +76,8 @@ def _run(
         raise UsageError(
             "--spin-us", "together with --inline", "one of the two", "stages of one process share its loop"
         )
-    if report is not None and not report.resolve().parent.is_dir():
-        raise UsageError(f"--report {report}", "its folder does not exist")
+    for path in report:
+        require_folder(path, "--report")
     if not inline:
         require_room(loaded.resolved, SHARED_MEMORY, pool_mb)
     stored = None if offline else load_profile(loaded.reference)
@@ -144,15 +144,15 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
     return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
 
 
-def _conclude(outcome: Outcome, teller: Teller, path: Path | None, strict: bool, *, shows_table: bool) -> int:
+def _conclude(outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, *, shows_table: bool) -> int:
     failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
     if shows_table and not is_silent and report["stages"]:
         teller.outlet.put(table(report) + "\n")
     if failure is not None and not is_silent:
         teller.say(Level.ERROR, "failure", failure.sentence, failure.traceback_text.rstrip(), subject=failure.subject)
-    if path is not None:
-        _write(path, report)
+    for path in paths:
+        write_report(path, report, "--report")
     if failure is not None:
         return failure.exit_code
     if report["conserved"] is not True and not outcome.was_killed:
@@ -166,13 +166,6 @@ def _conclude(outcome: Outcome, teller: Teller, path: Path | None, strict: bool,
         teller.say(Level.ERROR, "strict", f"deadline {who}: broken, and --strict was given")
         return CONTRACT_BROKEN
     return 0
-
-
-def _write(path: Path, report: Mapping[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(report, indent=2) + "\n")
-    except OSError as error:
-        raise StreamflowError(f"--report {path}", f"cannot be written: {error.strerror}") from None
 
 
 def _limit(text: str | None) -> tuple[int, float] | None:

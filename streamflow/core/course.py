@@ -196,8 +196,17 @@ def told_histogram(histogram: Histogram) -> dict[str, Any]:
 
 def coarse_edge(value: int) -> int:
     """The least of the edges 2^n (1 + i/8) that is not below the value."""
-    shift = max((value - 1).bit_length() - 1 - FINE_BITS, 0) if value > 1 else 0
+    shift = _shift(value)
     return -(-value >> shift) << shift
+
+
+def edge_before(edge: int) -> int:
+    """The next lower edge."""
+    return edge - (1 << _shift(edge))
+
+
+def _shift(value: int) -> int:
+    return max((value - 1).bit_length() - 1 - FINE_BITS, 0) if value > 1 else 0
 
 
 def share_on_time(counts: Mapping[str, int]) -> float | None:

@@ -20,7 +20,7 @@ from streamflow.errors import RecorderError
 from streamflow.recorder.shape import Shape
 
 MAGIC = b"SFLOWREC"
-VERSION: Final = 4
+VERSION: Final = 5
 HEADER = struct.Struct("<8sIIQQQII")
 HEADER_SIZE: Final = 64
 
@@ -196,6 +196,8 @@ class Layout:
     service: int
     batch_wait: int
     batch_sizes: int
+    skew: int
+    ages: tuple[int, ...]
     latency: dict[int, int]
     transport: tuple[int, ...]
     inputs: tuple[int, ...]
@@ -221,6 +223,8 @@ class Layout:
             service=part(histogram_size),
             batch_wait=part(histogram_size if shape.batch_size_max else 0),
             batch_sizes=part((shape.batch_size_max + 1) * WORD if shape.batch_size_max else 0),
+            skew=part(histogram_size if shape.has_ages else 0),
+            ages=tuple(part(histogram_size) for _ in shape.in_edges) if shape.has_ages else (),
             latency={path: part(histogram_size) for path in shape.sink_paths},
             transport=tuple(part(histogram_size) for _ in shape.in_edges),
             inputs=tuple(part((INPUT_HEAD + 2 * window) * WORD) for _, window in shape.in_edges),

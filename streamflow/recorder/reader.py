@@ -361,7 +361,8 @@ class Recording:
         return _signed(found) if words[base] == serial == words[base + _AGAIN] else None
 
     def histogram(self, name: str) -> Histogram:
-        """`service`, `batch_wait` where there are batches, `latency:PATH` of one that ends here, `transport:EDGE`."""
+        """`service`, `batch_wait` where there are batches, `skew` and `age:EDGE` of rows whose inputs have ages,
+        `latency:PATH` of one that ends here, `transport:EDGE`."""
         offsets = dict(self._histograms())
         if name not in offsets:
             raise RecorderError(f"recorder of {self.stage}", f"no histogram {name}", f"one of {', '.join(offsets)}")
@@ -377,6 +378,10 @@ class Recording:
         yield "service", self._layout.service
         if self.shape.batch_size_max:
             yield "batch_wait", self._layout.batch_wait
+        if self.shape.has_ages:
+            yield "skew", self._layout.skew
+            for (edge, _), offset in zip(self.shape.in_edges, self._layout.ages, strict=True):
+                yield f"age:{edge}", offset
         for path, offset in self._layout.latency.items():
             yield f"latency:{self.shape.paths[path]}", offset
         for (edge, _), offset in zip(self.shape.in_edges, self._layout.transport, strict=True):

@@ -21,7 +21,8 @@ class Shape:
 
     `in_edges` have a name and a window, `out_edges` a name and how many data may be live at their sender at a time.
     `streams` are all stages of the pipeline by number, `paths` all paths; each path of `sink_paths` ends here.
-    `batch_size_max`: how many data it works on at once at most, where it does so in batches; else 0.
+    `batch_size_max`: how many data it works on at once at most, where it does so in batches; else 0. `has_ages`: it
+    joins inputs that need not be of one instant, and counts how old each was.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class Shape:
     sink_paths: tuple[int, ...] = ()
     ring_capacity: int = RING_CAPACITY
     batch_size_max: int = 0
+    has_ages: bool = False
 
     def __post_init__(self) -> None:
         faults = [
@@ -81,6 +83,7 @@ class Shape:
             sink_paths=tuple(_number(path) for path in _list(value["sink_paths"])),
             ring_capacity=_number(value["ring_capacity"]),
             batch_size_max=_number(value["batch_size_max"]),
+            has_ages=_flag(value["has_ages"]),
         )
 
 
@@ -93,6 +96,12 @@ def _text(value: object) -> str:
 def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{value!r} where a number is due")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} where true or false is due")
     return value
 
 

@@ -100,12 +100,14 @@ class Recorder:
         "_started_ns",
         "_turn",
         "_words",
+        "ages",
         "batch_wait",
         "inputs",
         "latency",
         "outputs",
         "service",
         "shape",
+        "skew",
         "transport",
     )
 
@@ -122,6 +124,10 @@ class Recorder:
         """How long the stage worked on a datum."""
         self.batch_wait = MappedHistogram(words, layout.batch_wait) if shape.batch_size_max else None
         """How long a datum has waited here for the batch that it came into; None without batches."""
+        self.skew = MappedHistogram(words, layout.skew) if shape.has_ages else None
+        """Of a row of a join, between its oldest and its newest input; None where they are always of one instant."""
+        self.ages = [MappedHistogram(words, offset) for offset in layout.ages]
+        """How old each input was, in the order of the edges; empty without `skew`."""
         self._batch_sizes = layout.batch_sizes // WORD
         self._record_service = self.service.record
         self._started_ns = 0

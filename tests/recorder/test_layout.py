@@ -82,7 +82,7 @@ def test_any_content_in_a_whole_frame_is_read_without_an_exception(noise: bytes,
 def test_a_newer_version_is_named() -> None:
     newer = whole()
     newer[8:12] = struct.pack("<I", VERSION + 1)
-    with pytest.raises(RecorderError, match="recorder version 5, expected version 4; a newer streamflow wrote it"):
+    with pytest.raises(RecorderError, match="recorder version 6, expected version 5; a newer streamflow wrote it"):
         Recording.over(newer)
 
 

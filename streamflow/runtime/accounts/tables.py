@@ -42,4 +42,5 @@ def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
         tuple(path.name for path in paths.definitions),
         tuple(index for index, path in enumerate(paths.definitions) if path.sink == stage),
         batch_size_max=0 if definition.batch is None else definition.batch.size_max,
+        has_ages=definition.is_joined and not definition.join.is_plain,
     )

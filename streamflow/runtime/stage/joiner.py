@@ -62,6 +62,9 @@ class Joiner:
         recorder = logbook.recorder
         edges = {name: edge for (name, _), edge in zip(recorder.shape.in_edges, recorder.inputs, strict=True)}
         self._recorded = {port: edges[inlet.edge] for port, inlet in inlets.items()}
+        self._skew = recorder.skew
+        by_edge = {name: age for (name, _), age in zip(recorder.shape.in_edges, recorder.ages, strict=False)}
+        self._ages = {port: by_edge[inlet.edge] for port, inlet in inlets.items() if inlet.edge in by_edge}
         self._counts = [
             (layout.IDLE_COUNT, self._decider.idle_counts),
             (layout.STEP_COUNT, self._decider.step_counts),
@@ -106,6 +109,11 @@ class Joiner:
         while (row := decider.ready(self._now_ns())) is not None:
             for _, message in row.consumed:
                 held.leave_out(message, None)
+            if self._skew is not None:
+                self._skew.record(row.skew_ns)
+                for port, part in row.parts.items():
+                    if part.age_ns is not None:
+                        self._ages[port].record(part.age_ns)
             first = next(iter(row.fresh), None)
             if first is None:
                 self._seq += 1

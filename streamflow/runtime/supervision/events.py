@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+MISSES_KEPT, EVENTS_KEPT = 30, 100  # the latest, for the report: who wants all has the log
 LOG_SIZE_LIMIT = 8 * 1024 * 1024  # bytes; then the file is put aside, and one older file is kept
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -27,6 +29,8 @@ class EventLog:
         self._file = None if path is None else path.open("ab", buffering=0)
         self._size = 0
         self.listeners: list[Listener] = []
+        self.misses: deque[dict[str, Any]] = deque(maxlen=MISSES_KEPT)
+        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
 
     def write(self, event: str, **fields: Any) -> None:
         line = {"at_ns": self._now_ns(), "at": wall_clock(), "event": event, **fields}
@@ -34,6 +38,10 @@ class EventLog:
             self._size += self._file.write(json.dumps(line).encode() + b"\n")
             if self._size > LOG_SIZE_LIMIT:
                 self._put_aside()
+        if event == "miss":
+            self.misses.append({key: value for key, value in line.items() if key != "segments"})
+        else:
+            self.events.append(line)
         for listener in self.listeners:
             listener(event, fields)
 

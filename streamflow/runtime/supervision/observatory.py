@@ -350,7 +350,13 @@ class Observatory:
         }
         if failure is not None:
             report["failure"] = failure.sentence
-        report |= {"graph": as_values(self._resolved), "environment": environment()}
+        report |= {
+            "at": state["at"],
+            "misses": list(self._log.misses),
+            "events": list(self._log.events),
+            "graph": as_values(self._resolved),
+            "environment": environment(),
+        }
         self._write(state | report)
         return report
 

@@ -170,6 +170,7 @@ def stage_states(
             "variant": stage.variants[recording.word(layout.VARIANT)] if stage.variants else None,
             "variant_switches": recording.word(layout.VARIANT_SWITCHES),
             "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
+            "join": _join(recording),
             "device": "host",
             "depth": sum(one.held for one in recording.inputs()),
             "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
@@ -181,6 +182,14 @@ def stage_states(
             "realtime": list(effects.get(name, ())),
         }
     return states
+
+
+def _join(recording: Recording) -> dict[str, Any]:
+    """Of rows whose inputs need not be of one instant: how far apart they were, and how old each."""
+    if not recording.shape.has_ages:
+        return {}
+    ages = {_port(edge): recording.histogram(f"age:{edge}").summary_ms() for edge, _ in recording.shape.in_edges}
+    return {"skew_ms": recording.histogram("skew").summary_ms(), "age_ms": ages}
 
 
 def _variants(names: Sequence[str], recording: Recording) -> dict[str, int]:

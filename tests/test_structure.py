@@ -103,7 +103,8 @@ def test_each_foreign_library_has_one_door() -> None:
     assert importers("zmq", "nodes", "pipelines") == set()
     assert importers("msgpack", "nodes", "pipelines") == set()
     assert importers("cupy", *SHIPPED) == set()
-    assert importers("prometheus_client", *SHIPPED) == {"streamflow/runtime/metrics_server.py"}
+    assert importers("prometheus_client", "streamflow") == {"streamflow/runtime/metrics_server.py"}
+    assert importers("textual", *SHIPPED) == {"tools/monitor/app.py"}
 
 
 def test_the_clicking_stays_in_the_command_line() -> None:

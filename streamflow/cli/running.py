@@ -60,8 +60,8 @@ def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, 
 def _run(
     pipeline: str, teller: Teller, *, is_program: bool, settings: tuple[str, ...], duration: float | None, speed: float,
     offline: bool, inline: bool, report: tuple[Path, ...], quiet: bool, link: str, wait_for: tuple[str, ...],
-    launcher: str, startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
-    restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
+    launcher: str, startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool,
+    no_restart: bool, restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
     state: Path | None, metrics: str | None, log_level: str,
 ) -> int:  # fmt: skip
     loaded = load(reference(pipeline, settings), offline=offline)

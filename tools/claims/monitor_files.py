@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tools.browser import browser, picture, shown
 from tools.claims.command import Run, a_run
 from tools.claims.framework import AbsentError, Claim, Options, Row, ShortfallError
 from tools.claims.monitor_screens import ROVER, end, wait_for_data
@@ -26,6 +27,7 @@ SECONDS, QUICK_S = 10.0, 4.0
 FAULTY = {"load": 1.3, "crash": 0.01}
 SLACK_US = 0.002  # microseconds in a trace are thousandths exact
 SCRAPE_MS_MAX = 100.0
+BLANK_SIZE = 50_000  # bytes; a white page of that size has a tenth
 
 
 class Series(NamedTuple):
@@ -111,6 +113,27 @@ def _trace_faults(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for event in events:
         if event["ph"] == "C" and any(value < 0 for value in event["args"].values()):
             yield f"counter {event['name']}: below zero"
+
+
+def page(options: Options) -> Iterator[Row]:
+    """The report as a page, of a run that went badly, in a real browser without a network."""
+    if browser() is None:
+        raise AbsentError("there is no Chromium")
+    for name, settings in {"healthy": {"load": 0.4}, "faulty": FAULTY}.items():
+        with _folder() as folder:
+            out = Path(folder) / "report.html"
+            with a_run(ROVER, ("--report", str(out), "--duration", str(_seconds(options))), settings) as run:
+                report = run.succeed()
+            loaded = shown(out)
+            picture(out, Path(folder) / "page.png", 1280, 2000)
+            size = (Path(folder) / "page.png").stat().st_size
+            foreign = re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*|<script|@import|url\(""", out.read_text())
+        plots = loaded.document.count('class="plot"')
+        expected = 3 * sum(bool(path["arrived"]) for path in report["paths"].values())
+        measured = (f"{len(loaded.complaints)} complaints, {plots} plots of {expected}, {len(foreign)} addresses asked "
+                    f"for, {len(loaded.document):,} bytes, a picture of {size:,}")  # fmt: skip
+        holds = not loaded.complaints and plots == expected and not foreign and size > BLANK_SIZE
+        yield Row(f"{name}, in Chromium", "no complaint, every plot, no network", measured, holds)
 
 
 def metrics(options: Options) -> Iterator[Row]:
@@ -218,4 +241,10 @@ def _seconds(options: Options) -> float:
     return QUICK_S if options.is_quick else SECONDS
 
 
-CLAIMS = [Claim("misses", misses), Claim("trace", trace), Claim("metrics", metrics), Claim("logs", logs)]
+CLAIMS = [
+    Claim("misses", misses),
+    Claim("trace", trace),
+    Claim("report", page),
+    Claim("metrics", metrics),
+    Claim("logs", logs),
+]

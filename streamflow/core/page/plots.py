@@ -33,10 +33,10 @@ def ticks(greatest: float, count: int = TICKS) -> list[float]:
     return [round(step * i, 12) for i in range(math.ceil(greatest / step - 1e-9) + 1)]
 
 
-def decades(least: float, greatest: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between the two, for a logarithmic axis."""
+def decades(least: float, greatest: float, factors: Sequence[int] = (1, 2, 5)) -> list[float]:
+    """These multiples of powers of ten between the two, for a logarithmic axis."""
     first, last = math.floor(math.log10(least)), math.ceil(math.log10(greatest))
-    found = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    found = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
     return [value for value in found if least * (1 - 1e-9) <= value <= greatest * (1 + 1e-9)]
 
 
@@ -79,7 +79,7 @@ def _share(value: float, least: float, greatest: float, *, is_log: bool) -> floa
 def latencies(le_ms: Sequence[float], counts: Sequence[int], bound_ms: float | None) -> str:
     """How many data took how long, on a logarithmic axis; `le_ms`: upper edges of buckets, an eighth of an octave each.
 
-    The bound, where there is one, is a line, and what is beyond it is told by another pattern.
+    The bound, where there is one, is a line, and buckets beyond it are of another kind.
     """
     least = le_ms[0] * 2**-0.25
     greatest = max(le_ms[-1], bound_ms or 0.0) * 2**0.25
@@ -88,8 +88,9 @@ def latencies(le_ms: Sequence[float], counts: Sequence[int], bound_ms: float | N
     total = sum(counts)
     marks = []
     for edge, count in zip(le_ms, counts, strict=True):
-        begin, end = frame.x(edge_before(round(edge * ms)) / ms), frame.x(edge)
-        kind = "bad" if bound_ms is not None and edge > bound_ms * 1.0001 else "good"
+        begin_ms = edge_before(round(edge * ms)) / ms
+        begin, end = frame.x(begin_ms), frame.x(edge)
+        kind = "bad" if bound_ms is not None and begin_ms >= bound_ms else "good"
         told = f"up to {number(edge)} ms: {count:,} ({count / total:.1%})"
         y = frame.y(count)
         marks.append(_rect(kind, begin + 0.5, y, max(end - begin - 1, 1), frame.y(0) - y, told))
@@ -175,6 +176,8 @@ def _labels(frame: _Frame, values: Sequence[float], greatest: float) -> str:
 def _log_labels(frame: _Frame, least: float, greatest: float) -> str:
     """As many as there is room for."""
     values = decades(least, greatest)
+    if len(values) < TICKS - 2:
+        values = decades(least, greatest, range(1, 10))
     shown: list[float] = []
     for value in values:
         if not shown or frame.x(value) - frame.x(shown[-1]) >= LABEL_ROOM:

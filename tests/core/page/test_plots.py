@@ -43,7 +43,7 @@ def elements(svg: str, kind: str) -> list[ElementTree.Element]:
 
 def test_what_is_beyond_the_bound_is_another_kind_of_bar():
     svg = latencies([1.0, 2.0, 4.0], [5, 10, 1], 2.0)
-    assert (len(elements(svg, "good")), len(elements(svg, "bad"))) == (2, 1)
+    assert (len(elements(svg, "good")), len(elements(svg, "bad"))) == (2, 1)  # 2.0 is the upper edge of the second
     (line,) = elements(svg, "bound")
     last_good, bad = elements(svg, "good")[-1], elements(svg, "bad")[0]
     end = float(last_good.get("x", 0)) + float(last_good.get("width", 0))

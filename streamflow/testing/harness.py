@@ -62,6 +62,7 @@ class _Context:
         self.limit: int | None = None
         self.threads: int | None = None
         self.states: StreamStates | None = None
+        self.recordings: Path | None = None
         self.open_files = ExitStack()
 
     def keep_states(self, node: Node, tensors: Sequence[StateTensor], path: Path | None) -> None:

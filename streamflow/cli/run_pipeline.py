@@ -123,3 +123,9 @@ def command(is_program: bool | None, /, pipeline: str, **asked: Any) -> int:
     from streamflow.cli.running import run
 
     return run(pipeline, is_program=bool(is_program), **asked)
+
+
+def with_run_options(other: click.Command) -> click.Command:
+    """A command that runs a pipeline its own way takes what `run` takes; given as `asked` of the function."""
+    other.params += [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    return other

@@ -6,8 +6,9 @@ import gc
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import trio
 
 from streamflow.cli.options import reference
 from streamflow.cli.progress import Progress
+from streamflow.core.graph import Graph
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
+from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import load_profile
 from streamflow.runtime.process.early_server import EarlyServer
@@ -29,6 +32,8 @@ from streamflow.runtime.supervision.supervisor import Supervisor
 from streamflow.runtime.supervision.venue import LocalVenue
 
 CONTRACT_BROKEN = 3
+Conclusion = Callable[[Graph, dict[str, Any]], Sequence[str]]
+"""Given what was run and its report, to which it may add: what a person should read."""
 
 
 def run(
@@ -36,13 +41,14 @@ def run(
     offline: bool, inline: bool, report: Path | None, quiet: bool, link: str, wait_for: tuple[str, ...], launcher: str,
     startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool, no_restart: bool,
     restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
-    state: Path | None,
+    state: Path | None, amendments: tuple[Amendment, ...] = (), conclude: Conclusion | None = None,
 ) -> int:  # fmt: skip
     """Run to the end; the exit code. `is_program`: this process does nothing else, so its copies may leave it as it is.
 
+    `amendments`: what is made of the pipeline first; `conclude`: what is to be said at the end besides.
     Raises SystemExit in such copies.
     """
-    loaded = load(reference(pipeline, settings), offline=offline)
+    loaded = load(replace(reference(pipeline, settings), amendments=amendments), offline=offline)
     stages = [stage.name for stage in loaded.resolved.graph.stages]
     by_hand = stages if launcher == "manual" else list(wait_for)
     for stage in by_hand:
@@ -82,14 +88,15 @@ def run(
     is_shown = sys.stderr.isatty() and not quiet
     command = _command(pipeline, settings)
     progress = Progress(loaded.resolved.graph, is_shown=is_shown, tells=not quiet, command=command)
-    if stored is not None and not quiet:
-        for note in stored.notes:
+    if not quiet:
+        for note in (*(stored.notes if stored is not None else ()), *loaded.definition.notes):
             click.echo(f"streamflow: {note}", err=True)
     progress.starting(len(loaded.resolved.graph.processes()))
     with _early_server(loaded, options) if is_program else nullcontext() as early:
         outcome = _supervised(loaded, options, progress, early)
     progress.clear()
-    return _conclude(loaded, outcome, report, quiet, strict)
+    told = () if conclude is None else conclude(loaded.resolved.graph, outcome.report)
+    return _conclude(loaded, outcome, report, quiet, strict, told)
 
 
 def _early_server(loaded: Loaded, options: RunOptions) -> EarlyServer | AbstractContextManager[None]:
@@ -114,11 +121,15 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
     return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
 
 
-def _conclude(loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, strict: bool) -> int:
+def _conclude(
+    loaded: Loaded, outcome: Outcome, path: Path | None, quiet: bool, strict: bool, told: Sequence[str]
+) -> int:
     failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
     if not quiet and not is_silent and report["stages"]:
         click.echo(table(report), err=True)
+    for sentence in told:
+        click.echo(f"streamflow: {sentence}", err=True)
     if failure is not None and not is_silent:
         if failure.traceback_text:
             click.echo(failure.traceback_text, err=True)

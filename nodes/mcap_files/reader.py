@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from nodes.ingest.recording import readable_file
 from nodes.mcap_files.datum import decode
 from nodes.mcap_files.schemas import View
 from nodes.mcap_files.writer import LOSSES, LOSSES_TOPIC, RECORDING
@@ -107,8 +106,12 @@ class McapRecording:
 
 def open_recording(path: str | Path) -> McapRecording:
     """What the file says of itself. Raises InputError where it is no recording; MissingExtraError."""
+    from nodes.ingest.recording import readable_file  # whose package has a source that reads by this module
+
     library = _library()
     file = readable_file(path, EXPECTED)
+    if not file.is_file():
+        raise InputError(str(file), "is no regular file", EXPECTED, "a pipe can be written and not replayed")
     recording = McapRecording(file)
     with file.open("rb") as stream:
         try:

@@ -103,6 +103,8 @@ class _Plan:
                 self.replaced.setdefault(name, []).append(port)
         if self.faults:
             return
+        needed = {edge.source for edge in self.graph.edges if edge.target not in self.replaced}
+        self.replaced = {name: ports for name, ports in self.replaced.items() if name in needed} or self.replaced
         self.kept = _reached(self.graph.edges, self.replaced)
         self.edges = tuple(
             edge
@@ -113,9 +115,7 @@ class _Plan:
         left = [stage.name for stage in self.graph.stages if stage.name not in self.kept]
         if left and not self.faults:
             who = ", ".join(self.replaced)
-            self.notes.append(
-                f"{self.recording.path}: replays {who}; left out, for they get nothing of it: {', '.join(left)}"
-            )
+            self.notes.append(f"{self.recording.path}: replays {who}; left out: {', '.join(left)}")
 
     def _misfit(self, stages: Mapping[str, StageDef], name: str, port: str) -> Fault | None:
         subject = f"{self.recording.path}, {name}.{port}"

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import stat
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ LOSSES: Final = "streamflow.losses"
 """Those that say at the end what the file lacks."""
 LOSSES_TOPIC: Final = "/streamflow/losses"
 COMPRESSIONS: Final = ("none", "lz4", "zstd")
+_RECORD_HEAD: Final = struct.Struct("<BQ")  # what it is, and how many bytes follow
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -126,18 +128,37 @@ class McapWriter:
             self.kept -= self._pending
 
 
+def mend(path: Path, losses: Mapping[str, str]) -> None:
+    """End a file in order whose writer was killed: after its last whole record, with what it lacks. Raises OSError."""
+    with path.open("r+b") as file:
+        end, size = len(_magic()), path.stat().st_size
+        while True:
+            file.seek(end)
+            head = file.read(_RECORD_HEAD.size)
+            if len(head) < _RECORD_HEAD.size or end + len(head) + _RECORD_HEAD.unpack(head)[1] > size:
+                break
+            end += len(head) + _RECORD_HEAD.unpack(head)[1]
+        file.truncate(end)
+        file.seek(end)
+        file.write(_ending(losses))
+
+
+def _magic() -> bytes:
+    magic: bytes = _library().MCAP0_MAGIC
+    return magic
+
+
 def _ending(losses: Mapping[str, str]) -> bytes:
     """The end of a file that has no index: readers go through it from its beginning."""
     from mcap.data_stream import RecordBuilder
     from mcap.records import DataEnd, Footer, Metadata
-    from mcap.writer import MCAP0_MAGIC
 
     builder = RecordBuilder()
     Metadata(name=LOSSES, metadata=dict(losses)).write(builder)
     DataEnd(data_section_crc=0).write(builder)
     Footer(summary_start=0, summary_offset_start=0, summary_crc=0).write(builder)
     end: Any = builder.end  # which says nothing of its types
-    return bytes(end()) + MCAP0_MAGIC
+    return bytes(end()) + _magic()
 
 
 class _Sink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,13 @@ import click
 
 from streamflow.cli.options import complete
 from streamflow.cli.run_pipeline import with_run_options
-from streamflow.errors import InputError, UsageError
+from streamflow.errors import UsageError
 
 if TYPE_CHECKING:
     from streamflow.core.graph import Graph
 
 AMENDMENT = "nodes.mcap_files.recording:record"  # by name: nodes are above this layer, as a pipeline is
-READER = "nodes.mcap_files.reader"
+CONCLUSION = "nodes.mcap_files.ending:conclude"
 VIEWS = ("image", "audio", "imu", "tensor")
 COMPRESSIONS = ("none", "lz4", "zstd")
 
@@ -74,10 +75,10 @@ def command(
     }
 
     def conclude(graph: Graph, report: dict[str, Any]) -> Sequence[str]:
-        told = _summary(path, graph, report)
+        module, _, name = CONCLUSION.partition(":")
+        told = getattr(importlib.import_module(module), name)(path, graph, report)
         report["recording"] = told
-        is_quiet = asked["quiet"] and told["is_whole"] and not told["not_kept"]
-        return [] if is_quiet else [told["sentence"]]
+        return [] if asked["quiet"] and told["is_whole"] and not told["not_kept"] else [told["sentence"]]
 
     return run(
         pipeline, is_program=bool(is_program), amendments=(Amendment(AMENDMENT, arguments),), conclude=conclude, **asked
@@ -94,31 +95,3 @@ def _view(text: str) -> tuple[str, str]:
     if not equals or view not in VIEWS:
         raise UsageError(f"--view {text}", "no view of an output", f"PORT=VIEW, one of {', '.join(VIEWS)}")
     return name.strip(), view
-
-
-def _summary(path: Path, graph: Graph, report: dict[str, Any]) -> dict[str, Any]:
-    """What the file has, by the file itself; what was offered to the recorder, by the run's own accounts."""
-    import importlib
-
-    looked_at = [edge.name for edge in graph.edges if graph.stage(edge.target).is_observer]
-    offered = sum(report["edges"][name]["sent"] for name in looked_at if name in report["edges"])
-    told: dict[str, Any] = {"file": str(path), "offered": offered, "kept": 0, "is_whole": False, "outputs": {}}
-    try:
-        recording = importlib.import_module(READER).open_recording(path)
-    except InputError as error:
-        sentence = f"{error}"
-    else:
-        told["kept"] = recording.count
-        told["is_whole"] = recording.is_whole
-        told["outputs"] = {name: output.count for name, output in recording.outputs.items()}
-        told["failure"] = recording.losses.get("failure", "")
-        size = path.stat().st_size / 1e6
-        sentence = f"{path}: {recording.count:,} data of {len(recording.outputs)} outputs, {size:,.1f} MB"
-        if not recording.is_whole:
-            sentence += "; it was cut, and can be replayed up to there"
-        if told["failure"]:
-            sentence += f"; {told['failure']}"
-    told["not_kept"] = max(offered - told["kept"], 0)
-    if told["not_kept"]:
-        sentence += f"; {told['not_kept']:,} of {offered:,} could not be kept"
-    return {**told, "sentence": sentence}

@@ -189,9 +189,14 @@ class Graph:
                     waiting.append(edge.source)
         return found
 
+    @property
+    def observers(self) -> frozenset[str]:
+        """Stages that only look on."""
+        return frozenset(stage.name for stage in self.stages if stage.is_observer)
+
     def sinks(self) -> list[str]:
         """Stages from which nothing is sent on, but perhaps back or to observers, which are none themselves."""
-        observers = {stage.name for stage in self.stages if stage.is_observer}
+        observers = self.observers
         senders = {edge.source for edge in self.forward.edges if edge.target not in observers}
         return [stage.name for stage in self.stages if stage.name not in senders | observers]
 

@@ -100,7 +100,8 @@ class Encoder:
             return []
         samples = array if array.ndim == 1 else array.T
         if samples.dtype != np.int16:
-            scaled = np.nan_to_num(samples * np.float32(_FULL_SCALE))
+            with np.errstate(invalid="ignore", over="ignore"):  # it is a view: what is no number is no sound
+                scaled = np.nan_to_num(samples * np.float32(_FULL_SCALE))
             samples = np.clip(np.rint(scaled), -_FULL_SCALE, _FULL_SCALE - 1)
         channels = 1 if array.ndim == 1 else array.shape[0]
         sound = np.ascontiguousarray(samples, "<i2").tobytes()

@@ -216,7 +216,9 @@ def decode(data: bytes, view: View) -> Message:
         if not isinstance(datum, memoryview):
             raise WireError("message", f"a {view.value} without the datum it shows", "a recording of streamflow")
         return _message(datum, pixels if isinstance(pixels, memoryview) else None)
-    except (wire.WireFault, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except WireError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise WireError("message", f"cannot be read ({error})", "a recording of streamflow") from None
 
 

@@ -12,17 +12,17 @@ End = tuple[str, str]
 """Stage and port."""
 
 
-def chosen(graph: Graph, names: Sequence[str]) -> list[End]:
+def chosen(graph: Graph, names: Iterable[str], option: str = "--edges") -> list[End]:
     """Each output once, in the order named: `mic` (all it has), `mic.samples`, `mic->vad`. Raises UsageError."""
     found: dict[End, None] = {}
     for name in names:
-        found |= dict.fromkeys(_named(graph, name))
+        found |= dict.fromkeys(_named(graph, name, option))
     return list(found)
 
 
-def _named(graph: Graph, name: str) -> list[End]:
+def _named(graph: Graph, name: str, option: str) -> list[End]:
     stages = {stage.name: stage for stage in graph.stages}
-    subject = f"--edges {name}"
+    subject = f"{option} {name}"
     if "->" in name:
         edges = {edge.name: edge for edge in graph.edges}
         short = [edge for edge in graph.edges if name in (edge.name, f"{edge.source}->{edge.target}")]

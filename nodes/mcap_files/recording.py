@@ -22,7 +22,7 @@ from nodes.mcap_files.datum import view_of
 from nodes.mcap_files.outputs import chosen
 from nodes.mcap_files.schemas import View
 from nodes.postprocess.mcap_recorder import McapRecorder, Observed
-from streamflow import Overflow, Restart
+from streamflow import Overflow, Restart, UsageError
 from streamflow.core.graph import EdgeDef, Graph, Resolved
 from streamflow.core.ports import PortType
 from streamflow.runtime.loading.definition import Definition, stage_of
@@ -54,7 +54,11 @@ def record(
     names = chosen(graph, outputs) or [
         (stage.name, port) for stage in graph.stages if stage.is_source for port in stage.outputs
     ]
-    given = {chosen(graph, [name])[0]: View[view.upper()] for name, view in (views or {}).items()}
+    if not names:
+        raise UsageError(
+            f"pipeline {graph.name}", "no source sends anything", hint="name what is to be recorded: --edges"
+        )
+    given = {end: View[view.upper()] for name, view in (views or {}).items() for end in chosen(graph, [name], "--view")}
     recorder = _free_name(graph)
     observed = list(_observed(resolved, names, recorder, given, mailbox))
     about = {

@@ -15,6 +15,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -197,6 +198,13 @@ class _Sink:
 
 def _reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def require_libraries() -> None:
+    """Raise MissingExtraError where one is not installed; imports none."""
+    for module, library in (("mcap", "mcap"), ("foxglove_schemas_protobuf", "foxglove-schemas-protobuf")):
+        if find_spec(module) is None:
+            raise MissingExtraError("MCAP", library, "mcap")
 
 
 def preload() -> None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from nodes.mcap_files.datum import Encoder
 from nodes.mcap_files.reader import FORMAT, topic_of
 from nodes.mcap_files.schemas import View
-from nodes.mcap_files.writer import McapWriter, preload
+from nodes.mcap_files.writer import McapWriter, preload, require_libraries
 from nodes.postprocess.output_file import OutputFile
 from streamflow import In, Message, Node
 from streamflow.core.ports import PortType
@@ -106,6 +106,7 @@ class McapRecorder(Node):
             setattr(self, f"process_{output.input}", partial(self._keep, index))
 
     def inspect(self) -> None:
+        require_libraries()
         OutputFile(self._path).check()
 
     def preload(self) -> None:

@@ -73,7 +73,11 @@ def test_any_tool_reads_it_by_its_index(tmp_path: Path) -> None:
         summary = reader.get_summary()
         assert summary is not None
         assert summary.statistics is not None
-        assert {channel.topic for channel in summary.channels.values()} == {"/mic/out", "/cam/out", "/streamflow/losses"}
+        assert {channel.topic for channel in summary.channels.values()} == {
+            "/mic/out",
+            "/cam/out",
+            "/streamflow/losses",
+        }
         (offset,) = {int(one.metadata["wall_offset_ns"]) for one in reader.iter_metadata() if one.name == "streamflow"}
         instants = [(message.log_time, message.publish_time) for _, _, message in reader.iter_messages()]
     assert instants == [(offset + seq * 32_000_000,) * 2 for seq in range(3)]
@@ -85,11 +89,11 @@ def test_what_a_killed_recorder_leaves_is_read_up_to_the_last_whole_chunk(tmp_pa
     counts = []
     for size in range(300, len(whole) - 1, len(whole) // 40):
         (tmp_path / "b.mcap").write_bytes(whole[:size])
-        try:
-            found = open_recording(tmp_path / "b.mcap")
-        except InputError as error:
-            assert "is cut before anything was recorded" in str(error)
+        if b"begun_monotonic_ns" not in whole[: size - 200]:  # nothing is known of it yet
+            with pytest.raises(InputError, match="is cut before anything was recorded"):
+                open_recording(tmp_path / "b.mcap")
             continue
+        found = open_recording(tmp_path / "b.mcap")
         seqs = [message.seq for _, message in found.messages(found.outputs)]
         assert not found.is_whole
         assert seqs == list(range(found.count))
@@ -201,7 +205,7 @@ def test_a_damaged_chunk_is_a_sentence(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     found = open_recording(path)
-    with pytest.raises(InputError, match="a.mcap: is damaged"):
+    with pytest.raises(InputError, match="is damaged"):
         list(found.messages(found.outputs))
 
 

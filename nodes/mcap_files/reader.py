@@ -154,12 +154,12 @@ def _scan(stream: IO[bytes], recording: McapRecording, library: Any) -> tuple[di
             channels[record.id] = record
         elif isinstance(record, library.Message):
             counts[record.channel_id] += 1
-            if channels[record.channel_id].topic == LOSSES_TOPIC:
+            if record.channel_id in channels and channels[record.channel_id].topic == LOSSES_TOPIC:
                 newest = record.data
         elif isinstance(record, library.Metadata):
             _hear_metadata(recording, record)
     if newest and not recording.losses:
-        recording.losses = json.loads(newest)
+        recording.losses = _losses(recording.path, newest)
     return channels, counts
 
 
@@ -167,7 +167,15 @@ def _hear_metadata(recording: McapRecording, metadata: Any) -> None:
     if metadata.name == RECORDING:
         recording.about = dict(metadata.metadata)
     elif metadata.name == LOSSES:
-        recording.losses = json.loads(metadata.metadata["losses"])
+        recording.losses = _losses(recording.path, metadata.metadata.get("losses", ""))
+
+
+def _losses(file: Path, text: str | bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(str(file), f"says of its losses what cannot be understood ({error})", EXPECTED) from None
+    return found if isinstance(found, dict) else {}
 
 
 def _output(file: Path, channel: int, about: dict[str, str], count: int) -> RecordedOutput:

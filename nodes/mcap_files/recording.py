@@ -1,7 +1,8 @@
 """The amendment behind `streamflow record`: a stage that looks on at chosen outputs, and hinders no other.
 
-Its edges drop what is newest where the recorder cannot keep up: that costs the sender least, and what is kept is in one
-piece. It is TEMPORARY, so that its death ends no run: what it has written is readable, and the rest goes on without it.
+Its edges are direct and drop what is newest where the recorder cannot keep up: that costs the sender least, and what is
+kept is in one piece. It is TEMPORARY, so that its death ends no run: what it has written is readable, and the rest goes
+on without it.
 *Not taken*: a next life that writes a file of its own; a recorder that is killed again and again would end the run, or
 leave a heap of files.
 """
@@ -70,7 +71,8 @@ def record(
     node = McapRecorder(path, observed, about, compression)
     stage, fault = stage_of(recorder, node, None, restart=Restart.TEMPORARY)
     edges = tuple(
-        EdgeDef(one.stage, one.port, recorder, one.input, Overflow.DROP_NEWEST, one.capacity) for one in observed
+        EdgeDef(one.stage, one.port, recorder, one.input, Overflow.DROP_NEWEST, one.capacity, is_direct=True)
+        for one in observed
     )
     return replace(
         definition,

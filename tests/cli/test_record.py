@@ -201,6 +201,14 @@ def test_a_view_can_be_chosen_and_changes_nothing_in_what_is_replayed(streamflow
     assert ended.err.startswith("streamflow: --view tine: two has no stage tine, expected one of ")
 
 
+def test_a_pipeline_may_have_a_stage_called_recorder(streamflow, write):
+    write("pipelines/named.py", TWO.replace('"twice", Function', '"recorder", Function'))
+    ended = streamflow("record", "pipelines/named.py", "a.mcap", "--offline", "--inline", "--edges", "recorder")
+    assert ended.code == 0, ended.err
+    assert ended.sentences[-1].startswith("streamflow: a.mcap: 10 data of 1 outputs")
+    assert open_recording("a.mcap").outputs["recorder.output"].count == 10
+
+
 def test_processes_with_other_amendments_are_not_of_the_same_run(recorded, two):
     recorded()
     keys = {load(Reference(two, {})).key, amended(two).key, amended(two, outputs=["tone"]).key}

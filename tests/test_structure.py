@@ -102,6 +102,8 @@ def test_each_foreign_library_has_one_door() -> None:
     assert importers("msgpack", "streamflow") == {"streamflow/wire/values.py", "streamflow/runtime/process/control.py"}
     assert importers("zmq", "nodes", "pipelines") == set()
     assert importers("msgpack", "nodes", "pipelines") == set()
+    assert importers("mcap", *SHIPPED) == {"nodes/mcap_files/reader.py", "nodes/mcap_files/writer.py"}
+    assert importers("google", *SHIPPED) == {"nodes/mcap_files/schemas.py"}
     assert importers("cupy", *SHIPPED) == set()
     assert importers("prometheus_client", "streamflow") == {"streamflow/runtime/metrics_server.py"}
     assert importers("textual", *SHIPPED) == {"tools/monitor/app.py"}

@@ -6,6 +6,7 @@ from nodes.ingest.csv_file import CsvFile
 from nodes.ingest.hdf5_file import Hdf5File
 from nodes.ingest.live_audio import Microphone
 from nodes.ingest.machine import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature
+from nodes.ingest.mcap_file import McapFile
 from nodes.ingest.numpy_file import NumpyFile
 from nodes.ingest.synthetic import Chirp, ImuMotion, MovingShapes, Talk, Thermometer, Tone
 from nodes.ingest.udp import UdpDatagrams
@@ -21,6 +22,7 @@ __all__ = [
     "DiskTemperature",
     "Hdf5File",
     "ImuMotion",
+    "McapFile",
     "MemoryNetwork",
     "Microphone",
     "MovingShapes",

@@ -36,6 +36,8 @@ class Own(NamedTuple):
 
 OWN_COMMANDS = {
     "run": Own("run_pipeline", "Run a pipeline, each stage its own process."),
+    "record": Own("record", "Run a pipeline and keep what its stages send in an MCAP file."),
+    "replay": Own("replay", "Run a pipeline on what was recorded."),
     "check": Own("check", "Find everything wrong with a pipeline."),
     "graph": Own("graph", "Draw a pipeline: text, Mermaid, DOT or SVG."),
     "list": Own("list_found", "List the pipelines and nodes there are."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Decorated = Callable[..., Any]
 
 
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For the shell: the pipelines that can be found; where none begins like this, files."""
     from click.shell_completion import CompletionItem
 
@@ -41,7 +41,7 @@ def pipeline_argument(function: Decorated) -> Decorated:
         metavar="NAME=VALUE",
         help="A parameter of the pipeline's build function; may be repeated.",
     )(function)
-    return click.argument("pipeline", metavar="PIPELINE", shell_complete=_complete)(function)
+    return click.argument("pipeline", metavar="PIPELINE", shell_complete=complete)(function)
 
 
 def _complete_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

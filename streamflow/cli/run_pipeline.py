@@ -140,8 +140,13 @@ class _Microseconds(click.IntRange):
     help="After a stop is asked for, what is under way must be done by then.",
 )
 @click.pass_context
-def command(context: click.Context, /, pipeline: str, top: bool, **asked: Any) -> int:
+def command(context: click.Context, /, pipeline: str, **asked: Any) -> int:
     """Run PIPELINE: a file such as pipelines/speech.py or a module such as pipelines.speech, either with :function."""
+    return start(context, pipeline, **asked)
+
+
+def start(context: click.Context, pipeline: str, *, top: bool, **asked: Any) -> int:
+    """The run that was asked for, watched where that was; the exit code."""
     called = context.obj
     if top:
         from streamflow.cli.watched_run import run_watched
@@ -150,3 +155,9 @@ def command(context: click.Context, /, pipeline: str, top: bool, **asked: Any) -
     from streamflow.cli.running import run
 
     return run(pipeline, is_program=called.is_program, **asked)
+
+
+def with_run_options(other: click.Command) -> click.Command:
+    """A command that runs a pipeline its own way takes what `run` takes; given as `asked` of the function."""
+    other.params += [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    return other

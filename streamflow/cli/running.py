@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from streamflow.cli.options import reference
 from streamflow.cli.progress import Progress
 from streamflow.cli.reporting import require_folder, write_report
 from streamflow.cli.telling import Teller
+from streamflow.core.graph import Graph
 from streamflow.core.happenings import Level
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
+from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import load_profile
 from streamflow.runtime.process.early_server import EarlyServer
@@ -33,11 +36,14 @@ from streamflow.runtime.supervision.supervisor import Supervisor
 from streamflow.runtime.supervision.venue import LocalVenue
 
 CONTRACT_BROKEN = 3
+Conclusion = Callable[[Graph, dict[str, Any]], Sequence[str]]
+"""Given what was run and its report, to which it may add: what a person should read."""
 
 
 def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, log_json: bool, **asked: Any) -> int:
     """Run to the end; the exit code. `is_program`: this process does nothing else, so its copies may leave it as it is.
 
+    `amendments`: what is made of the pipeline first; `conclude`: what is to be said at the end besides.
     Raises SystemExit in such copies.
     """
     level = None if quiet and log_level is None and not log_json else Level[(log_level or "warning").upper()]
@@ -62,9 +68,10 @@ def _run(
     offline: bool, inline: bool, report: tuple[Path, ...], quiet: bool, link: str, wait_for: tuple[str, ...],
     launcher: str, startup_timeout: float | None, drain_timeout: float, strict: bool, no_enforcement: bool,
     no_restart: bool, restart_limit: str | None, keep: Path | None, priority: str, spin_us: int, pool_mb: int | None,
-    state: Path | None, metrics: str | None, log_level: str,
+    state: Path | None, metrics: str | None, log_level: str, amendments: tuple[Amendment, ...] = (),
+    conclude: Conclusion | None = None,
 ) -> int:  # fmt: skip
-    loaded = load(reference(pipeline, settings), offline=offline)
+    loaded = load(replace(reference(pipeline, settings), amendments=amendments), offline=offline)
     stages = [stage.name for stage in loaded.resolved.graph.stages]
     by_hand = stages if launcher == "manual" else list(wait_for)
     for stage in by_hand:
@@ -106,7 +113,7 @@ def _run(
     is_for_people = not quiet and not options.log_json
     command = _command(pipeline, settings)
     progress = Progress(loaded.resolved.graph, teller, is_shown=sys.stderr.isatty() and is_for_people, command=command)
-    for note in () if stored is None else stored.notes:
+    for note in (*(() if stored is None else stored.notes), *loaded.definition.notes):
         teller.say(Level.WARNING, "note", note)
     served = None if metrics is None else MetricsProcess(metrics)
     if served is not None:
@@ -119,7 +126,8 @@ def _run(
         teller.outlet.start()
         outcome = _supervised(loaded, options, progress, early)
     progress.clear()
-    return _conclude(outcome, teller, report, strict, shows_table=is_for_people)
+    told = () if conclude is None else conclude(loaded.resolved.graph, outcome.report)
+    return _conclude(outcome, teller, report, strict, told, shows_table=is_for_people)
 
 
 def _early_server(loaded: Loaded, options: RunOptions) -> EarlyServer | AbstractContextManager[None]:
@@ -144,11 +152,15 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
     return shlex.join([pipeline, *(word for setting in settings for word in ("--set", setting))])
 
 
-def _conclude(outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, *, shows_table: bool) -> int:
+def _conclude(
+    outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, told: Sequence[str], *, shows_table: bool
+) -> int:
     failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
     if shows_table and not is_silent and report["stages"]:
         teller.outlet.put(table(report) + "\n")
+    for sentence in told:
+        teller.answer("note", sentence)
     if failure is not None and not is_silent:
         teller.say(Level.ERROR, "failure", failure.sentence, failure.traceback_text.rstrip(), subject=failure.subject)
     for path in paths:

@@ -60,6 +60,8 @@ class StageDef:
     """By name, the best first; empty where there is but one way to work."""
     has_own_states: bool = True
     """Whether each of them keeps states of its own, where they keep any."""
+    is_observer: bool = False
+    """It looks on: no path ends there, and what sends to it alone is a sink all the same."""
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -187,10 +189,16 @@ class Graph:
                     waiting.append(edge.source)
         return found
 
+    @property
+    def observers(self) -> frozenset[str]:
+        """Stages that only look on."""
+        return frozenset(stage.name for stage in self.stages if stage.is_observer)
+
     def sinks(self) -> list[str]:
-        """Stages from which nothing is sent on, but perhaps back."""
-        forward = self.forward
-        return [stage.name for stage in self.stages if not forward.edges_from(stage.name)]
+        """Stages from which nothing is sent on, but perhaps back or to observers, which are none themselves."""
+        observers = self.observers
+        senders = {edge.source for edge in self.forward.edges if edge.target not in observers}
+        return [stage.name for stage in self.stages if stage.name not in senders | observers]
 
     def unused_outputs(self) -> list[tuple[str, str]]:
         """(stage, port) of every output from which no edge leaves."""

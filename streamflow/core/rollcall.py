@@ -72,8 +72,12 @@ class RollCall:
         order: Sequence[str] = (),
         restarts: Restarts | None = None,
         source_only: Set[str] = frozenset(),
+        observers: Set[str] = frozenset(),
     ) -> None:
-        """Without `restarts` the first failure ends the run. `source_only`: processes that have nothing but sources."""
+        """Without `restarts` the first failure ends the run. `source_only`: processes that have nothing but sources.
+
+        `observers`: stages whose lateness is no failure of the run.
+        """
         self.phase = Phase.STARTING
         self.failure: Failure | None = None
         self.interrupt_count = 0
@@ -82,6 +86,7 @@ class RollCall:
         self._processes = {name: tuple(stages) for name, stages in processes.items()}
         self._restarts = restarts
         self._source_only = source_only
+        self._observers = observers
         self._unbound = set(self._processes)
         self._unopened = {stage for stages in self._processes.values() for stage in stages}
         self._unready = set(self._unopened)
@@ -323,6 +328,8 @@ class RollCall:
                 return self._late_to_start(process)
             case Limit.STARTUP, Phase.STARTING:
                 late, found = self.holding_up, "not ready within the start-up deadline; --startup-timeout sets it"
+            case Limit.DRAIN, Phase.DRAINING if self._restarts is not None and self._unclosed <= self._observers:
+                return [Kill(tuple(name for name, own in self._processes.items() if set(own) & self._unclosed))]
             case Limit.DRAIN, Phase.DRAINING:
                 late, found = self._in_order(self._unclosed), "not drained in time, killed; --drain-timeout sets it"
             case Limit.EXIT, Phase.ABORTING if self._retiring and len(self._alive) > 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -61,8 +62,8 @@ class Output:
     """A result that says more than its value.
 
     `value`: an array, or a mapping of tensor names to arrays. `port` may be left out when there is one `Out`.
-    What is None is inherited from the message that was handled; `attributes` are added to the inherited ones.
-    Raises ResultError for a number that is no int (NumPy's are not).
+    What is None is inherited from the message that was handled; `attributes` and `flags` (of `Flag`) are added to the
+    inherited ones. Raises ResultError for a number that is no int (NumPy's are not).
     """
 
     value: Any
@@ -71,6 +72,7 @@ class Output:
     seq: int | None = None
     stream: str | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    flags: int = 0
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Output:
         seq: int | None = None,
         stream: str | None = None,
         attributes: Mapping[str, Attribute] | None = None,
+        flags: int = 0,
     ) -> None:
         if event_time_ns is not None and type(event_time_ns) is not int:
             raise _no_int("event_time_ns", event_time_ns)
@@ -92,6 +95,7 @@ class Output:
         _set_seq(self, seq)
         _set_stream(self, stream)
         _set_attributes(self, {} if attributes is None else attributes)
+        _set_flags(self, flags)
 
 
 def _no_int(name: str, given: object) -> ResultError:
@@ -99,7 +103,7 @@ def _no_int(name: str, given: object) -> ResultError:
     return ResultError("", f"{name} is a {kind}", "an int", f"write {name}=int(...)")
 
 
-_set_value, _set_port, _set_event_time_ns, _set_seq, _set_stream, _set_attributes = (
+_set_value, _set_port, _set_event_time_ns, _set_seq, _set_stream, _set_attributes, _set_flags = (
     getattr(Output, field.name).__set__ for field in fields(Output)
 )
 
@@ -126,6 +130,8 @@ class Context(Protocol):
     """In how many threads the stage is to compute, where it was given cpus or threads; else None."""
     states: StreamStates | None
     """What it keeps of each stream from step to step, from the end of `open` on; None where that is nothing."""
+    recordings: Path | None
+    """The folder of the run's flight recorders, a file for each stage, which anybody may read; None without a run."""
 
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...
@@ -172,6 +178,10 @@ class Node:
     stateful = True
     """Whether something is carried from one datum of a stream to the next: then no batch has two of one stream, and
     each stream keeps its order. False: any data may be in one batch."""
+
+    observes = False
+    """True for a sink that only looks on, such as a recorder: what it gets and what it misses is on no path's account,
+    and whoever sends to it alone is still where a path ends."""
 
     retimes = False
     """True where results are older than what the node has handled already, as behind a filter with a delay: then it

@@ -62,6 +62,7 @@ class _Context:
         self.limit: int | None = None
         self.threads: int | None = None
         self.states: StreamStates | None = None
+        self.recordings: Path | None = None
         self.open_files = ExitStack()
 
     def keep_states(self, node: Node, tensors: Sequence[StateTensor], path: Path | None) -> None:
@@ -95,8 +96,9 @@ class _Context:
         self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
     ) -> None:
         await trio.lowlevel.checkpoint()
-        base = Message({}, self.stage, self._emitted, event_time_ns or self.now_ns())
-        self.keep(Output(value, port, event_time_ns, attributes=attributes), base)
+        at_ns = self.now_ns() if event_time_ns is None else event_time_ns
+        base = Message({}, self.stage, self._emitted, at_ns, attributes)
+        self.keep(value if port is None else Output(value, port), base)  # as the actor does it
         self._emitted += 1
         if self.limit is not None and self._emitted >= self.limit:
             raise _EnoughError

@@ -24,7 +24,7 @@ def imported_by(code: str) -> set[str]:
     return set(found)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["record", "--help"], ["replay", "--help"]])
 def test_help_is_told_without_what_a_run_needs(arguments: list[str]) -> None:
     code = f"from streamflow.cli.main import main\ntry:\n    main({arguments})\nexcept SystemExit: pass"
     assert imported_by(code) & HEAVY == set()

@@ -50,14 +50,17 @@ def death_of(process: str) -> str:
 
 
 def roll_call(
-    *groups: GroupDef, policies: dict[str, Restart] | None = None, source_only: frozenset[str] = frozenset()
+    *groups: GroupDef,
+    policies: dict[str, Restart] | None = None,
+    source_only: frozenset[str] = frozenset(),
+    observers: frozenset[str] = frozenset(),
 ) -> RollCall:
     stages = tuple(StageDef(name, "Node", name, {}, {}) for name in NAMES)
     graph = Graph("speech", stages, tuple(EdgeDef(source, "", target, "") for source, target in EDGES))
     policy_of = dict.fromkeys(NAMES, Restart.TRANSIENT) | (policies or {})
     whole = with_rest(groups, GroupDef("speech", ()), NAMES)
     restarts = Restarts(whole, policy_of, PROCESSES, downstream_of(graph), lambda: 0.0)
-    return RollCall(PROCESSES, NAMES, restarts, source_only)
+    return RollCall(PROCESSES, NAMES, restarts, source_only, observers)
 
 
 def at_work(

@@ -62,6 +62,18 @@ def test_a_declared_path_to_a_sink_takes_the_place_of_the_implicit_one() -> None
     assert names == ["all", "camera->log", "microphone->out"]
 
 
+def test_an_observer_is_on_no_path_and_changes_none() -> None:
+    watched = graph_of("camera>left camera>right left>join right>join join>out camera>log microphone>join out>watch")
+    stages = tuple(replace(stage, is_observer=stage.name == "watch") for stage in watched.stages)
+    watched = replace(watched, stages=stages)
+    paths, without = Paths(watched, [DEADLINE]), Paths(DIAMOND, [DEADLINE])
+    assert watched.sinks() == DIAMOND.sinks()
+    assert [path.name for path in paths.definitions] == [path.name for path in without.definitions]
+    assert paths.masks_by_edge(watched.edges[-1].name) == 0
+    assert paths.through("watch", "camera") == 0
+    assert paths.ending_at("out", "camera") == without.ending_at("out", "camera")
+
+
 def test_a_route_is_every_stage_and_edge_on_any_way_senders_first() -> None:
     paths = Paths(DIAMOND, [DEADLINE])
     assert set(paths.route(0)) == {"camera", "left", "right", "join"}

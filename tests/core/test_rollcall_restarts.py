@@ -312,3 +312,27 @@ def test_nobody_is_started_again_once_the_run_ends(end: Callable[[RollCall], obj
     end(roll)
     end(roll)
     assert not roll.waits_to_revive(plan)
+
+
+def test_an_observer_that_does_not_drain_in_time_is_killed_and_the_run_has_not_failed() -> None:
+    roll = roll_call(policies={"text": Restart.TEMPORARY}, observers=frozenset({"text"}))
+    for name in NAMES:
+        roll.ready(name)
+    roll.interrupted()
+    for name in ("mic", "cam", "vad"):
+        roll.closed(name)
+    assert roll.expired(Limit.DRAIN) == [Kill(("text",))]
+    assert roll.exited("text", KILLED) == [Detach(("text",)), Abandon("text", death_of("text")), *LEAVE]
+    assert roll.failure is None
+
+
+def test_an_observer_that_does_not_drain_in_time_covers_for_nobody_else() -> None:
+    roll = roll_call(observers=frozenset({"text"}))
+    for name in NAMES:
+        roll.ready(name)
+    roll.interrupted()
+    for name in ("mic", "cam"):
+        roll.closed(name)
+    roll.expired(Limit.DRAIN)
+    assert roll.failure is not None
+    assert roll.failure.subject == "stages vad, text"

@@ -35,6 +35,8 @@ class Definition:
     faults: tuple[StreamflowError, ...] = ()
     handlers: Mapping[str, Callable[[str, Any], Any]] = field(default_factory=dict)
     """What is called for a datum that cannot be on time, by the name of its deadline."""
+    notes: tuple[str, ...] = ()
+    """What whoever runs it should know beforehand, a sentence each."""
 
     def resolved(self) -> Resolved:
         """Raises PipelineError with every fault: those of the nodes' settings and those of the graph."""
@@ -99,6 +101,7 @@ def stage_of(
         batch=_batch_of(node, batch) if fault is None else None,
         variants=variants,
         has_own_states=not isinstance(node, VariantsNode) or node.states is not VariantStates.SHARED,
+        is_observer=node.observes,
     )
     return stage, fault
 

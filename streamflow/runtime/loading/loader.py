@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from typing import Any
 
 from streamflow.core.graph import Resolved
 from streamflow.errors import PipelineError, StreamflowError, UsageError
+from streamflow.runtime.loading.amendments import Amendment, amended
 from streamflow.runtime.loading.catalogue import PIPELINES, folders, runnable_name
 from streamflow.runtime.loading.definition import Definition
 from streamflow.runtime.loading.extras import remedy_for
@@ -30,10 +32,14 @@ from streamflow.runtime.usercode import shown, user_line
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """How a pipeline is named: `pipelines/speech.py`, `pipelines.speech`, either with `:function`."""
+    """How a pipeline is named: `pipelines/speech.py`, `pipelines.speech`, either with `:function`.
+
+    `amendments`: what is made of it once it is built.
+    """
 
     text: str
     settings: Mapping[str, str]
+    amendments: tuple[Amendment, ...] = ()
 
     @property
     def target(self) -> str:
@@ -56,6 +62,7 @@ class Loaded:
     def key(self) -> str:
         """The same for every process that built the same pipeline with the same settings."""
         parts = [self.resolved.graph.name, *sorted(f"{k}={v}" for k, v in self.reference.settings.items())]
+        parts += [json.dumps(amendment.told(), sort_keys=True) for amendment in self.reference.amendments]
         parts += [self.resolved.schema(edge) for edge in self.resolved.graph.edges]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
@@ -74,7 +81,7 @@ def load(reference: Reference, *, offline: bool = False) -> Loaded:
     if not callable(make_definition):
         found = "nothing" if pipeline is None else f"a {type(pipeline).__name__}"
         raise UsageError(reference.text, f"{reference.function} returned {found}", "a Pipeline")
-    definition: Definition = make_definition()
+    definition: Definition = amended(make_definition(), reference, reference.amendments)
     if offline:
         definition = replace(definition, graph=definition.graph.offline())
     return Loaded(reference, definition, definition.resolved())

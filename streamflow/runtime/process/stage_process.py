@@ -18,6 +18,7 @@ import trio
 
 from streamflow.errors import StreamflowError
 from streamflow.runtime.clock import MonotonicClock
+from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Loaded, Reference, load
 from streamflow.runtime.process.control import ControlClient
 from streamflow.runtime.process.hygiene import Hygiene
@@ -35,7 +36,8 @@ def load_for(folder: RunFolder) -> Loaded:
     for path in reversed(description["search_path"]):
         if path not in sys.path:
             sys.path.insert(0, path)
-    reference = Reference(description["reference"], description["settings"])
+    amendments = tuple(map(Amendment.heard, description.get("amendments", ())))
+    reference = Reference(description["reference"], description["settings"], amendments)
     return load(reference, offline=description["offline"])
 
 

@@ -211,6 +211,7 @@ class Worker:
             spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
         actor.keep(keeping)
+        actor.recordings = options.recordings
         return actor
 
     def _keeping(self, name: str, recorder: Recorder) -> Keeping | None:

@@ -10,6 +10,7 @@ raises on purpose (InputError and its kin) keeps its one sentence. What happened
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class Actor:
         self.enforcer = enforcer
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
+        self.recordings: Path | None = None
         self.states: StreamStates | None = None
         self.all_states: list[StreamStates] = []
         """With those of variants; they are closed with it."""

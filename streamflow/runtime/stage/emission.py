@@ -106,7 +106,7 @@ def _message(output: Output, handled: Message, outputs: PortTypes, sent_ns: int)
         handled.event_time_ns if output.event_time_ns is None else output.event_time_ns,
         attributes,
         handled.deadline_ns,
-        handled.flags,
+        handled.flags | output.flags,
         sent_ns,
         0,
         handled.all_origins() if _is_renamed(output, handled) else handled.origins,

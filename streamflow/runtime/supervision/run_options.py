@@ -89,6 +89,7 @@ def description_of(loaded: Loaded, options: RunOptions, folder: RunFolder, *, re
     return {
         "reference": reference.text,
         "settings": dict(reference.settings),
+        "amendments": [amendment.told() for amendment in reference.amendments],
         "pipeline": loaded.resolved.graph.name,
         "key": loaded.key,
         "offline": options.offline,

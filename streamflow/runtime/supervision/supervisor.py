@@ -64,8 +64,7 @@ class Supervisor:
         self._loaded = loaded
         self._options = options
         self._watcher = watcher
-        graph = loaded.resolved.graph
-        self._graph = graph
+        self._graph = graph = loaded.resolved.graph
         stages = [stage.name for stage in graph.stages]
         self._processes = {INLINE: stages} if options.inline else graph.processes()
         self._process_of = {stage: process for process, own in self._processes.items() for stage in own}
@@ -77,6 +76,7 @@ class Supervisor:
             loaded.resolved.order,
             self._make_restarts() if self._can_restart else None,
             frozenset(process for process, own in self._processes.items() if set(own) <= sources),
+            graph.observers,
         )
         self._outcome = Outcome()
         self._held: dict[str, Held] = {}

@@ -1,0 +1,94 @@
+"""`streamflow record`: a run with one stage more, which keeps what chosen outputs send in an MCAP file."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamflow.cli.options import complete
+from streamflow.cli.run_pipeline import start, with_run_options
+from streamflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamflow.core.graph import Graph
+
+AMENDMENT = "nodes.mcap_files.recording:record"  # by name: nodes are above this layer, as a pipeline is
+CONCLUSION = "nodes.mcap_files.ending:conclude"
+VIEWS = ("image", "audio", "imu", "tensor")
+COMPRESSIONS = ("none", "lz4", "zstd")
+
+
+@with_run_options
+@click.command
+@click.argument("pipeline", metavar="PIPELINE", shell_complete=complete)
+@click.argument("path", metavar="OUT.mcap", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--edges",
+    multiple=True,
+    metavar="NAMES",
+    help="What to record: stages (all of their outputs), ports (mic.samples) or edges (mic->vad), with commas between "
+    "them; may be repeated. By default all outputs of all sources.",
+)
+@click.option(
+    "--view",
+    "views",
+    multiple=True,
+    metavar="PORT=VIEW",
+    help="Show an output as image, audio, imu or tensor, where the guess by its type is wrong; what is kept is one.",
+)
+@click.option(
+    "--mailbox",
+    type=click.IntRange(1, 65_536),
+    metavar="DATA",
+    help="Data of one output that may wait for the recorder, beyond which the newest is dropped and counted; by "
+    "default as many as are 64 MB, at most 1,024.",
+)
+@click.option(
+    "--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True, help="Of the file's chunks."
+)
+@click.option("--overwrite", is_flag=True, help="Also where OUT.mcap is there already.")
+@click.pass_context
+def command(
+    context: click.Context, /, pipeline: str, path: Path, edges: tuple[str, ...], views: tuple[str, ...],
+    mailbox: int | None, compression: str, overwrite: bool, **asked: Any,
+) -> int:  # fmt: skip
+    """Run PIPELINE and keep what it sends in OUT.mcap, for `streamflow replay` and for Foxglove.
+
+    The recorder never holds a stage up: what it cannot keep is dropped at its mailbox, counted, and written into the
+    file. With --offline everything is kept, and a replay gives the same outputs bit for bit.
+    """
+    from streamflow.runtime.loading.amendments import Amendment
+
+    if path.exists() and path.is_file() and not overwrite:
+        raise UsageError(str(path), "is there already", "a new file", "--overwrite takes its place")
+    arguments = {
+        "path": str(path.resolve()),
+        "outputs": names_of(edges),
+        "views": dict(map(_view, views)),
+        "mailbox": mailbox,
+        "compression": compression,
+    }
+
+    def conclude(graph: Graph, report: dict[str, Any]) -> Sequence[str]:
+        module, _, name = CONCLUSION.partition(":")
+        told = getattr(importlib.import_module(module), name)(path, graph, report)
+        report["recording"] = told
+        return [] if asked["quiet"] and told["is_whole"] and not told["not_kept"] else [told["sentence"]]
+
+    return start(context, pipeline, amendments=(Amendment(AMENDMENT, arguments),), conclude=conclude, **asked)
+
+
+def names_of(edges: Sequence[str]) -> list[str]:
+    """What was named, with commas or again and again."""
+    return [name.strip() for each in edges for name in each.split(",") if name.strip()]
+
+
+def _view(text: str) -> tuple[str, str]:
+    name, equals, view = text.partition("=")
+    if not equals or view not in VIEWS:
+        raise UsageError(f"--view {text}", "no view of an output", f"PORT=VIEW, one of {', '.join(VIEWS)}")
+    return name.strip(), view

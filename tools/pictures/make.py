@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from streamflow.runtime.rundir import RunFolder
+from tools.browser import browser, picture
 from tools.claims.command import a_run
 from tools.claims.monitor_screens import ROVER, end, wait_for_data
 from tools.monitor.app import MonitorApp
@@ -22,11 +25,13 @@ HERE = Path(__file__).parent
 SIZE = (96, 26)
 WARM_S = 14.0
 SHOWN = {View.PATHS: "paths", View.GRAPH: "graph", View.MISSES: "misses"}
+PAGE_SIZE = (1280, 1180)
 WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def main() -> int:
-    with a_run(ROVER, (), {"load": 1.3, "crash": 0.006}) as run:
+    page = Path(tempfile.mkdtemp()) / "report.html"
+    with a_run(ROVER, ("--report", str(page)), {"load": 1.3, "crash": 0.006}) as run:
         wait_for_data(run)
         time.sleep(WARM_S)
         folder = RunFolder(next(path for path in run.scratch.glob("*/[!.]*")))
@@ -34,6 +39,12 @@ def main() -> int:
             (HERE / f"{name}.svg").write_text(text)
             print(HERE / f"{name}.svg", len(text))
         end(run)
+    if browser() is None:
+        print("there is no Chromium: the picture of the page stays as it was", file=sys.stderr)
+        return 1
+    picture(page, HERE / "report.png", *PAGE_SIZE)
+    print(HERE / "report.png", (HERE / "report.png").stat().st_size)
+    shutil.rmtree(page.parent)
     return 0
 
 

@@ -212,7 +212,7 @@ def test_a_recording_of_a_killed_run_is_read_up_to_the_last_second(project: Proj
     eventually(lambda: not running.processes())
     recording = open_recording(path)
     assert not recording.is_whole
-    assert recording.count > 10
+    assert recording.losses["offered"] >= recording.losses["kept"] == recording.count > 10
     replayed = project.start("replay", pipeline, "a.mcap", "--offline").wait()
     assert replayed.code == 0, replayed.stderr
     assert f"it was cut; the {recording.count:,} data up to the last whole chunk are there" in replayed.stderr

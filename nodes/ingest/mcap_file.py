@@ -5,15 +5,17 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Final
 
 from nodes.mcap_files.reader import McapRecording, RecordedOutput, open_recording
-from streamflow import Flag, InputError, Message, Node, Out, Output
+from streamflow import Flag, InputError, Message, Node, Out, Output, ms
 from streamflow.core.message import Origin
 from streamflow.core.ports import PortType
 
 SLACK: Final = 16  # data beyond what could wait for the recorder: those on their way
+PROMISED_NS: Final = 20 * ms  # a promise costs as much as a datum: it is worth that where data are far apart
 _JUDGED: Final = int(Flag.MISSED)  # of the recorded run, and judged anew in this one
 
 Sent = tuple[str, Message]
@@ -27,7 +29,8 @@ class McapFile(Node):
     run plays (`--speed`), with its event time as far before that as then; offline its event time is the recorded one to
     the nanosecond. Data keep their names (stream and number), attributes and flags. Those of a source are this stage's
     own, so that what was sent at once from several ports is sent at once; those of another stage have this one as their
-    origin, to the accounts, and deadlines run from the event times they had.
+    origin, to the accounts, and deadlines run from the event times they had. No join waits for what is known to come
+    much later.
 
     Raises InputError: the file is no recording of that stage, or is damaged where it is read.
     """
@@ -62,13 +65,24 @@ class McapFile(Node):
         sent = ((ports[name], message) for name, message in recording.messages(ports))
         is_source = any(one.is_source for one in self._outputs.values())
         data = _sent_at_once(sent, self._outputs) if is_source else ([one] for one in sent)
-        for number, datum in enumerate(data):
-            await self._emit(number, datum, begin_ns, is_source=is_source)
+        newest_ns = 0
+        for number, (datum, following) in enumerate(pairwise(chain(data, [None]))):
+            assert datum is not None
+            made_ns = _made_ns(datum, is_source=is_source)
+            await self._emit(number, datum, made_ns, begin_ns, is_source=is_source)
+            newest_ns = max(newest_ns, made_ns)
+            if following is not None and not self.context.offline and made_ns == newest_ns:
+                await self._promise(made_ns - begin_ns, _made_ns(following, is_source=is_source) - begin_ns)
 
-    async def _emit(self, number: int, datum: Sequence[Sent], begin_ns: int, *, is_source: bool) -> None:
-        """What was sent at once. Its first origin is what the source had made, before it was given another name."""
+    async def _promise(self, recorded_ns: int, next_ns: int) -> None:
+        """Nothing comes for a while, so no join waits for it; whatever the speed makes of it: as long ago is due."""
+        if next_ns - recorded_ns >= PROMISED_NS:
+            now_ns, before_ns = [await self.pace(instant_ns) for instant_ns in (recorded_ns, 2 * recorded_ns - next_ns)]
+            self.advance(2 * now_ns - before_ns - 2)  # either end is rounded
+
+    async def _emit(self, number: int, datum: Sequence[Sent], made_ns: int, begin_ns: int, *, is_source: bool) -> None:
+        """What was sent at once, and was made at the recorded instant `made_ns`."""
         first = datum[0][1]
-        made_ns = _made(first).event_time_ns if is_source else first.event_time_ns
         event_time_ns = await self._instant(made_ns, begin_ns)
         outputs = []
         for port, message in datum:
@@ -93,6 +107,12 @@ def _out(port_type: PortType) -> Out:
     port = Out("any[...]")
     port.type = port_type
     return port
+
+
+def _made_ns(datum: Sequence[Sent], *, is_source: bool) -> int:
+    """The event time with which it was made: a source may have given it another one, or another name."""
+    first = datum[0][1]
+    return _made(first).event_time_ns if is_source else first.event_time_ns
 
 
 def _made(message: Message) -> Origin:

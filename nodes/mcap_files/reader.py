@@ -84,6 +84,12 @@ class McapRecording:
             ]
             failure = f"; {self.losses['failure']}" if self.losses.get("failure") else ""
             notes.append(f"{self.path}: {missing:,} data could not be kept: {', '.join(parts)}{failure}")
+        for output in self.losses.get("outputs", ()):
+            if rejected := output.get("rejected"):
+                whose = output["output"].partition(".")[0]
+                notes.append(
+                    f"{self.path}: {rejected:,} data of {whose} found no room on an edge, perhaps the recorder's"
+                )
         return notes
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, Message]]:

@@ -49,6 +49,7 @@ LOSSES_SCHEMA: Final = {
                     "offered": {"type": "integer"},
                     "kept": {"type": "integer"},
                     "not_kept": {"type": "integer"},
+                    "rejected": {"type": "integer"},
                     "reasons": {"type": "object", "additionalProperties": {"type": "integer"}},
                 },
             },

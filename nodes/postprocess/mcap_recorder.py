@@ -204,7 +204,10 @@ class McapRecorder(Node):
         if under_way and has_ended:
             reasons["lost"] = reasons.get("lost", 0) + under_way
         not_kept = sum(reasons.values())
-        return {"output": output.name, "offered": offered, "kept": kept, "not_kept": not_kept, "reasons": reasons}
+        told = {"output": output.name, "offered": offered, "kept": kept, "not_kept": not_kept, "reasons": reasons}
+        # Of a live source whose edges block, as offline: which of them had no room it does not say.
+        rejected = 0 if sent is None else sent.counter("rejected")
+        return told | ({"rejected": rejected} if rejected else {})
 
     def _recording(self, stage: str) -> Recording | None:
         folder = self.context.recordings

@@ -89,12 +89,14 @@ class Terminal:
             time.sleep(LOOK_S)
 
     def pid(self) -> int:
-        """Of the program that runs in it: the shell's child."""
+        """Of the program that draws in it: the shell's child, or the one that this has started for it."""
         shell = int(self._tmux("display-message", "-p", "#{pane_pid}"))
         children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         if not children:
             raise TerminalError("the program has ended")
-        return int(children[0])
+        pid = int(children[0])
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(below[0]) if below else pid
 
     def close(self) -> None:
         subprocess.run(["tmux", "-S", str(self._socket), "kill-server"], check=False, capture_output=True)

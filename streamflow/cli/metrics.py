@@ -15,11 +15,11 @@ import click
 from streamflow.cli.options import run_argument
 from streamflow.errors import StreamflowError, UsageError
 from streamflow.runtime.loading.extras import install_command
+from streamflow.runtime.process.background import take_short_slices
 from streamflow.runtime.rundir import RunFolder, find_run, live_runs
 
 LOOK_S = 0.2  # how often it is looked whether the run is over, and, before, whether it is there
 STARTUP_S = 5.0  # a run that has not begun by then waits for somebody, and is served as one that starts
-NICE = 19  # below the stages: a scrape takes milliseconds of a processor that they may need at that moment
 LIBRARY, EXTRA = "prometheus_client", "metrics"
 PORT_MAX = 65535
 
@@ -129,7 +129,7 @@ def main() -> None:
     What it takes to serve is imported when data flow: before, the stages start, and have more use for the processors.
     """
     door, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    os.nice(NICE)
+    take_short_slices()
     with door:
         folder = None
         serves_at = time.monotonic() + STARTUP_S
@@ -138,7 +138,7 @@ def main() -> None:
             if os.getppid() != parent:
                 return
             folder = folder or _run_of(parent)
-        from streamflow.runtime.process.launch import die_with_parent
+        from streamflow.runtime.process.parent_death import die_with_parent
 
         die_with_parent(parent)
         _serve(folder, door)

@@ -22,7 +22,7 @@ from typing import IO
 import click
 
 from streamflow.errors import StreamflowError, UsageError
-from streamflow.runtime.process.launch import die_with_parent
+from streamflow.runtime.process.parent_death import die_with_parent
 from streamflow.runtime.rundir import RunFolder, live_runs
 
 LOOK_S = 0.05

@@ -16,6 +16,7 @@ from tools.bench.watched import PIPELINE
 from tools.claims.command import Run, a_run
 from tools.claims.framework import Claim, HostShare, Options, Row
 from tools.claims.monitor_screens import end, require_terminal, top, wait_for_data
+from tools.terminal import Terminal
 
 STAGES = 20
 RATE_HZ = 50
@@ -73,17 +74,18 @@ def attached(options: Options) -> Iterator[Row]:
         before = _belongings(run)
         try:
             for number in range(times):
-                first = _seen(recording, SIDE_S)
+                first = _beside_nothing(run, recording)
                 with top(run, 80, 24) as terminal:
                     second = _seen(recording, SIDE_S)
                     _leave(terminal.pid(), number)
-                third = _seen(recording, SIDE_S)
+                third = _beside_nothing(run, recording)
                 alone.merge(first)
                 watched.merge(second)
                 control.merge(third)
                 ratios.append(_p99(second) / (_p99(first) + _p99(third)) * 2)
         finally:
             recording.close()
+        time.sleep(1.0)  # the last to be killed is going
         after = _belongings(run)
         end(run)
         left = run.leftovers()
@@ -99,6 +101,12 @@ def attached(options: Options) -> Iterator[Row]:
     measured = ", ".join(f"{count:+} {name}" for count, name in zip(grown, names, strict=True))
     measured += f"; {len(left)} left after the run"
     yield Row("leaks", "none", measured, not any(grown[:3]) and not left)
+
+
+def _beside_nothing(run: Run, recording: Recording) -> Histogram:
+    """The same terminal, opened and closed as often, in which nothing looks at anything."""
+    with Terminal(["sleep", "1000"], 80, 24, run.folder, {"TMPDIR": str(run.scratch)}):
+        return _seen(recording, SIDE_S)
 
 
 def _leave(pid: int, number: int) -> None:

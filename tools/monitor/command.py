@@ -5,13 +5,15 @@ Only its options are here; what a watcher needs is imported when it is called.
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import sys
 
 import click
 
 from streamflow.cli.options import run_argument
+from streamflow.errors import UsageError
 
-NICENESS = 10  # who watches steps back for who works: before anything is imported, which takes most
+SCREEN = "tools.monitor.screen"
 VIEW_NAMES = ("paths", "graph", "stages", "misses", "events")
 
 
@@ -45,13 +47,28 @@ def command(
     views: tuple[str, ...],
     until_end: bool,
     wanted: str,
-) -> None:
+) -> int:
     """Watch how RUN is: its deadlines, its graph, its stages, whose fault misses were, and what happened.
 
     RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. It may be watched by any
     number of people, from other terminals too; it never waits for who watches it. Keys: ? on the screen.
     """
-    os.nice(NICENESS)
-    from tools.monitor.watching import show
+    from streamflow.runtime.process.background import take_short_slices
 
-    show(run, views, wanted, once=once, as_json=as_json, interval_s=interval_s, ends_with_run=until_end)
+    if once or as_json or not (sys.stdout.isatty() and sys.stdin.isatty()):
+        take_short_slices()
+        from tools.monitor.watching import show
+
+        show(run, views, wanted, once=once, as_json=as_json, interval_s=interval_s)
+        return 0
+    from streamflow.runtime.loading.extras import install_command
+    from streamflow.runtime.rundir import find_run
+    from tools.monitor.apart import run_apart
+
+    if importlib.util.find_spec("textual") is None:
+        raise UsageError(
+            "top", "textual is not installed", hint=f"{install_command('top')}; --once and --json do without it"
+        )
+    folder = find_run(run)
+    view = views[0] if views else VIEW_NAMES[0]
+    return run_apart(SCREEN, [str(folder.path), view.upper(), wanted, "yes" if until_end else "no"])

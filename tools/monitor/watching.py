@@ -1,4 +1,4 @@
-"""The ways to look at a run: a screen that goes on, one on paper, snapshots for scripts."""
+"""Ways to look at a run without a screen: once on paper, or snapshots for scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from enum import Enum
 from typing import Any
 
 from streamflow.cli.output import ending_quietly
-from streamflow.errors import UsageError
 from streamflow.runtime.rundir import RunFolder, find_run
 from tools.monitor.model import Model, View, as_text
 from tools.monitor.observation import Observation
@@ -23,40 +22,15 @@ ONCE_VIEWS = (View.PATHS, View.GRAPH, View.STAGES)
 WIDTH_ON_PAPER = 120
 
 
-def show(
-    run: str | None,
-    views: Sequence[str],
-    wanted: str,
-    *,
-    once: bool,
-    as_json: bool,
-    interval_s: float,
-    ends_with_run: bool,
-) -> None:
-    """As `streamflow top` was asked to. Raises UsageError where there is no such run, or no Textual."""
+def show(run: str | None, views: Sequence[str], wanted: str, *, once: bool, as_json: bool, interval_s: float) -> None:
+    """Once on paper, or as a stream. Raises UsageError where there is no such run."""
     folder = find_run(run)
     chosen = [View[name.upper()] for name in views]
     with ending_quietly():
         if as_json:
             _stream(folder, interval_s, once=once)
-        elif once or not (sys.stdout.isatty() and sys.stdin.isatty()):
-            _print_once(folder, chosen or list(ONCE_VIEWS), wanted)
         else:
-            _watch(folder, chosen[0] if chosen else View.PATHS, wanted, ends_with_run=ends_with_run)
-
-
-def _watch(folder: RunFolder, view: View, wanted: str, *, ends_with_run: bool) -> None:
-    """On the terminal, until the user leaves. Raises UsageError where Textual is missing."""
-    try:
-        from tools.monitor.app import MonitorApp
-    except ImportError as error:
-        raise UsageError(
-            "top", f"needs {error.name or 'textual'}, which is not installed", hint="pip install 'streamflow[top]'; "
-            "top --once and --json do without"
-        ) from None  # fmt: skip
-    app = MonitorApp(Observation(folder), ends_with_run=ends_with_run)
-    app.model.view, app.model.wanted = view, wanted
-    app.run()
+            _print_once(folder, chosen or list(ONCE_VIEWS), wanted)
 
 
 def _print_once(folder: RunFolder, views: list[View], wanted: str) -> None:

@@ -41,11 +41,11 @@ from streamflow.runtime.loading.loader import Loaded
 from streamflow.runtime.process.launch import (
     ChildProcess,
     become_subreaper,
-    die_with_parent,
     is_subreaper,
     reap_orphans,
     stage_command,
 )
+from streamflow.runtime.process.parent_death import die_with_parent
 from streamflow.runtime.process.process_title import show_as
 from streamflow.runtime.process.stage_process import load_for, options_of, prepare_process, run_stage
 from streamflow.runtime.rundir import RunFolder

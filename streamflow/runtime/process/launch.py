@@ -22,10 +22,10 @@ from typing import Any
 
 import trio
 
+from streamflow.runtime.process.parent_death import prctl
 from streamflow.runtime.rundir import RunFolder
 
 STAGE_MODULE = "streamflow.runtime.process.stage_process"
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -148,26 +148,16 @@ def how_ended(status: int) -> str:
     return f"ended with status {status}"
 
 
-def die_with_parent(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when its parent dies; ends it at once if the parent is gone already.
-
-    It comes when the thread ends that has started this process.
-    """
-    _prctl(_PR_SET_PDEATHSIG, int(by))
-    if os.getppid() != parent_pid:
-        os._exit(1)
-
-
 def is_subreaper() -> bool:
     """Whether orphans among this process's descendants become its children."""
     answer = ctypes.c_int()
-    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer))
+    prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer))
     return bool(answer.value)
 
 
 def become_subreaper(wanted: bool = True) -> None:
     """Whoever loses its parent below this process becomes a child of this one, which is told how it ends."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
+    prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
 
 
 def reap_orphans(known_pids: Collection[int]) -> int:
@@ -186,9 +176,3 @@ def reap_orphans(known_pids: Collection[int]) -> int:
             return count
         os.waitpid(ended.si_pid, 0)
         count += 1
-
-
-def _prctl(option: int, argument: Any) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, argument, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl: " + os.strerror(ctypes.get_errno()))

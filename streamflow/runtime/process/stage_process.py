@@ -22,7 +22,7 @@ from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Loaded, Reference, load
 from streamflow.runtime.process.control import ControlClient
 from streamflow.runtime.process.hygiene import Hygiene
-from streamflow.runtime.process.launch import die_with_parent
+from streamflow.runtime.process.parent_death import die_with_parent
 from streamflow.runtime.process.stage_logging import name_in_logs
 from streamflow.runtime.process.worker import Worker, WorkerOptions
 from streamflow.runtime.rundir import RunFolder

@@ -43,6 +43,9 @@ class Clock(Protocol):
     """A timeline on which a run takes place."""
 
     def now_ns(self) -> int: ...
+    def wall_ns(self) -> int:
+        """Now, since the epoch, for people; of a virtual clock an instant of its own."""
+
     def timer(self) -> ClockTimer:
         """One that is exact, which may wait awake."""
 
@@ -169,6 +172,7 @@ class MonotonicClock:
     """The real one: CLOCK_MONOTONIC, and timerfds to sleep by."""
 
     now_ns = staticmethod(time.monotonic_ns)
+    wall_ns = staticmethod(time.time_ns)
 
     def timer(self) -> ClockTimer:
         return Timer()
@@ -190,6 +194,10 @@ class TrioClock:
 
     def now_ns(self) -> int:
         return self._start_ns + nanoseconds(trio.current_time())
+
+    def wall_ns(self) -> int:
+        """As if it had begun with the epoch: the same run tells the same again."""
+        return self.now_ns()
 
     async def sleep_until(self, instant_ns: int, napping: Napping | None = None) -> None:
         """For any number of tasks at once: it holds nothing."""

@@ -74,6 +74,7 @@ class LoopClock:
 
     def __init__(self, clock: TrioClock, loop: Loop) -> None:
         self.now_ns = clock.now_ns
+        self.wall_ns = clock.wall_ns
         self._clock = clock
         self._loop = loop
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from streamflow.core.timebase import s
 
 MISSES_KEPT, EVENTS_KEPT = 30, 100  # the latest, for the report: who wants all has the log
 LOG_SIZE_LIMIT = 8 * 1024 * 1024  # bytes; then the file is put aside, and one older file is kept
@@ -22,10 +25,11 @@ Listener = Callable[[str, dict[str, Any]], None]
 class EventLog:
     """Written by the supervisor alone; `listeners` hear every event as it is written."""
 
-    def __init__(self, path: Path | None, now_ns: Callable[[], int]) -> None:
+    def __init__(self, path: Path | None, now_ns: Callable[[], int], wall_ns: Callable[[], int] = time.time_ns) -> None:
         """Without a path nobody but the listeners hears of it."""
         self._path = path
         self._now_ns = now_ns
+        self._wall_ns = wall_ns
         self._file = None if path is None else path.open("ab", buffering=0)
         self._size = 0
         self.listeners: list[Listener] = []
@@ -33,7 +37,7 @@ class EventLog:
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
 
     def write(self, event: str, **fields: Any) -> None:
-        line = {"at_ns": self._now_ns(), "at": wall_clock(), "event": event, **fields}
+        line = {"at_ns": self._now_ns(), "at": self.wall_clock(), "event": event, **fields}
         if self._file is not None:
             self._size += self._file.write(json.dumps(line).encode() + b"\n")
             if self._size > LOG_SIZE_LIMIT:
@@ -44,6 +48,10 @@ class EventLog:
             self.events.append(line)
         for listener in self.listeners:
             listener(event, fields)
+
+    def wall_clock(self) -> str:
+        """Now, as the log's lines say it."""
+        return wall_clock(self._wall_ns())
 
     def _put_aside(self) -> None:
         assert self._path is not None
@@ -59,6 +67,7 @@ class EventLog:
             self._file = None
 
 
-def wall_clock() -> str:
-    """Now, for people: ISO 8601 with milliseconds, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def wall_clock(wall_ns: int | None = None) -> str:
+    """An instant since the epoch, by default now, for people: ISO 8601 with milliseconds, in UTC."""
+    instant_ns = time.time_ns() if wall_ns is None else wall_ns
+    return datetime.fromtimestamp(instant_ns / s, UTC).isoformat(timespec="milliseconds")

@@ -25,7 +25,7 @@ from streamflow.runtime.environment import environment
 from streamflow.runtime.loading.loader import Loaded
 from streamflow.runtime.rundir import RunFolder
 from streamflow.runtime.supervision.courses import Courses
-from streamflow.runtime.supervision.events import EventLog, wall_clock
+from streamflow.runtime.supervision.events import EventLog
 from streamflow.runtime.supervision.inquest import Inquest
 from streamflow.runtime.supervision.planning import Planning
 from streamflow.runtime.supervision.state import edge_states, edge_sums, stage_states, stage_sums
@@ -286,7 +286,7 @@ class Observatory:
         return {
             "pipeline": self._resolved.graph.name,
             "at_ns": now_ns,
-            "at": wall_clock(),
+            "at": self._log.wall_clock(),
             "started_ns": self._started_ns,
             "elapsed_s": seconds(elapsed_ns),
             "phase": phase,

@@ -134,7 +134,7 @@ class Supervisor:
             folder = venue.folder
             self._snapshotting = Snapshotting(self._options, self._graph, folder)
             folder.describe(description_of(self._loaded, self._options, folder, restarts=self._can_restart))
-            self._log = EventLog(folder.events, venue.clock.now_ns)
+            self._log = EventLog(folder.events, venue.clock.now_ns, venue.clock.wall_ns)
             self._log.listeners.append(self._watcher.happened)
             self._observatory = Observatory(
                 self._loaded,

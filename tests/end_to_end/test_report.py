@@ -35,7 +35,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory):
     """A run with too much load and a fault: its page, and its report as JSON."""
     project = Project(tmp_path_factory.mktemp("report"))
     page, report = project.folder / "report.html", project.folder / "report.json"
-    options = ["--set", "load=1.5", "--set", "crash=0.03", "--duration", 5]
+    options = ["--set", "load=1.5", "--set", "crash=0.2", "--duration", 5]
     ended = project.run(ROVER, *options, "--report", page, "--report", report, "--keep", project.folder / "kept")
     assert ended.code == 0, ended.stderr
     yield project, page, json.loads(report.read_text())

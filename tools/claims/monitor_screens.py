@@ -76,7 +76,7 @@ def _faults(run: str, view: str, text: str, width: int) -> Iterator[str]:
     if run != "healthy" and view == "Misses":
         expected = ("missed", "steer", "camera#")
     if run == "overloaded" and view == "Graph":
-        expected = (*expected, "dropped")
+        expected = (*expected, "shed")
     if run == "crash loop" and view == "Events":
         expected = ("restarting", "back", "worn out")
     if missing := [word for word in expected if word not in text]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from streamflow.core.drawing import Row, railed
 from streamflow.core.graph import EdgeDef, Resolved
-from tools.monitor.snapshot import Edge, Snapshot, Stage
+from tools.monitor.snapshot import Edge, Snapshot, Stage, number
 from tools.monitor.text import (
     Line,
     Page,
@@ -45,31 +45,35 @@ class GraphView:
         for row in self._rows:
             if row.edge is None:
                 stage = snapshot.stage(row.stage)
-                lines.append(_stage_line(row, stage, name_width, wanted))
+                lines.append(_stage_line(row, stage, name_width, width, wanted))
             else:
                 lines.append(_edge_line(row, edges.get(row.edge.name), name_width, width))
         return Page([cut_line(one, width) for one in lines])
 
 
-def _stage_line(row: Row, stage: Stage | None, name_width: int, wanted: str) -> Line:
+def _stage_line(row: Row, stage: Stage | None, name_width: int, width: int, wanted: str) -> Line:
     name: Span = (fit(row.stage, name_width), Tone.STRONG if wanted in row.stage else Tone.DIM)
     if stage is None:
         return line((row.rail, Tone.DIM), name)
     tone = TONES[stage.condition]
-    facts = [rate(stage.rate_hz).rjust(7)]
-    if not stage.is_source:
-        facts.append("busy   -" if stage.busy is None else f"busy {stage.busy:>4.0%}")
-        facts.append(f"p99 {milliseconds(stage.service_ms.get('p99'))}")
-    if stage.variant is not None:
-        facts.append(f"with {stage.variant}")
     spans: list[Span] = [
         (row.rail, Tone.DIM),
         name,
         (f" {stage.condition.value:<10}", tone),
-        (" " + "  ".join(facts), Tone.PLAIN),
+        (f" {rate(stage.rate_hz):>7}", Tone.PLAIN),
     ]
-    if stage.restarts:
-        spans.append((f"  restarts {stage.restarts}", Tone.BAD))
+    shed = int(number(stage.told.get("shed")) or 0)
+    facts: list[Span] = []
+    if not stage.is_source:
+        facts.append((f"  busy {'  -' if stage.busy is None else f'{stage.busy:>4.0%}'}", Tone.PLAIN))
+    facts.append((f"  restarts {short(stage.restarts)}" if stage.restarts else "", Tone.BAD))
+    facts.append((f"  shed {short(shed)}" if shed else "", Tone.BAD))
+    if not stage.is_source:
+        facts.append((f"  p99 {milliseconds(stage.service_ms.get('p99'))}", Tone.PLAIN))
+    facts.append((f"  with {stage.variant}" if stage.variant is not None else "", Tone.WARN))
+    for fact in facts:  # what matters most comes first, and what has no room is left to the view of stages
+        if line_width((*spans, fact)) <= width:
+            spans.append(fact)
     return tuple(spans)
 
 

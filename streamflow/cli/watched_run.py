@@ -31,7 +31,8 @@ TOP = "--top"
 
 def run_watched(arguments: Sequence[str], context: click.Context) -> int:
     """`streamflow ARGUMENTS` without --top, watched; its exit code. Raises UsageError where nothing can be shown."""
-    top = context.find_root().command.get_command(context, "top")  # type: ignore[attr-defined]  # it is a group
+    commands = context.find_root().command
+    top = commands.get_command(context, "top") if isinstance(commands, click.Group) else None
     if top is None or importlib.util.find_spec("textual") is None:
         raise UsageError(TOP, "textual is not installed", hint="pip install 'streamflow[top]'")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -45,7 +45,7 @@ def screens(options: Options) -> Iterator[Row]:
                     terminal.until("within")
                     for number, view in enumerate(VIEWS, 1):
                         terminal.press(str(number))
-                        text = terminal.until(re.compile(rf"\[{number} {view}").search)  # type: ignore[arg-type]
+                        text = terminal.until(f"[{number} {view}")
                         count += 1
                         faults += [f"{width}x{height} {view}: {fault}" for fault in _faults(name, view, text, width)]
                         _keep(f"{name.replace(' ', '-')}-{width}x{height}-{view.lower()}", text)

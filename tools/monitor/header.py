@@ -35,7 +35,6 @@ def header(snapshot: Snapshot, width: int, *, note: str = "") -> list[Line]:
     )
     troubles = [f"NOT CONSERVED: {sentence}" for sentence in snapshot.broken_sums]
     troubles += [f"SILENT: {name}" for name in snapshot.silent]
-    troubles += [snapshot.trouble] if snapshot.trouble else []
     lines = [first, second, *(line((text, Tone.BAD)) for one in troubles for text in wrapped(one, width))]
     return [cut_line(one, width) for one in lines]
 

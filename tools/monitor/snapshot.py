@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from streamflow.core.course import FAILED
+from streamflow.core.course import FAILED, KINDS, share_on_time
 
 Told = Mapping[str, Any]
 
@@ -122,8 +122,6 @@ class Snapshot:
     """The latest, the newest first."""
     events: Sequence[Told]
     """The same of all else that happened."""
-    trouble: str = ""
-    """Why something of it cannot be read."""
 
     @property
     def is_over(self) -> bool:
@@ -163,9 +161,7 @@ def path_of(name: str, told: Told, declared: Told) -> Path:
 
 def share(counts: Told) -> float | None:
     """Of the data whose end is known, those that were on time."""
-    on_time = (number(counts.get("met")) or 0) + (number(counts.get("absorbed")) or 0)
-    others = sum(number(counts.get(kind)) or 0 for kind in ("missed", *FAILED))
-    return on_time / (on_time + others) if on_time + others else None
+    return share_on_time({kind: int(number(counts.get(kind)) or 0) for kind in KINDS})
 
 
 def condition_of(

@@ -113,10 +113,6 @@ def merged(spans: Line) -> Line:
     return tuple(found)
 
 
-def plain(spans: Line) -> str:
-    return "".join(text for text, _ in spans).rstrip()
-
-
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """At spaces, in lines of at most `width`; a longer word is broken."""
     lines: list[str] = []

@@ -11,15 +11,13 @@ from tests.left_behind import LeftBehind
 from tools.monitor.app import Canvas, MonitorApp
 from tools.monitor.model import View
 from tools.monitor.observation import Observation
-from tools.monitor.text import plain
 
 Acts = Callable[[MonitorApp, Pilot], Awaitable[None]]
 
 
 def on_screen(app: MonitorApp) -> list[str]:
     canvas = app.query_one(Canvas)
-    return [plain(canvas.render_line(y)._segments and tuple((s.text, None) for s in canvas.render_line(y)))
-            for y in range(canvas.size.height)]  # fmt: skip
+    return [canvas.render_line(y).text.rstrip() for y in range(canvas.size.height)]
 
 
 def driven(run: LeftBehind, acts: Acts, size: tuple[int, int] = (80, 24)) -> None:

@@ -5,7 +5,7 @@ Perfetto and chrome://tracing open it. Each stage is a process of the trace, wit
     service      a slice for each handling, named `stream#seq`; in it, at its end, what of it was blocked
     waits 1, 2   from sent to started: `wire` until it was received, then `mailbox`; as many tracks as overlap
     device 1, 2  from the end of the handling until the device was done
-    loop         how long the stage was down, and how long its loop stood still
+    loop 1, 2    how long the stage was down, and its loop stood still (a new life may do so before it is back)
     events 1, 2  of a source, which has no service: from each event to its admission
 
 and a counter `waiting from SENDER` for each stage that sends to it (see `queue_tracks`).
@@ -191,9 +191,10 @@ class Trace:
             for name, start_ns, end_ns in (("wire", sent_ns, arrived_ns), ("mailbox", arrived_ns, record.started_ns)):
                 if end_ns > start_ns:
                     yield self._slice(stage, track, name, "wait", start_ns, end_ns)
-        for stage, record in self._notes:
+        for stage, record in sorted(self._notes, key=lambda note: note[1].started_ns):
             if record.kind in (Kind.STALL, Kind.RESTARTED):
-                yield self._slice(stage, LOOP_TRACK, _loop_name(record), "loop", record.started_ns, record.ended_ns)
+                track = lane(stage, LOOP_TRACK, record.started_ns, record.ended_ns)
+                yield self._slice(stage, track, _loop_name(record), "loop", record.started_ns, record.ended_ns)
 
     def _slice(
         self, stage: int, track: int, name: str, category: str, start_ns: int, end_ns: int, **told: Any
@@ -370,7 +371,7 @@ def _track_name(track: int) -> str:
     for first, label in ((DEVICE_TRACK, "device"), (EVENTS_TRACK, "events"), (WAITS_TRACK, "waits")):
         if track >= first:
             return f"{label} {track - first + 1}"
-    return "loop" if track == LOOP_TRACK else "service"
+    return f"loop {track - LOOP_TRACK + 1}" if track >= LOOP_TRACK else "service"
 
 
 def _named(what: str, process: int, track: int, **told: Any) -> TraceEvent:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.end_to_end.project import Project, eventually
 
+COUNT, CAPACITY = 1000, 8
 PIPELINE = """
     class Slow(Pass):
         def process(self, message):
@@ -21,7 +22,7 @@ PIPELINE = """
                 raise ValueError("no luck")
             return message.array
 
-    def build(count: int = 300):
+    def build(count: int = 1000):
         p = Pipeline("traced")
         numbers = p.add("numbers", Numbers(count=count or None))
         slow, keep = p.add("slow", Slow()), p.add("keep", Keep("kept"))
@@ -30,7 +31,6 @@ PIPELINE = """
         p.deadline("quick", numbers, keep, within=6_000_000)
         return p
 """
-CAPACITY = 8
 Events = list[dict[str, Any]]
 
 
@@ -115,8 +115,9 @@ def test_every_datum_that_arrived_is_followed_from_its_source_to_its_sink(draine
     names = stages(events)
     whole = [flow for flow in flows_of(events).values()
              if [names[point["pid"]] for point in flow] == ["numbers", "slow", "keep"]]  # fmt: skip
-    assert len(whole) == report["stages"]["keep"]["processed"] > 100
-    assert len({flow[0]["name"] for flow in whole}) == len(whole)
+    followed = {flow[0]["name"] for flow in whole}
+    assert len(followed) == len(whole) == report["stages"]["keep"]["processed"]
+    assert {f"numbers#{seq}" for seq in range(COUNT - CAPACITY, COUNT)} <= followed  # nothing newer dropped them
 
 
 def test_drops_misses_and_restarts_are_instants(drained) -> None:

@@ -198,6 +198,16 @@ def test_stalls_and_restarts_are_slices_and_instants(run):
     assert [e["name"] for e in events if e["ph"] == "i"] == ["stall: garbage collection", "down"]
 
 
+def test_a_new_lifes_loop_that_stood_still_before_it_was_back_lies_beside_what_it_overlaps(run):
+    vad = run.recorders["vad"]
+    vad.record(Kind.RESTARTED, 0, NONE, 0, 0, 0, 0, at_ns(10), at_ns(20), 0, 0, 0, NONE, 0, 0)
+    vad.record(Kind.STALL, 0, NONE, 0, 0, 0, 0, at_ns(15), at_ns(24), 0, 0, 0, NONE, 0, 0)
+    events = trace_of(run)
+    assert len(slices(events, "loop")) == 2
+    assert_nested(events)
+    assert [e["args"]["name"] for e in events if e["name"] == "thread_name"] == ["loop 1", "loop 2"]
+
+
 def test_misses_are_instants_of_the_stage_that_is_blamed(run):
     run.passed(7, 0)
     run.miss(7, 60)

@@ -8,16 +8,21 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from streamflow.errors import ClosedOutputError
-from streamflow.runtime.inspection import RunState
+from streamflow.errors import ClosedOutputError, StreamflowError
+from streamflow.runtime.inspection import RunState, read_state
 from streamflow.runtime.rundir import RunFolder
 
 Decorated = Callable[..., Any]
 
 
 def liveness(folder: RunFolder) -> str:
-    """As in `run speech-4711-a0b1 is live`."""
-    return f"run {folder.path.name} is {'live' if folder.is_live() else 'dead'}"
+    """As in `run speech-4711-a0b1 is live`; one that came to its end and was kept `has ended`."""
+    try:
+        has_ended = told(read_state(folder)) == "has ended"
+    except StreamflowError:  # killed before it told how it is
+        has_ended = False
+    name = f"run {folder.path.name}"
+    return f"{name} has ended" if has_ended else f"{name} is {'live' if folder.is_live() else 'dead'}"
 
 
 def told(state: RunState) -> str:

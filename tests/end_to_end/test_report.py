@@ -92,6 +92,14 @@ def test_a_page_is_made_of_the_json_and_of_what_was_kept_and_is_the_same(pages) 
     assert (project.folder / "again.html").read_text() == page.read_text()
 
 
+def test_an_inline_run_is_kept_as_any(project: Project) -> None:
+    ended = project.run(ROOT / "pipelines" / "minimal.py", "--inline", "--keep", "kept")
+    assert ended.code == 0, ended.stderr
+    ended = project.start("report", "kept", "out.html").wait()
+    assert (ended.code, ended.stderr) == (0, "run kept has ended; out.html\n")
+    assert "tone-&gt;log" in (project.folder / "out.html").read_text()
+
+
 def test_a_run_that_was_killed_has_a_report_so_far(project: Project) -> None:
     run = project.start("run", ROVER)
     state = run.folder / "recordings" / "state.json"

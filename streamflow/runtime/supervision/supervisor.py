@@ -96,7 +96,7 @@ class Supervisor:
     def _default_venue(self) -> Venue:
         if not self._options.inline:
             return LocalVenue(self._loaded, keep=self._options.keep, is_warm=self._options.is_warm)
-        return TaskVenue(self._loaded, self._worker_options(), self._processes)
+        return TaskVenue(self._loaded, self._worker_options(), self._processes, keep=self._options.keep)
 
     def _worker_options(self) -> WorkerOptions:
         options = self._options

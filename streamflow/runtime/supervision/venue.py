@@ -182,20 +182,23 @@ class TaskVenue:
         folder: RunFolder | None = None,
         clock: Clock | None = None,
         network: MemoryNetwork | None = None,
+        keep: Path | None = None,
     ) -> None:
+        """`keep`: a folder that gets the recorders at the end, where no `folder` is given."""
         self.clock: Clock = clock or MonotonicClock()
         self.chance: Callable[[], float] = random.random
         self._loaded = loaded
         self._options = options
         self._processes = processes
         self._given_folder = folder
+        self._keep = keep
         self._network = network
         self._exit = ExitStack()
         self.nursery: trio.Nursery
 
     def __enter__(self) -> TaskVenue:
         if self._given_folder is None:
-            owned = OwnedRunFolder(self._loaded.resolved.graph.name)
+            owned = OwnedRunFolder(self._loaded.resolved.graph.name, self._keep)
             self._exit.callback(owned.close)
             self.folder: RunFolder = owned
         else:

@@ -11,10 +11,10 @@ INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test
 KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing
 # Real processes of which something is counted and nothing timed, so that others may work beside them.
-RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin faults large_tensors logs many_streams \
-	metrics monitor readme recording_mcap recordings report smoother states survival trace warm_start wheel)
-COMMANDS := tests/cli tests/conformance tests/transport \
-	tests/tools/monitor $(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates dashboards)
+RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin faults hygiene large_tensors logs many_streams \
+	metrics monitor priority readme recording_mcap recordings report smoother states survival trace warm_start wheel)
+COMMANDS := tests/cli tests/conformance tests/transport tests/test_structure.py tests/tools/monitor \
+	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates dashboards peers reclaim)
 
 .PHONY: demo test sources kernels pipelines-in-virtual-time runs commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 

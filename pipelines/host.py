@@ -54,8 +54,8 @@ def build(score: float = 6.0, out: str = "-") -> Pipeline:
         p.connect(features, forecast[name], overflow=Overflow.DROP_OLDEST)
     p.connect(forecast, alerts)
     p.connect(alerts, log)
-    p.deadline("jitter", jitter, log, within=100 * ms, firm=(95, 100))
-    p.deadline("cpu", cpu, log, within=100 * ms, firm=(95, 100))
+    p.deadline("jitter", jitter, alerts, within=100 * ms, firm=(95, 100))
+    p.deadline("cpu", cpu, alerts, within=100 * ms, firm=(95, 100))
     p.rate_deadline("memory_speaks", forecast.memory, within=1 * s)
     return p
 

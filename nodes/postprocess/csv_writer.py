@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nodes.postprocess.attributes import told_of
 from nodes.postprocess.output_file import STANDARD_OUTPUT, OutputFile
 from streamflow import In, InputError, Message, Node
 
@@ -20,8 +21,9 @@ class CsvWriter(Node):
     """Each message one row: a header first, then its 0-d tensors (arrays of one element count as such).
 
     path: a file, emptied when the run starts; `-` is standard output, one flush a row.
-    columns: names of tensors or, where there is no such tensor, of attributes (`frame`, `time_s`, ...), in this
-    order; the header is then there also when no message comes. None: every tensor of the first message.
+    columns: names of tensors or, where there is no such tensor, of attributes (`frame`, `time_s`, ...) or of what names
+    a message (`event_time_ns`, `stream`, `seq`), in this order; the header is then there also when no message comes.
+    None: every tensor of the first message.
 
     Values are written with the fewest digits that read back the same; NaN is `nan`; text is quoted where it must
     be (RFC 4180). Raises InputError: the file cannot be written, a column is in neither the tensors nor the
@@ -57,8 +59,8 @@ class CsvWriter(Node):
 
 def _value(message: Message, column: str) -> Any:
     if column not in message.tensors:
-        if column in message.attributes:
-            return message.attributes[column]
+        if (told := told_of(message, column)) is not None:
+            return told
         have = ", ".join([*message.tensors, *message.attributes])
         raise InputError(f"CsvWriter column '{column}'", f"only {have} arrived", f"a tensor or attribute {column}")
     array = np.asarray(message.tensors[column])

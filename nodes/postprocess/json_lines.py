@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nodes.postprocess.attributes import told_of
 from nodes.postprocess.output_file import STANDARD_OUTPUT, OutputFile
 from streamflow import In, InputError, Message, Node
 
@@ -24,8 +25,8 @@ class JsonLines(Node):
 
     path: a file, emptied when the run starts; `-` is standard output, one flush a line.
     fields: which tensors, in this order; None is all of them.
-    attributes: which attributes of the message (`frame`, `time_s`, ...) are added; one it lacks is null. A
-    tensor of the same name wins.
+    attributes: which attributes of the message (`frame`, `time_s`, ...) are added, or what names it: `event_time_ns`,
+    `stream`, `seq`; one it lacks is null. A tensor of the same name wins.
     tables: name → columns: tensors of one leading length that become one list of objects,
     `tables={"detections": ("box", "score", "class")}` → `"detections": [{"box": [...], "score": ..., ...}, ...]`.
 
@@ -64,7 +65,7 @@ class JsonLines(Node):
         self._file.append(line.encode() + b"\n")
 
     def _object(self, message: Message) -> dict[str, Any]:
-        found: dict[str, Any] = {name: _finite(message.attributes.get(name)) for name in self._attributes}
+        found: dict[str, Any] = {name: _finite(told_of(message, name)) for name in self._attributes}
         in_tables = {column for columns in self._tables.values() for column in columns}
         fields = [name for name in message.tensors if name not in in_tables] if self._fields is None else self._fields
         for name in fields:

@@ -29,7 +29,8 @@ class _Microseconds(click.IntRange):
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Play recordings this many times as fast as they were taken.",
+    help="Play recordings this many times as fast as they were taken. Event time passes as fast: what a join or a "
+    "deadline allows stands for as many times as much of the recording.",
 )
 @click.option(
     "--offline",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from streamflow.cli.reporting import require_folder, write_report
 from streamflow.cli.telling import Teller
 from streamflow.core.graph import Graph
 from streamflow.core.happenings import Level
+from streamflow.core.joins.exact import Exact
 from streamflow.errors import ClosedOutputError, StreamflowError, UsageError
 from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Loaded, load
@@ -113,7 +114,8 @@ def _run(
     is_for_people = not quiet and not options.log_json
     command = _command(pipeline, settings)
     progress = Progress(loaded.resolved.graph, teller, is_shown=sys.stderr.isatty() and is_for_people, command=command)
-    for note in (*(() if stored is None else stored.notes), *loaded.definition.notes):
+    notes = () if stored is None else stored.notes
+    for note in (*notes, *loaded.definition.notes, *_speed_notes(loaded.resolved.graph, speed, is_offline=offline)):
         teller.say(Level.WARNING, "note", note)
     served = None if metrics is None else MetricsProcess(metrics)
     if served is not None:
@@ -128,6 +130,16 @@ def _run(
     progress.clear()
     told = () if conclude is None else conclude(loaded.resolved.graph, outcome.report)
     return _conclude(outcome, teller, report, strict, told, shows_table=is_for_people)
+
+
+def _speed_notes(graph: Graph, speed: float, *, is_offline: bool) -> Iterator[str]:
+    """Event time is when data are due in this run: what a join allows in it is another stretch of the recording."""
+    joining = [stage.name for stage in graph.stages if stage.is_joined and not isinstance(stage.join, Exact)]
+    if joining and speed != 1 and not is_offline:
+        yield (
+            f"--speed {speed:g}: max_skew, max_age and max_wait of {', '.join(joining)} stand for {speed:g} times as "
+            "much of the recording, so other data are joined than at its own pace; --offline joins as then"
+        )
 
 
 def _early_server(loaded: Loaded, options: RunOptions) -> EarlyServer | AbstractContextManager[None]:

@@ -97,6 +97,13 @@ def test_records_of_recordings_are_what_the_files_say(project: Project, recordin
     assert differences(found, reference.records(range(reference.frame_count))) == []
 
 
+def test_joins_of_what_is_played_faster_than_it_was_taken_are_warned_of(project: Project) -> None:
+    for options, warned in ((["--speed", 2], 1), (["--speed", 2, "--offline"], 0), ([], 0)):
+        ended = project.run("pipelines.cabin", *options, "--set", "seconds=0.2", "--set", "out=records")
+        assert ended.code == 0
+        assert ended.stderr.count("--speed 2: max_skew, max_age and max_wait of situation stand for 2 times") == warned
+
+
 def test_without_its_files_it_says_which_one_is_missing(project: Project) -> None:
     ended = project.run("pipelines.cabin", "--set", "sensors=recordings")
     assert ended.code == 2

@@ -29,6 +29,11 @@ def test_columns_may_be_attributes_and_come_in_the_order_given(tmp_path: Path) -
     assert written(tmp_path, [message], columns=("frame", "y", "x")) == "frame,y,x\n5,2,0.3333333333333333\n"
 
 
+def test_columns_may_be_what_names_a_message(tmp_path: Path) -> None:
+    message = Message({"x": np.int64(2)}, "mic", 0, 32_000_000)
+    assert written(tmp_path, [message], columns=("event_time_ns", "seq", "x")) == "event_time_ns,seq,x\n32000000,0,2\n"
+
+
 def test_named_columns_have_a_header_although_no_message_came(tmp_path: Path) -> None:
     assert written(tmp_path, [], columns=("sample", "time_s")) == "sample,time_s\n"
 

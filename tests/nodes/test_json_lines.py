@@ -51,6 +51,12 @@ def test_a_tensor_goes_before_an_attribute_of_its_name(tmp_path: Path) -> None:
     assert lines(tmp_path, [message], attributes=("sample",)) == [{"sample": 1}]
 
 
+def test_what_names_a_message_can_be_written_too(tmp_path: Path) -> None:
+    message = Message({"x": np.int64(1)}, "mic", 7, 32_000_000, attributes={"seq": 3})
+    (line,) = lines(tmp_path, [message], attributes=("event_time_ns", "stream", "seq"))
+    assert line == {"event_time_ns": 32_000_000, "stream": "mic", "seq": 3, "x": 1}
+
+
 def test_a_table_zips_its_columns_into_objects(tmp_path: Path) -> None:
     message = {
         "box": np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32),

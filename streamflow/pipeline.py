@@ -360,6 +360,8 @@ class Pipeline:
     def _duration(self, subject: str, what: str, found: object) -> int:
         if isinstance(found, int) and not isinstance(found, bool):
             return found
+        if isinstance(found, float) and found.is_integer():  # a setting that is a float, times ms
+            return int(found)
         self._faults.append(Fault(subject, f"{what} {found!r}", "whole nanoseconds", f"as in {what}=25 * ms"))
         return s  # anything sound: the fault is told
 

@@ -41,7 +41,7 @@ from streamflow.runtime.process.hygiene import (
     unlock_memory,
 )
 from streamflow.runtime.process.priority import obtainable
-from streamflow.runtime.rundir import abandoned_runs, base_path, live_runs, longest_socket
+from streamflow.runtime.rundir import abandoned_runs, base_path, dead_runs, live_runs, longest_socket
 from streamflow.transport.zmq_socket import capabilities
 
 SLEEPS, SLEEP_NS = 15, 2_000_000  # the median of so many sleeps says how late this machine wakes a process
@@ -278,6 +278,6 @@ def _can_be_loaded(system_library: str) -> bool:
 
 def _runs() -> Finding:
     try:
-        return fitness.runs(len(list(live_runs())), len(list(abandoned_runs())))
+        return fitness.runs(len(live_runs()), [str(run.path) for run in dead_runs()], len(abandoned_runs()))
     except UsageError as error:
         return Finding("runs", error.found, State.MISSING, error.hint)

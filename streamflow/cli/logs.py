@@ -1,4 +1,4 @@
-"""`streamflow logs`: what happened in a run, a line for each event, also of one that is dead or goes on."""
+"""`streamflow logs`: what happened in a run, a line for each event, also of one that was killed or goes on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAUSE_S = 0.1
     "since_s",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Only the last so many seconds: until now, or until the end of a dead run.",
+    help="Only the last so many seconds: until now, or until the end of one that was killed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For scripts: a line of JSON for each, as `run --log-json`.")
 def command(run: str | None, follow: bool, level: str, since_s: float | None, as_json: bool) -> None:  # fmt: skip
@@ -63,5 +63,5 @@ def command(run: str | None, follow: bool, level: str, since_s: float | None, as
 
 
 def _end_ns(folder: RunFolder) -> int:
-    """Now, or when the last event of a dead run was."""
+    """Now, or when the last event of a run that was killed was."""
     return now_ns() if folder.is_live() else max((event["at_ns"] for event in LoggedEvents(folder)), default=0)

@@ -39,7 +39,9 @@ def command(run: str | None, listen: str) -> None:
     require_library("metrics")
     folder = find_run(run)
     if not folder.is_live():
-        raise UsageError(f"run {folder.path.name}", "it is dead", "a live one", "streamflow status tells how it ended")
+        raise UsageError(
+            f"run {folder.path.name}", "it was killed", "a live one", "streamflow status tells how it ended"
+        )
     with listening(listen, "--listen") as door:
         click.echo(f"run {folder.path.name}: metrics at {address(door)}", err=True)
         try:

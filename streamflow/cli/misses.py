@@ -37,7 +37,7 @@ CULPRITS = [culprit.value for culprit in Culprit]
     "since_s",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Only those of the last so many seconds: until now, or until the end of a dead run.",
+    help="Only those of the last so many seconds: until now, or until the end of one that was killed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For scripts: the events as the run wrote them.")
 def command(
@@ -111,7 +111,7 @@ def _echo_json(folder: RunFolder, misses: Sequence[Event], total: int, damaged_c
 
 
 def aligned(misses: Sequence[Event]) -> list[str]:
-    """As in `18:00:00.123  speech  mic#123  4.2 ms late  service vad`; what is missing is a question mark."""
+    """As in `18:00:00.123  speech  mic#123  4.2 ms late so far  service vad`; what is missing is a question mark."""
     rows = [_cells(event) for event in misses]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -119,7 +119,7 @@ def aligned(misses: Sequence[Event]) -> list[str]:
 
 def _cells(event: Event) -> list[str]:
     late_ms = event.get("late_ms")
-    late = f"{late_ms:.1f} ms late" if isinstance(late_ms, int | float) else "late"
+    late = f"{late_ms:.1f} ms late so far" if isinstance(late_ms, int | float) else "late"
     blamed = " ".join(str(event[key]) for key in ("culprit", "stage") if event.get(key)) or "?"
     datum = f"{event.get('stream', '?')}#{event.get('seq', '?')}"
     return [time_of_day(event), str(event.get("path", "?")), datum, late, blamed]

@@ -16,19 +16,19 @@ Decorated = Callable[..., Any]
 
 
 def liveness(folder: RunFolder) -> str:
-    """As in `run speech-4711-a0b1 is live`; one that came to its end and was kept `has ended`."""
+    """As in `run speech-4711-a0b1 is live`; one that was kept `has ended`, any other `was killed`."""
     try:
         has_ended = told(read_state(folder)) == "has ended"
     except StreamflowError:  # killed before it told how it is
         has_ended = False
     name = f"run {folder.path.name}"
-    return f"{name} has ended" if has_ended else f"{name} is {'live' if folder.is_live() else 'dead'}"
+    return f"{name} has ended" if has_ended else f"{name} is live" if folder.is_live() else f"{name} was killed"
 
 
 def told(state: RunState) -> str:
     """How far its state can be trusted to be of now."""
     if not state.is_live:
-        return "has ended" if "ending" in state.content else "dead"
+        return "has ended" if "ending" in state.content else "killed"
     return "live" if state.age_s < 2.0 else f"live, but nothing was told for {state.age_s:.0f} s"
 
 

@@ -12,7 +12,7 @@ import click
 from streamflow.cli.output import ending_quietly, liveness
 from streamflow.cli.reporting import require_folder, write_report
 from streamflow.errors import UsageError
-from streamflow.runtime.inspection import LoggedEvents, read_state
+from streamflow.runtime.inspection import LoggedEvents, read_courses, read_state
 from streamflow.runtime.rundir import RunFolder, find_run
 from streamflow.runtime.supervision.events import EVENTS_KEPT, MISSES_KEPT
 
@@ -69,9 +69,13 @@ def _gathered(folder: RunFolder) -> dict[str, Any]:
     for event in LoggedEvents(folder):
         (misses if event["event"] == "miss" else events).append(event)
     so_far = {
-        "ending": str(content.get("phase", "?")) if state.is_live else f"dead, was {content.get('phase', '?')}",
+        "ending": str(content.get("phase", "?")) if state.is_live else "killed",
         "duration_s": content.get("elapsed_s", 0.0),
         "graph": description.get("graph"),
         "environment": description.get("environment", {}),
     }
-    return {**so_far, **content, "misses": list(misses), "events": list(events)}
+    courses = read_courses(folder, content["paths"])
+    paths = {name: {"course": courses[name]} | path for name, path in content["paths"].items()}
+    for path in paths.values():
+        path.pop("recent", None)
+    return {**so_far, **content, "paths": paths, "misses": list(misses), "events": list(events)}

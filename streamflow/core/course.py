@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Final
 
 from streamflow.core.statistics import Histogram, upper_edge
@@ -168,6 +169,13 @@ def _pairs(rows: list[list[float]]) -> Iterator[tuple[list[float], list[float]]]
 
 def _columns(rows: list[list[float]]) -> dict[str, list[float]]:
     return {name: [row[i] for row in rows] for i, name in enumerate(_COLUMNS)}
+
+
+def joined(whole: Mapping[str, list[float]], recent: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """A course that was told some time ago, and what came since."""
+    until_s = (whole.get("end_s") or [0.0])[-1]
+    is_new = [at_s > until_s + seconds(EARLY_NS) for at_s in recent.get("end_s") or ()]
+    return {name: [*(whole.get(name) or ()), *compress(recent.get(name) or (), is_new)] for name in _COLUMNS}
 
 
 def _quantiles(latencies: dict[int, int]) -> dict[str, float]:

@@ -191,8 +191,10 @@ def extra(name: str, versions: dict[str, str | None], command: str) -> Finding:
     return _verdict(f"extra {name}", found, None not in versions.values(), command)
 
 
-def runs(living: int, abandoned: int) -> Finding:
-    found = f"{living} going, {abandoned} left behind by killed runs"
+def runs(living: int, killed: Sequence[str], abandoned: int) -> Finding:
+    """`killed`: folders that can be read still. `abandoned`: of those, how many have more than that behind them."""
+    readable = f"{len(killed)} killed that can be read{f' (rm -r {killed[0]} …)' if killed else ''}"
+    found = f"{living} going, {readable}, {abandoned} not cleared up behind"
     return _verdict("runs", found, not abandoned, "the next streamflow run removes them")
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from streamflow.core.course import joined
 from streamflow.core.timebase import seconds
 from streamflow.errors import RecorderError, StreamflowError
 from streamflow.recorder.reader import Recording
@@ -141,9 +142,32 @@ def read_state(folder: RunFolder) -> RunState:
             trouble = StreamflowError(str(folder.state), f"cannot be read ({error})", "the state of a run")
         else:
             if isinstance(content, dict):
+                if not is_live and "ending" not in content:
+                    _kill(content)
                 return RunState(content, _age_s(content, is_live=is_live), is_live)
             trouble = StreamflowError(str(folder.state), f"a {type(content).__name__}", "the state of a run")
     raise trouble
+
+
+def read_courses(folder: RunFolder, paths: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How each of a state's paths has gone from the begin of the run to now, in columns as a report has them."""
+    wholes: dict[str, Any] = {}
+    for index in range(len(paths)):
+        try:
+            written = json.loads(folder.course(index).read_bytes())
+            wholes[written["path"]] = written["course"]
+        except (OSError, ValueError, KeyError):
+            continue  # it was not its turn yet
+    recent = {name: (path.get("recent") or {}).get("steps") or {} for name, path in paths.items()}
+    return {name: joined(wholes.get(name) or {}, steps) for name, steps in recent.items()}
+
+
+def _kill(content: dict[str, Any]) -> None:
+    """Of a run that was killed: its stages are as it told last, and have died with it."""
+    stages = content.get("stages")
+    for stage in stages.values() if isinstance(stages, dict) else ():
+        if isinstance(stage, dict):
+            stage |= {"state": "killed", "pid": 0}
 
 
 def _age_s(content: dict[str, Any], *, is_live: bool) -> float:

@@ -5,9 +5,10 @@ Inside a run's folder:
     lock         held by the supervisor, and after it by the janitor: nobody holds it, the run is dead
     run.json     what the processes of the run need to know
     control, eN  sockets
-    recordings   `<stage>.rec`, `events.jsonl`, `state.json`: written all the time, so a link to a folder in /dev/shm
-                 (a mapping of a file on a disk stalls its writer while pages are written back); a folder where there
-                 is none, and once the run is dead. While it lives also `<stage>.states`, the recurrent states
+    recordings   `<stage>.rec`, `events.jsonl`, `state.json`, `course-<path>.json`: written all the time, so a link to a
+                 folder in /dev/shm (a mapping of a file on a disk stalls its writer while pages are written back); a
+                 folder where there is none, and once the run is dead. While it lives also `<stage>.states`, the
+                 recurrent states
 
 A run that is killed is not there to clean up, so a shell that waits for the end of a pipe does it (janitor.sh): it
 costs a megabyte, and needs nothing of ours to work. It saves the recordings, so that what a dead run did can be told.
@@ -119,6 +120,10 @@ class RunFolder:
         """How the run is, as its supervisor last wrote."""
         return self.recordings / "state.json"
 
+    def course(self, path: int) -> Path:
+        """How the path of this index has gone from the begin, as its supervisor wrote when it was its turn."""
+        return self.recordings / f"course-{path}.json"
+
     @property
     def pipeline(self) -> str:
         """The name of the pipeline, as far as it is known."""
@@ -213,6 +218,9 @@ class OwnedRunFolder(RunFolder):
 
 
 def _make_kept(keep: Path) -> None:
+    """Raises UsageError where it cannot be, or where a run was kept already."""
+    if (keep / _DESCRIPTION).exists():
+        raise UsageError(str(keep), "a run was kept there already", "a new folder", f"rm -r {keep} removes it")
     try:
         keep.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -309,9 +317,10 @@ def find_run(name: str | None = None) -> RunFolder:
     for folder in [*reversed(live), *reversed(dead)]:
         if name in (None, folder.path.name, folder.pipeline):
             return folder
-    there = ", ".join([f.path.name for f in live] + [f"{f.path.name} (dead)" for f in dead])
+    there = ", ".join([f.path.name for f in live] + [f"{f.path.name} (killed)" for f in dead])
     found = "there is none" if name is None else "no such run"
-    raise UsageError(f"run {name}" if name else "runs", found, hint=f"there are: {there}" if there else NONE_THERE)
+    hint = f"there are: {there}; of one that has ended only what run --keep FOLDER has kept: name FOLDER"
+    raise UsageError(f"run {name}" if name else "runs", found, hint=hint if there else NONE_THERE)
 
 
 def sweep() -> None:

@@ -120,7 +120,7 @@ def test_no_temporary_folder_at_all_is_missing(findings, folder, monkeypatch):
     assert (found["temporary folder"]["state"], found["runs"]["state"], code) == ("missing", "missing", 1)
 
 
-def test_living_runs_and_those_left_behind_are_counted_apart(findings, temporary):
+def test_living_runs_and_those_not_cleared_up_behind_are_counted_apart(findings, temporary):
     for name in ("killed", "living"):
         (base_folder() / name).mkdir()
         (base_folder() / name / "lock").touch()
@@ -130,7 +130,7 @@ def test_living_runs_and_those_left_behind_are_counted_apart(findings, temporary
         finding = findings()[0]["runs"]
     finally:
         os.close(lock)
-    assert finding["found"] == "1 going, 1 left behind by killed runs"
+    assert finding["found"] == "1 going, 0 killed that can be read, 1 not cleared up behind"
     assert finding["remedy"] == "the next streamflow run removes them"
     assert (base_folder() / "killed").is_dir()
 

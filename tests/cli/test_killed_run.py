@@ -90,7 +90,7 @@ def test_a_run_is_read_while_it_lives_and_after_it_was_killed(supervisor, stream
 
     os.kill(supervisor.pid, signal.SIGKILL)
     supervisor.wait()
-    until(lambda: "dead" in streamflow("status", "slow").out.partition("\n")[0])
+    until(lambda: "killed" in streamflow("status", "slow").out.partition("\n")[0])
     misses = json.loads(streamflow("misses", "slow", "--json", "--stage", "peak").out)
     assert not misses["is_live"]
     assert misses["missed"] >= 10

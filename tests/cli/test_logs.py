@@ -27,7 +27,7 @@ def run(folder) -> LeftBehind:
 
 def test_the_life_of_the_run_is_told_with_time_and_level(streamflow, run) -> None:
     ended = streamflow("logs", "run")
-    assert (ended.code, ended.err) == (0, "run run is dead\n")
+    assert (ended.code, ended.err) == (0, "run run was killed\n")
     lines = ended.out.splitlines()
     assert [line[13:] for line in lines if line[2:3] == ":"] == [
         "info    speech: starting mic, vad; the supervisor is process 4711",

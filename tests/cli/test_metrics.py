@@ -28,4 +28,6 @@ def test_a_dead_run_is_not_served(streamflow, folder) -> None:
     LeftBehind(folder / "run").state()
     ended = streamflow("metrics", "run", "--listen", "localhost:0")
     assert ended.code == 2
-    assert ended.err == "streamflow: run run: it is dead, expected a live one; streamflow status tells how it ended\n"
+    assert (
+        ended.err == "streamflow: run run: it was killed, expected a live one; streamflow status tells how it ended\n"
+    )

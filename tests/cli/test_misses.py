@@ -26,7 +26,7 @@ def test_each_miss_is_a_line_and_its_timeline(streamflow, run):
     ended = streamflow("misses", "run")
     assert ended.code == 0
     head, timeline = ended.out.splitlines()
-    assert head.split()[1:] == ["speech", "mic#7", "4.2", "ms", "late", "service", "vad"]
+    assert head.split()[1:] == ["speech", "mic#7", "4.2", "ms", "late", "so", "far", "service", "vad"]
     assert head.split()[0].endswith("01.500")
     assert timeline == "    mic 0.3 | wire 0.2 | vad 7.0"
 
@@ -34,7 +34,7 @@ def test_each_miss_is_a_line_and_its_timeline(streamflow, run):
 def test_whether_the_run_is_dead_and_how_many_there_were_is_told_on_stderr(streamflow, run):
     run.miss(1, 10)
     run.miss(2, 20)
-    assert streamflow("misses", "run").sentences == ["run run is dead, 2 deadlines missed"]
+    assert streamflow("misses", "run").sentences == ["run run was killed, 2 deadlines missed"]
 
 
 def test_when_none_was_missed_that_is_told(streamflow, run):
@@ -87,7 +87,7 @@ def test_what_the_log_no_longer_has_is_told_by_the_accounts(streamflow, run):
     run.folder.events.rename(older_events(run.folder))
     run.miss(2, 20)
     (sentence,) = streamflow("misses", "run").sentences
-    assert sentence == "run run is dead, 15 deadlines missed, the log goes back over the last 2"
+    assert sentence == "run run was killed, 15 deadlines missed, the log goes back over the last 2"
 
 
 def test_damaged_lines_are_counted_and_passed_over(streamflow, run):
@@ -128,4 +128,4 @@ def test_a_closed_standard_output_ends_it_without_a_word(run):
     errors = process.stderr.read().splitlines()
     process.stderr.close()
     assert process.wait() == 141
-    assert errors == ["run run is dead, 2,000 deadlines missed"]
+    assert errors == ["run run was killed, 2,000 deadlines missed"]

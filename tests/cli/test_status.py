@@ -20,7 +20,7 @@ def row(ended, name: str) -> str:
 
 def test_the_head_says_which_run_and_whether_it_lives(streamflow, run):
     run.state()
-    assert streamflow("status", "run").out.splitlines()[0] == "speech  run  dead, was running, 2.0 s"
+    assert streamflow("status", "run").out.splitlines()[0] == "speech  run  killed, was running, 2.0 s"
 
 
 def test_a_path_has_its_rate_its_share_its_latency_and_who_was_to_blame(streamflow, run):
@@ -31,7 +31,7 @@ def test_a_path_has_its_rate_its_share_its_latency_and_who_was_to_blame(streamfl
 
 def test_a_stage_has_what_it_did_and_does(streamflow, run):
     run.state()
-    assert row(streamflow("status", "run"), "vad") == "vad running 4711 1,060 12.50 62.5% 3 1 7.0 ms"
+    assert row(streamflow("status", "run"), "vad") == "vad killed - 1,060 12.50 62.5% 3 1 7.0 ms"
 
 
 def test_an_edge_has_what_it_dropped(streamflow, run):
@@ -65,6 +65,7 @@ def test_json_is_the_state_as_it_is_with_its_age(streamflow, run):
     found = json.loads(streamflow("status", "run", "--json").out)
     assert found.pop("is_live") is False
     assert found.pop("age_s") >= 0
+    content["stages"]["vad"] |= {"state": "killed", "pid": 0}  # it has died with its supervisor
     assert found == content
 
 

@@ -24,7 +24,7 @@ def test_the_trace_of_a_dead_run_is_written_and_can_be_loaded(streamflow, run, f
     assert loaded["otherData"]["pipeline"] == "speech"
     assert sum(event["ph"] == "f" for event in loaded["traceEvents"]) == 5
     count = len(loaded["traceEvents"])
-    assert ended.sentences == ["run run is dead", f"{count} events of 3 stages written to out.json"]
+    assert ended.sentences == ["run run was killed", f"{count} events of 3 stages written to out.json"]
 
 
 def test_stages_whose_recorder_is_torn_or_missing_are_named_and_left_out(streamflow, run):

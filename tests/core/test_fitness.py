@@ -81,8 +81,12 @@ MIB, GIB = 1 << 20, 1 << 30
         (fitness.cupy(None, True), "not installed", State.LACKING),
         (fitness.extra("x", {"a": "1", "b": "2"}, "get x"), "a 1, b 2", State.OK),
         (fitness.extra("x", {"a": "1", "b": None}, "get x"), "a 1, b not installed", State.LACKING),
-        (fitness.runs(2, 0), "2 going, 0 left behind by killed runs", State.OK),
-        (fitness.runs(0, 3), "0 going, 3 left behind by killed runs", State.LACKING),
+        (fitness.runs(2, [], 0), "2 going, 0 killed that can be read, 0 not cleared up behind", State.OK),
+        (
+            fitness.runs(0, ["/tmp/s/a", "/tmp/s/b"], 1),
+            "0 going, 2 killed that can be read (rm -r /tmp/s/a …), 1 not cleared up behind",
+            State.LACKING,
+        ),
     ],
 )
 def test_a_reading_has_a_state_and_a_remedy_unless_all_is_well(finding, found, state):

@@ -21,7 +21,7 @@ HARD_LIMIT_S = 60  # a run that takes longer hangs; it is killed and the test fa
 LEFTOVER_LIMIT_S = 2  # what is still there after that was left behind
 ENDED = ("Z", "X")
 # What is left, on purpose, of a run whose supervisor was killed: what can be read of it.
-READABLE = re.compile(r".*\.rec|run\.json|events\.jsonl|state\.json|lock|recordings")
+READABLE = re.compile(r".*\.rec|run\.json|events\.jsonl|state\.json|course-\d+\.json|lock|recordings")
 
 OWN_NODES = '''
 """Nodes of the tests' own: numbers from 0, and a sink that keeps what it gets and how it ended."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from streamflow.runtime.inspection import read_courses
+from streamflow.runtime.rundir import RunFolder
 from tests.conftest import ROOT
 from tests.end_to_end.project import Project, eventually
 from tools.browser import browser, picture, shown
@@ -95,6 +99,8 @@ def test_a_page_is_made_of_the_json_and_of_what_was_kept_and_is_the_same(pages) 
 def test_an_inline_run_is_kept_as_any(project: Project) -> None:
     ended = project.run(ROOT / "pipelines" / "minimal.py", "--inline", "--keep", "kept")
     assert ended.code == 0, ended.stderr
+    ended = project.run(ROOT / "pipelines" / "minimal.py", "--inline", "--keep", "kept")
+    assert (ended.code, ended.sentence.split(",")[0]) == (2, "kept: a run was kept there already")
     ended = project.start("report", "kept", "out.html").wait()
     assert (ended.code, ended.stderr) == (0, "run kept has ended; out.html\n")
     assert "tone-&gt;log" in (project.folder / "out.html").read_text()
@@ -108,7 +114,41 @@ def test_a_run_that_was_killed_has_a_report_so_far(project: Project) -> None:
     run.wait()
     ended = project.start("report", "rover", "dead.html", temporary=run.temporary).wait()
     assert ended.code == 0, ended.stderr
-    assert "dead, was running" in (project.folder / "dead.html").read_text()
+    assert ">killed<" in (project.folder / "dead.html").read_text()
+    project.start("report", "rover", "dead.json", temporary=run.temporary).wait()
+    report = json.loads((project.folder / "dead.json").read_text())
+    assert report["ending"] == "killed"
+    assert {stage["state"] for stage in report["stages"].values()} == {"killed"}
+
+
+def test_a_run_that_goes_on_for_longer_than_a_minute_is_told_from_its_begin(tmp_path: Path) -> None:
+    """What was told of the last minute, and before that of the whole."""
+    folder = RunFolder(tmp_path)
+    folder.recordings.mkdir()
+    kinds = ("on_time", "missed", "failed", "p50_ms", "p99_ms", "max_ms")
+    whole = {"end_s": [float(at) for at in range(1, 101)]} | {kind: [1.0] * 100 for kind in kinds}
+    recent = {"end_s": [float(at) for at in range(46, 106)]} | {kind: [2.0] * 60 for kind in kinds}
+    folder.course(0).write_text(json.dumps({"path": "quick", "course": whole}))
+    course = read_courses(folder, {"quick": {"recent": {"steps": recent}}})["quick"]
+    assert course["end_s"] == [float(at) for at in range(1, 106)]
+    assert course["missed"] == [1.0] * 100 + [2.0] * 5
+
+
+def test_a_live_runs_report_has_every_second_so_far(project: Project) -> None:
+    run = project.start("run", ROVER)
+    state = run.folder / "recordings" / "state.json"
+    eventually(lambda: state.exists() and json.loads(state.read_text())["elapsed_s"] > 3)
+    ended = project.start("report", "rover", "live.json", temporary=run.temporary).wait()
+    assert ended.code == 0, ended.stderr
+    run.interrupt()
+    run.wait()
+    report = json.loads((project.folder / "live.json").read_text())
+    assert report["ending"] == "running"
+    for path in report["paths"].values():
+        ends_s = path["course"]["end_s"]
+        assert ends_s[0] < 1.6
+        assert all(0.4 < after - before < 1.6 for before, after in pairwise(ends_s))
+        assert sum(sum(path["course"][kind]) for kind in ("on_time", "missed", "failed")) <= path["produced"]
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def test_who_asks_for_a_run_that_is_not_there_is_told_what_is(supervisor: Callab
     with pytest.raises(UsageError, match="there is none"):
         find_run()
     dead = killed(supervisor, "speech")
-    with pytest.raises(UsageError, match=re.escape(f"there are: {dead.path.name} (dead)")):
+    with pytest.raises(UsageError, match=re.escape(f"there are: {dead.path.name} (killed)")):
         find_run("speach")
 
 

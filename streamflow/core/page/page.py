@@ -69,7 +69,8 @@ def _head(report: Told) -> str:
     conserved = report["conserved"]
     if conserved is True:
         lost = sum(part.get("lost", 0) for kind in ("edges", "stages") for part in report[kind].values())
-        lines.append(f'<p class="good">Every datum is accounted for{f", {lost:,} lost" if lost else ""}.</p>')
+        told = f"; {lost:,} messages were lost on edges and in stages" if lost else ""
+        lines.append(f'<p class="good">Every datum is accounted for{told}.</p>')
     else:
         lines += [f'<p class="bad">{escape(str(sentence))}</p>' for sentence in conserved]
     return "".join(lines)

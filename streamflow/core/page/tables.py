@@ -136,7 +136,7 @@ def misses(told: Sequence[Told]) -> str:
         ]
         for one in told
     ]
-    head = ["at", "deadline", "datum", "late by, ms", "culprit", "where its time went, ms"]
+    head = ["at", "deadline", "datum", "late so far, ms", "culprit", "where its time went, ms"]
     return table(head, rows, frozenset({0, 1, 2, 4, 5}))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from streamflow.core.accounting import EdgeCounts, StageCounts, broken_stage_sums, broken_sums
@@ -252,13 +253,11 @@ class Observatory:
                 self._log.write("broken_sum", sentence=sentence)
         self._broken_before = set(broken)
         self._tell_switches()
-        self._write(state)
+        _write(self._folder.state, state)
+        if self.paths.definitions:
+            index, course = self._courses.next_whole()
+            _write(self._folder.course(index), course)
         return state
-
-    def _write(self, state: Mapping[str, Any]) -> None:
-        partial = self._folder.state.with_suffix(".partial")
-        partial.write_text(json.dumps(state))
-        partial.replace(self._folder.state)
 
     def _tell_switches(self) -> None:
         """Stages that have gone over to another variant since this was last told."""
@@ -357,9 +356,16 @@ class Observatory:
             "graph": as_values(self._resolved),
             "environment": environment(),
         }
-        self._write(state | report)
+        _write(self._folder.state, state | report)
         return report
 
     def close(self) -> None:
         for recording in self._recordings.values():
             recording.close()
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
+    """For others to find it whole."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(told))
+    partial.replace(path)

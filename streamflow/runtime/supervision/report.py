@@ -176,7 +176,7 @@ def _each(counts: Mapping[str, int]) -> str:
 def _verdict(report: Mapping[str, Any]) -> str:
     conserved = report["conserved"]
     lost = sum(part["lost"] for kind in ("edges", "stages") for part in report[kind].values())
-    accounted = f"every datum accounted for{f', {lost:,} lost' if lost else ''}"
+    accounted = f"every datum accounted for{f'; {lost:,} messages lost on edges and in stages' if lost else ''}"
     sums = accounted if conserved is True else "; ".join(conserved)
     if report["ending"] == "done":
         return sums if conserved is True else f"NOT CONSERVED: {sums}"

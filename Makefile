@@ -12,11 +12,13 @@ KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing
 # Real processes of which something is counted and nothing timed, so that others may work beside them.
 RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin faults hygiene large_tensors logs many_streams \
-	metrics monitor priority readme recording_mcap recordings report smoother states survival trace warm_start wheel)
+	metrics monitor priority)
+MORE_RUNS := $(patsubst %,tests/end_to_end/test_%.py,readme recording_mcap recordings report smoother states survival trace \
+	warm_start wheel)
 COMMANDS := tests/cli tests/conformance tests/transport tests/test_structure.py tests/tools/monitor \
 	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates dashboards peers reclaim)
 
-.PHONY: demo test sources kernels pipelines-in-virtual-time runs commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
+.PHONY: demo test sources kernels pipelines-in-virtual-time runs more-runs commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 
 demo: compiled
 	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
@@ -24,8 +26,8 @@ demo: compiled
 
 # First what measures no time, side by side: runs, which mostly wait, beside what computes. The rest has the machine alone.
 test: $(VENV)/ready
-	$(MAKE) --jobs=2 --output-sync compiled lint sources runs kernels pipelines-in-virtual-time commands
-	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL) $(RUNS) $(COMMANDS))
+	$(MAKE) --jobs=2 --output-sync compiled lint sources runs kernels pipelines-in-virtual-time commands more-runs
+	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL) $(RUNS) $(MORE_RUNS) $(COMMANDS))
 
 sources: $(VENV)/ready
 	STREAMFLOW_COMPILED=no $(BIN)/python -m pytest $(INTERPRETED)
@@ -38,6 +40,9 @@ pipelines-in-virtual-time: compiled
 
 runs: compiled
 	$(BIN)/python -m pytest $(RUNS)
+
+more-runs: compiled
+	$(BIN)/python -m pytest $(MORE_RUNS)
 
 commands: compiled
 	$(BIN)/python -m pytest $(COMMANDS)

@@ -9,9 +9,9 @@ says so once, keeps counting, and the pipeline goes on.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +174,7 @@ class McapRecorder(Node):
             self._told_failure = True
             kept = sum(writer.kept.values())
             sentence = f"{self._path}: {writer.failure}; {kept:,} data are kept and no more, the pipeline goes on"
-            print(f"streamflow: stage {self.context.stage}: {sentence}", file=sys.stderr, flush=True)
+            logging.getLogger("mcap").error(sentence)
 
     def _losses(self, writer: McapWriter, *, has_ended: bool) -> dict[str, Any]:
         """As `streamflow.Losses` has it. `has_ended`: what is still under way will not come any more."""

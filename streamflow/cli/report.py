@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from streamflow.cli.reporting import require_folder, write_report
 from streamflow.errors import UsageError
 from streamflow.runtime.inspection import LoggedEvents, read_state
 from streamflow.runtime.rundir import RunFolder, find_run
-from streamflow.runtime.supervision.events import EVENTS_KEPT, MISSES_KEPT
+from streamflow.runtime.supervision.events import Latest
 
 KEYS = {"pipeline", "paths", "edges", "stages", "conserved"}
 
@@ -64,14 +63,13 @@ def _gathered(folder: RunFolder) -> dict[str, Any]:
             f"run {folder.path.name}", "its state lacks what a report has", hint="another version wrote it"
         )
     description = folder.description()
-    misses: deque[dict[str, Any]] = deque(maxlen=MISSES_KEPT)
-    events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
+    latest = Latest()
     for event in LoggedEvents(folder):
-        (misses if event["event"] == "miss" else events).append(event)
+        latest.take(event)
     so_far = {
         "ending": str(content.get("phase", "?")) if state.is_live else f"dead, was {content.get('phase', '?')}",
         "duration_s": content.get("elapsed_s", 0.0),
         "graph": description.get("graph"),
         "environment": description.get("environment", {}),
     }
-    return {**so_far, **content, "misses": list(misses), "events": list(events)}
+    return {**so_far, **content, "misses": latest.misses, "events": latest.events}

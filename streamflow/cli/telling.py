@@ -8,7 +8,7 @@ from typing import Any
 from streamflow.cli.log_lines import Form, line, untold
 from streamflow.cli.outlet import Outlet
 from streamflow.core.flood import Flood
-from streamflow.core.happenings import Level, Told, tell
+from streamflow.core.happenings import LOGGED, Level, Told, tell
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.supervision.events import wall_clock
 
@@ -37,8 +37,8 @@ class Teller:
         return self._level is not None and level <= self._level
 
     def asks_for(self, name: str) -> bool:
-        """Whether events of that name are told."""
-        return self.wants(tell({"event": name}).level)
+        """Whether events of that name are told: what is logged its stage has written by itself."""
+        return name != LOGGED and self.wants(tell({"event": name}).level)
 
     def tick(self, at_ns: int, *, is_last: bool = False) -> None:
         """To be called now and then, also when nothing happens: what was not told is told as a count."""

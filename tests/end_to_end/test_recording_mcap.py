@@ -170,9 +170,12 @@ def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project) ->
     report = project.folder / "report.json"
     ended = command(project, "record", pipeline, "pipe", "--set", "height=300", "--report", report)
     told = json.loads(report.read_text())
-    (sentence,) = [one for one in ended.sentences if "its reader has closed it" in one]
-    assert sentence.startswith("stage recorder: ")
+    (sentence,) = [one for one in ended.stderr.splitlines() if "its reader has closed it" in one]
+    assert sentence.startswith("stage recorder: ERROR mcap: ")
     assert sentence.endswith("the pipeline goes on")
+    (event,) = [one for one in told["events"] if one["event"] == "logged"]
+    assert (event["stage"], event["level"]) == ("recorder", "error")
+    assert sentence.endswith(event["sentence"])
     assert (told["ending"], told["paths"]["situation"]["produced"], told["conserved"]) == ("done", 18, True)
 
 

@@ -130,7 +130,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
-def test_a_full_disk_is_told_once_and_everything_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_told_once_and_everything_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.mcap"
     with file_size_limit(3 * MEGABYTE):
         drive(recorder(path, MIC), data("mic", 2000), stage="recorder")
@@ -143,9 +143,8 @@ def test_a_full_disk_is_told_once_and_everything_is_counted(tmp_path: Path, caps
     assert losses["outputs"][0]["reasons"] == {"not_written": 2000 - found.count}
     assert found.is_whole
     sentence = f"{path}: the file has reached the size limit of this process or file system"
-    assert capsys.readouterr().err == (
-        f"streamflow: stage recorder: {sentence}; {found.count:,} data are kept and no more, the pipeline goes on\n"
-    )
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [("ERROR", f"{sentence}; {found.count:,} data are kept and no more, the pipeline goes on")]
     assert f"{2000 - found.count:,} data could not be kept" in found.notes()[0]
 
 

@@ -217,11 +217,8 @@ class Supervisor:
                 return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
-            case "realtime":
-                self._observatory.has_taken_effect(telegram["stages"], telegram["effects"])
-                return []
-            case "states":
-                self._observatory.tell_states(telegram["sentences"])
+            case "realtime" | "states" | "logged":
+                self._observatory.heard(telegram)
                 return []
             case "closed":
                 return self._roll_call.closed(telegram["stage"])

@@ -69,7 +69,8 @@ def replay(definition: Definition, reference: Reference, *, path: str, outputs: 
         nodes={name: node for name, node in nodes.items() if name in plan.kept},
         faults=tuple(faults),
         handlers=handlers,
-        notes=(*definition.notes, *recording.notes(), *_differences(recording, reference, graph), *plan.notes),
+        notes=(*definition.notes, *_differences(recording, reference, graph), *plan.notes),
+        warnings=(*definition.warnings, *recording.notes()),
     )
 
 

@@ -11,9 +11,11 @@ import click
 
 from streamflow.cli.options import complete
 from streamflow.cli.run_pipeline import start, with_run_options
+from streamflow.core.happenings import Level
 from streamflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from streamflow.cli.running import Concluded
     from streamflow.core.graph import Graph
 
 AMENDMENT = "nodes.mcap_files.recording:record"  # by name: nodes are above this layer, as a pipeline is
@@ -59,7 +61,14 @@ def command(
     """Run PIPELINE and keep what it sends in OUT.mcap, for `streamflow replay` and for Foxglove.
 
     The recorder never holds a stage up: what it cannot keep is dropped at its mailbox, counted, and written into the
-    file. With --offline everything is kept, and a replay gives the same outputs bit for bit.
+    file; that is exit code 0, and 3 with --strict. With --offline everything is kept, and a replay gives the same
+    outputs bit for bit.
+
+    A recording that fails (the disk is full, the recorder is killed or hangs) is exit code 1 at the end, and the
+    pipeline goes on meanwhile. The recorder is not started again: its next life would have to write over its file.
+
+    What a full disk or a killed run leaves is a file without an index: `streamflow replay` reads it, other programs
+    do after `mcap recover`.
     """
     from streamflow.runtime.loading.amendments import Amendment
 
@@ -73,11 +82,14 @@ def command(
         "compression": compression,
     }
 
-    def conclude(graph: Graph, report: dict[str, Any]) -> Sequence[str]:
+    def conclude(graph: Graph, report: dict[str, Any]) -> Concluded:
+        from streamflow.cli.running import Concluded
+
         module, _, name = CONCLUSION.partition(":")
         told = getattr(importlib.import_module(module), name)(path, graph, report)
         report["recording"] = told
-        return [] if asked["quiet"] and told["is_whole"] and not told["not_kept"] else [told["sentence"]]
+        level = Level.ERROR if told["failure"] else Level.WARNING if told["not_kept"] else Level.INFO
+        return Concluded(told["sentence"], level)
 
     return start(context, pipeline, amendments=(Amendment(AMENDMENT, arguments),), conclude=conclude, **asked)
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,19 @@ from streamflow.runtime.supervision.supervisor import Supervisor
 from streamflow.runtime.supervision.venue import LocalVenue
 
 CONTRACT_BROKEN = 3
-Conclusion = Callable[[Graph, dict[str, Any]], Sequence[str]]
-"""Given what was run and its report, to which it may add: what a person should read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What a command has to say of its run. ERROR: what it was to do has failed, exit code 1; WARNING: it is not all
+    that was promised, which --strict has as exit code 3."""
+
+    sentence: str = ""
+    level: Level = Level.INFO
+
+
+Conclusion = Callable[[Graph, dict[str, Any]], Concluded]
+"""Given what was run and its report, to which it may add."""
 
 
 def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, log_json: bool, **asked: Any) -> int:
@@ -116,6 +127,8 @@ def _run(
     progress = Progress(loaded.resolved.graph, teller, is_shown=sys.stderr.isatty() and is_for_people, command=command)
     for note in (*(() if stored is None else stored.notes), *loaded.definition.notes):
         teller.say(Level.WARNING, "note", note)
+    for warning in loaded.definition.warnings:
+        teller.answer("note", warning, Level.WARNING)
     served = None if metrics is None else MetricsProcess(metrics)
     if served is not None:
         teller.answer("metrics", f"metrics at {served.address}", address=served.address)
@@ -129,8 +142,8 @@ def _run(
         teller.outlet.start()
         outcome = _supervised(loaded, options, progress, early)
     progress.clear()
-    told = () if conclude is None else conclude(loaded.resolved.graph, outcome.report)
-    return _conclude(outcome, teller, report, strict, told, shows_table=is_for_people)
+    concluded = Concluded() if conclude is None else conclude(loaded.resolved.graph, outcome.report)
+    return _conclude(outcome, teller, report, strict, concluded, shows_table=is_for_people)
 
 
 def _early_server(loaded: Loaded, options: RunOptions) -> EarlyServer | AbstractContextManager[None]:
@@ -156,14 +169,14 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
 
 
 def _conclude(
-    outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, told: Sequence[str], *, shows_table: bool
+    outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, concluded: Concluded, *, shows_table: bool
 ) -> int:
     failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
     if shows_table and not is_silent and report["stages"]:
         teller.outlet.put(table(report) + "\n")
-    for sentence in told:
-        teller.answer("note", sentence)
+    if concluded.sentence:
+        teller.answer("note", concluded.sentence, concluded.level)
     if failure is not None and not is_silent:
         teller.say(Level.ERROR, "failure", failure.sentence, failure.traceback_text.rstrip(), subject=failure.subject)
     for path in paths:
@@ -174,11 +187,16 @@ def _conclude(
         for sentence in report["conserved"]:
             teller.say(Level.ERROR, "broken_sum", f"{sentence}; a fault of streamflow's own")
         return 1
+    if concluded.level is Level.ERROR:
+        return StreamflowError.exit_code
     if outcome.interrupted:
         return INTERRUPTED
     if strict and outcome.broken_contracts:
         who = ", ".join(outcome.broken_contracts)
         teller.say(Level.ERROR, "strict", f"deadline {who}: broken, and --strict was given")
+        return CONTRACT_BROKEN
+    if strict and concluded.level is Level.WARNING:
+        teller.say(Level.ERROR, "strict", "not everything was kept, and --strict was given")
         return CONTRACT_BROKEN
     return 0
 

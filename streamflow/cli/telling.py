@@ -50,10 +50,10 @@ class Teller:
         if level is Level.ERROR or self.wants(level):
             self.outlet.put(line(self.form, Told(level, sentence, traceback), {**_now(), "event": event, **fields}))
 
-    def answer(self, event: str, sentence: str, **fields: Any) -> None:
-        """What was asked for, so that it is told whatever the level is."""
-        if self._level is not None:
-            self.outlet.put(line(self.form, Told(Level.INFO, sentence), {**_now(), "event": event, **fields}))
+    def answer(self, event: str, sentence: str, level: Level = Level.INFO, **fields: Any) -> None:
+        """What was asked for, so that it is told whatever the level is; what warns also where nothing else is told."""
+        if self._level is not None or level < Level.INFO:
+            self.outlet.put(line(self.form, Told(level, sentence), {**_now(), "event": event, **fields}))
 
     def close(self) -> None:
         """All is told. People's lines are waited for as any program waits for `less`; a collector's are not."""

@@ -11,6 +11,7 @@ from nodes.mcap_files.reader import open_recording
 from streamflow.errors import UsageError
 from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Reference, load
+from tests.nodes.test_mcap_recorder import file_size_limit
 
 TWO = """
     import numpy as np
@@ -105,6 +106,64 @@ def test_the_report_and_a_sentence_say_what_was_kept(streamflow, two):
     assert (told["offered"], told["kept"], told["not_kept"], told["is_whole"]) == (20, 20, 0, True)
     assert told["outputs"] == {"tone.signal": 10, "tone.truth": 10}
     assert ended.sentences[-1].startswith("streamflow: a.mcap: 20 data of 2 outputs, 0.1 MB")
+
+
+def test_a_recording_that_fails_is_exit_code_1_and_says_so_also_when_quiet(streamflow, two):
+    options = ["--offline", "--inline", "--quiet", "--set", "seconds=60", "--report", "r.json"]
+    with file_size_limit(2_000_000):
+        ended = streamflow("record", two, "a.mcap", *options)
+    assert ended.code == 1
+    told = json.loads(Path("r.json").read_text())["recording"]
+    assert told["kept"] + told["reasons"]["not_written"] == told["offered"] == 3750
+    assert told["failure"] == "the file has reached the size limit of this process or file system"
+    assert not told["is_whole"]
+    assert ended.err.endswith(
+        f"; {told['not_kept']:,} of 3,750 could not be kept, {told['not_kept']:,} of them had been delivered; "
+        f"the recording failed: {told['failure']}\n"
+    )
+
+
+@pytest.mark.parametrize(("strict", "code"), [([], 0), (["--strict"], 3)])
+def test_what_the_recorder_cannot_keep_up_with_is_told_and_a_failure_only_where_that_is_asked_for(
+    streamflow, write, strict, code
+):
+    write(
+        "pipelines/bursts.py",
+        """
+        import numpy as np
+
+        from nodes.postprocess import JsonLines
+        from streamflow import Node, Out, Output, Pipeline
+
+        class Bursts(Node):
+            number = Out("int64[]")
+
+            async def run(self):
+                await self.emit([Output(np.int64(n)) for n in range(200)], event_time_ns=await self.pace(0))
+
+        def build() -> Pipeline:
+            p = Pipeline("bursts")
+            p.connect(p.add("bursts", Bursts()).number, p.add("log", JsonLines()))
+            return p
+        """,
+    )
+    ended = streamflow(
+        "record",
+        "pipelines/bursts.py",
+        "a.mcap",
+        "--inline",
+        "--quiet",
+        "--mailbox",
+        "1",
+        "--report",
+        "r.json",
+        *strict,
+    )
+    assert ended.code == code, ended.err
+    told = json.loads(Path("r.json").read_text())["recording"]
+    assert (told["offered"], told["is_whole"], told["failure"]) == (200, False, "")
+    assert told["reasons"] == {"drop_newest": told["not_kept"]}
+    assert f"; {told['not_kept']} of 200 could not be kept" in ended.sentences[0]
 
 
 @pytest.mark.parametrize("edges", [[], ["--edges", "peak"], ["--edges", "tone,peak"]])

@@ -292,7 +292,8 @@ class Observatory:
             graph, recordings, self._lost_on_edge, self._dropped_found, self._offered_found, self._returned
         )
         stages = stage_sums(graph, recordings, self._lost_in_stage, edges, self._done_found, counters)
-        down = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
+        special = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
+        special |= {stage: "ended" if self.has_closed(stage) else "failed" for stage in self._left}
         return {
             "pipeline": self._resolved.graph.name,
             "at_ns": now_ns,
@@ -312,7 +313,7 @@ class Observatory:
                 self._process_of,
                 generations,
                 self._restarts,
-                down,
+                special,
                 self._effects,
                 now_ns,
             ),

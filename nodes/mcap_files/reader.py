@@ -219,7 +219,9 @@ def _indexed(
             stream.seek(begin + _RECORD_HEAD_SIZE)
             records = library.breakup_chunk(library.Chunk.read(library.ReadDataStream(stream)), validate_crc=True)
         except library.FAULTS as error:
-            raise InputError(str(path), f"is damaged ({error or type(error).__name__})", EXPECTED) from None
+            is_short = isinstance(error, library.EndOfFile | struct.error)
+            words = "a chunk ends too early" if is_short else str(error) or type(error).__name__
+            raise InputError(str(path), f"is damaged ({words})", EXPECTED) from None
         yield from (record for record in records if isinstance(record, library.Message))
 
 
@@ -252,14 +254,14 @@ class _Library:
     def __init__(self) -> None:
         import zstandard
         from mcap.data_stream import ReadDataStream
-        from mcap.exceptions import McapError
+        from mcap.exceptions import EndOfFile, McapError
         from mcap.reader import SeekingReader
         from mcap.records import Channel, Chunk, Message, Metadata
         from mcap.stream_reader import StreamReader, breakup_chunk
 
         self.SeekingReader, self.StreamReader, self.ReadDataStream = SeekingReader, StreamReader, ReadDataStream
         self.Channel, self.Chunk, self.Message, self.Metadata = Channel, Chunk, Message, Metadata
-        self.breakup_chunk = breakup_chunk
+        self.breakup_chunk, self.EndOfFile = breakup_chunk, EndOfFile
         # What a cut or damaged file makes it raise, that of the decompressors included (lz4 has RuntimeError).
         self.FAULTS = (
             McapError, ValueError, KeyError, OSError, EOFError, RuntimeError, struct.error, zlib.error,

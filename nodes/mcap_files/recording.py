@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from nodes.ingest.mcap_file import McapFile
 from nodes.mcap_files.datum import view_of
 from nodes.mcap_files.outputs import chosen
 from nodes.mcap_files.schemas import View
@@ -50,6 +52,7 @@ def record(
     `views`: how an output is shown, by its name, where the guess is wrong. `mailbox`: data of one output that may wait;
     by default as many as are 64 MB. Raises PipelineError where the pipeline has faults, UsageError for an unknown name.
     """
+    _require_another_file(definition, path)
     resolved = definition.resolved()
     graph = resolved.graph
     names = chosen(graph, outputs) or [
@@ -82,6 +85,14 @@ def record(
         nodes={**definition.nodes, recorder: node},
         faults=(*definition.faults, *([fault] if fault is not None else [])),
     )
+
+
+def _require_another_file(definition: Definition, path: str) -> None:
+    """What is replaced by the recording must not be what it is made of."""
+    for name, node in definition.nodes.items():
+        if isinstance(node, McapFile) and node.path.resolve() == Path(path).resolve():
+            found = f"stage {name} reads it"
+            raise UsageError(path, found, "another file", "it would be written over while it is read")
 
 
 def _observed(

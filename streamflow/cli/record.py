@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ import click
 from streamflow.cli.options import complete
 from streamflow.cli.run_pipeline import start, with_run_options
 from streamflow.core.happenings import Level
-from streamflow.errors import UsageError
+from streamflow.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from streamflow.cli.running import Concluded
     from streamflow.core.graph import Graph
 
 AMENDMENT = "nodes.mcap_files.recording:record"  # by name: nodes are above this layer, as a pipeline is
+GUARD = "nodes.mcap_files.writer:require_free"
 CONCLUSION = "nodes.mcap_files.ending:conclude"
 VIEWS = ("image", "audio", "imu", "tensor")
 COMPRESSIONS = ("none", "lz4", "zstd")
@@ -74,6 +75,10 @@ def command(
 
     if path.exists() and path.is_file() and not overwrite:
         raise UsageError(str(path), "is there already", "a new file", "--overwrite takes its place")
+    try:
+        _by_name(GUARD)(path)
+    except InputError as error:
+        raise UsageError(error.subject, error.found, error.expected) from None
     arguments = {
         "path": str(path.resolve()),
         "outputs": names_of(edges),
@@ -85,13 +90,18 @@ def command(
     def conclude(graph: Graph, report: dict[str, Any]) -> Concluded:
         from streamflow.cli.running import Concluded
 
-        module, _, name = CONCLUSION.partition(":")
-        told = getattr(importlib.import_module(module), name)(path, graph, report)
+        told = _by_name(CONCLUSION)(path, graph, report)
         report["recording"] = told
         level = Level.ERROR if told["failure"] else Level.WARNING if told["not_kept"] else Level.INFO
         return Concluded(told["sentence"], level)
 
     return start(context, pipeline, amendments=(Amendment(AMENDMENT, arguments),), conclude=conclude, **asked)
+
+
+def _by_name(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def names_of(edges: Sequence[str]) -> list[str]:

@@ -100,6 +100,23 @@ def test_a_recording_is_not_overwritten_unasked(streamflow, two, recorded):
     assert streamflow("record", two, "a.mcap", "--offline", "--inline", "--overwrite").code == 0
 
 
+def test_a_recording_is_not_made_of_what_it_takes_the_place_of(streamflow, write, recorded):
+    before = Path(recorded()).read_bytes()
+    write(
+        "pipelines/reads.py",
+        TWO.replace("wav: str", "mcap: str")
+        .replace("WavFile(wav) if wav", "McapFile(mcap, 'tone') if mcap")
+        .replace("samples if wav", "signal if mcap")
+        .replace("Tone, WavFile", "Tone, McapFile"),
+    )
+    ended = streamflow("record", "pipelines/reads.py", "a.mcap", "--set", "mcap=a.mcap", "--inline", "--overwrite")
+    assert (ended.code, Path("a.mcap").read_bytes()) == (2, before)
+    told = "stage tone reads it, expected another file; it would be written over while it is read"
+    assert ended.err == f"streamflow: {Path('a.mcap').resolve()}: {told}\n"
+    ended = streamflow("record", "pipelines/reads.py", "b.mcap", "--set", "mcap=a.mcap", "--inline", "--quiet")
+    assert ended.code == 0, ended.err
+
+
 def test_the_report_and_a_sentence_say_what_was_kept(streamflow, two):
     ended = streamflow("record", two, "a.mcap", "--offline", "--inline", "--report", "report.json")
     told = json.loads(Path("report.json").read_text())["recording"]

@@ -241,3 +241,24 @@ def test_a_recording_of_a_killed_run_is_read_up_to_the_last_second(project: Proj
     replayed = project.start("replay", pipeline, "a.mcap", "--offline", "--quiet").wait()
     assert replayed.code == 0, replayed.stderr
     assert replayed.sentence.endswith(f"it was cut; the {recording.count:,} data up to the last whole chunk are there")
+
+
+def test_two_runs_do_not_write_one_file_and_what_is_replayed_can_be_recorded_anew(project: Project) -> None:
+    pipeline = project.pipeline(JOINED)
+    path, record = project.folder / "a.mcap", ("record", pipeline, "a.mcap", "--quiet")
+    first = project.start(*record, "--set", "seconds=3")
+    eventually(lambda: path.exists() and path.stat().st_size > 100_000)
+    for overwrites in ([], ["--overwrite"]):
+        ended = project.start(*record, *overwrites).wait()
+        assert ended.code == 2
+        assert ended.sentence.startswith("a.mcap: is ")
+    assert ended.sentence == "a.mcap: is being written by another run, expected a file of this run's own"
+    assert first.wait().code == 0
+    assert open_recording(path).outputs["camera.signal"].count == 90
+    replayed = project.start("replay", pipeline, "a.mcap", "--set", "out=old", "--quiet")
+    eventually((project.folder / "old.jsonl").exists)
+    eventually(lambda: (project.folder / "old.jsonl").stat().st_size)  # it reads
+    assert project.start(*record, "--overwrite").wait().code == 0
+    assert open_recording(path).outputs["camera.signal"].count == 18
+    assert replayed.wait().code == 0
+    assert len((project.folder / "old.jsonl").read_bytes().splitlines()) == 90

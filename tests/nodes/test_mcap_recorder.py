@@ -16,7 +16,7 @@ from mcap.reader import make_reader
 
 from nodes.mcap_files.reader import open_recording
 from nodes.mcap_files.schemas import View
-from nodes.mcap_files.writer import mend
+from nodes.mcap_files.writer import McapWriter, mend, require_free
 from nodes.postprocess.mcap_recorder import McapRecorder, Observed
 from streamflow import InputError, Message
 from streamflow.core.ports import PortType, parse_tensor
@@ -206,6 +206,35 @@ def test_a_damaged_chunk_is_a_sentence(tmp_path: Path) -> None:
     found = open_recording(path)
     with pytest.raises(InputError, match="is damaged"):
         list(found.messages(found.outputs))
+
+
+@pytest.mark.parametrize("size", [9, 20])
+def test_what_is_wrong_with_a_damaged_file_is_said(tmp_path: Path, size: int) -> None:
+    """Also where the library has no words for it: a chunk that is not there any more, though the index was."""
+    path = tmp_path / "a.mcap"
+    drive(recorder(path, MIC), data("mic", 100), stage="recorder")
+    found = open_recording(path)
+    assert found.chunks is not None
+    with path.open("r+b") as file:
+        file.truncate(found.chunks[0][0] + size)
+    with pytest.raises(InputError, match=r"is damaged \(a chunk ends too early\)"):
+        list(found.messages(found.outputs))
+
+
+def test_a_file_is_of_one_writer_and_whoever_reads_the_one_before_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    drive(recorder(path, MIC), data("mic", 1500), stage="recorder")
+    former = open_recording(path)
+    reading = former.messages(former.outputs)
+    assert next(reading)[1].seq == 0
+    require_free(path)
+    writer = McapWriter(path, "none", {})
+    for refused in (require_free, lambda path: McapWriter(path, "none", {})):
+        with pytest.raises(InputError, match="is being written by another run"):
+            refused(path)
+    assert [message.seq for _, message in reading] == list(range(1, 1500))
+    writer.close({})
+    require_free(path)
 
 
 def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:

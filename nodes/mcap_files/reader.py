@@ -21,6 +21,7 @@ from nodes.mcap_files.schemas import View
 from nodes.mcap_files.writer import LOSSES, LOSSES_TOPIC, RECORDING
 from streamflow import InputError, Message, MissingExtraError, WireError
 from streamflow.core.ports import PortType, parse_tensor
+from streamflow.errors import DamagedFileError
 
 EXPECTED: Final = "an MCAP file that streamflow record has written"
 FORMAT: Final = "1"
@@ -93,7 +94,7 @@ class McapRecording:
         return notes
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, Message]]:
-        """(output, datum) in the order of the file. Raises InputError where the file is damaged."""
+        """(output, datum) in the order of the file. Raises DamagedFileError where the file is damaged."""
         wanted = {output.channel: output for name, output in self.outputs.items() if name in names}
         with self.path.open("rb") as stream:
             found = _linear(stream) if self.chunks is None else _indexed(stream, self.path, self.chunks, wanted.keys())
@@ -103,7 +104,7 @@ class McapRecording:
                     try:
                         yield output.name, decode(record.data, output.view)
                     except WireError as error:
-                        raise InputError(f"{self.path}, {output.name}", error.found, EXPECTED) from None
+                        raise DamagedFileError(f"{self.path}, {output.name}", error.found, EXPECTED) from None
 
     def begin_ns(self) -> int:
         """The event time of the first datum in the file; 0 where there is none."""
@@ -221,7 +222,7 @@ def _indexed(
         except library.FAULTS as error:
             is_short = isinstance(error, library.EndOfFile | struct.error)
             words = "a chunk ends too early" if is_short else str(error) or type(error).__name__
-            raise InputError(str(path), f"is damaged ({words})", EXPECTED) from None
+            raise DamagedFileError(str(path), f"is damaged ({words})", EXPECTED) from None
         yield from (record for record in records if isinstance(record, library.Message))
 
 

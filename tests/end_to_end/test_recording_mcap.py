@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from nodes.mcap_files.reader import McapRecording, open_recording
 from tests.end_to_end.project import Ended, Project, eventually
@@ -262,3 +265,17 @@ def test_two_runs_do_not_write_one_file_and_what_is_replayed_can_be_recorded_ane
     assert open_recording(path).outputs["camera.signal"].count == 18
     assert replayed.wait().code == 0
     assert len((project.folder / "old.jsonl").read_bytes().splitlines()) == 90
+
+
+@pytest.mark.parametrize("options", [[], ["--offline"]])
+def test_a_damaged_recording_ends_its_replay_at_once(project: Project, options: list[str]) -> None:
+    """It is damaged for ever: to begin again would send everything before the damage again, and end there."""
+    pipeline, path = project.pipeline(JOINED), project.folder / "a.mcap"
+    command(project, "record", pipeline, "a.mcap", "--offline")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    ended = project.start("replay", pipeline, "a.mcap", *options, "--quiet").wait()
+    assert ended.code == 1
+    assert re.fullmatch(rf"stage (camera|imu): {path}: is damaged \(crc .*\), expected an MCAP.*", ended.sentence)
+    assert "failures within" not in ended.stderr

@@ -383,12 +383,14 @@ class Worker:
         self.failure = self.failure or error
         if self._has_vanished:
             return
+        is_final = isinstance(error, ClosedOutputError) or (isinstance(error, NodeError) and error.is_final)
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""
         self._channel.tell(
             {
                 "is": "failed",
                 "stage": stage,
                 "is_contained": is_contained,
+                "is_final": is_final,
                 "sentence": str(error),
                 "traceback": traceback_text,
                 "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,

@@ -21,9 +21,8 @@ from typing import Final
 import numpy as np
 
 from nodes.ingest.mcap_file import McapFile
-from nodes.mcap_files.datum import view_of
 from nodes.mcap_files.outputs import chosen
-from nodes.mcap_files.schemas import View
+from nodes.mcap_files.views import Shown, view_of
 from nodes.postprocess.mcap_recorder import McapRecorder, Observed
 from streamflow import Overflow, Restart, UsageError
 from streamflow.core.graph import EdgeDef, Graph, Resolved
@@ -62,7 +61,11 @@ def record(
         raise UsageError(
             f"pipeline {graph.name}", "no source sends anything", hint="name what is to be recorded: --edges"
         )
-    given = {end: View[view.upper()] for name, view in (views or {}).items() for end in chosen(graph, [name], "--view")}
+    given = {
+        end: _asked(name, word, end, resolved)
+        for name, word in (views or {}).items()
+        for end in chosen(graph, [name], "--view")
+    }
     recorder = _free_name(graph)
     observed = list(_observed(resolved, names, recorder, given, mailbox))
     about = {
@@ -96,7 +99,7 @@ def _require_another_file(definition: Definition, path: str) -> None:
 
 
 def _observed(
-    resolved: Resolved, names: Sequence[tuple[str, str]], recorder: str, views: Mapping[tuple[str, str], View],
+    resolved: Resolved, names: Sequence[tuple[str, str]], recorder: str, views: Mapping[tuple[str, str], Shown],
     mailbox: int | None,
 ) -> Iterator[Observed]:  # fmt: skip
     taken: set[str] = set()
@@ -107,10 +110,31 @@ def _observed(
             label += "_"
         taken.add(label)
         name = f"{stage}.{port}"
-        view = views.get((stage, port)) or view_of(name, definition.node, port_type)
+        shown = views.get((stage, port)) or Shown(view_of(name, definition.node, port_type))
         edge = EdgeDef(stage, port, recorder, label).name
         capacity = mailbox or _capacity(port_type)
-        yield Observed(stage, port, label, edge, definition.node, definition.is_source, view, port_type, capacity)
+        yield Observed(
+            stage,
+            port,
+            label,
+            edge,
+            definition.node,
+            definition.is_source,
+            shown.view,
+            port_type,
+            capacity,
+            shown.encoding,
+        )
+
+
+def _asked(name: str, word: str, end: tuple[str, str], resolved: Resolved) -> Shown:
+    """Raises UsageError where no datum of the output can be shown so."""
+    shown = Shown.asked(word)
+    port_type = resolved.output_types[end]
+    if expected := shown.lacks(port_type):
+        rate = f" at {port_type.rate_hz:g} Hz" if port_type.rate_hz else ""
+        raise UsageError(f"--view {name}={word}", f"{'.'.join(end)} is {port_type}{rate}", expected)
+    return shown
 
 
 def _capacity(port_type: PortType) -> int:

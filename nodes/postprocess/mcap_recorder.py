@@ -47,6 +47,7 @@ class Observed:
     view: View
     type: PortType
     capacity: int
+    encoding: str = ""
 
     @property
     def name(self) -> str:
@@ -118,7 +119,9 @@ class McapRecorder(Node):
         about = {**self._about, **_clocks(begun, self._wall_offset_ns, is_offline=self.context.offline)}
         self._writer = McapWriter(self._path, self._compression, about)
         self._channels = [self._writer.add_channel(topic_of(one.name), one.view, one.about()) for one in self._outputs]
-        self._encoders = [Encoder(one.view, one.name, one.type.rate_hz, self._wall_of) for one in self._outputs]
+        self._encoders = [
+            Encoder(one.view, one.name, one.type.rate_hz, self._wall_of, one.encoding) for one in self._outputs
+        ]
         self._flushing = threading.Thread(target=self._flush_regularly, name="mcap", daemon=True)
         self._flushing.start()
 

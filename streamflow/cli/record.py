@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AMENDMENT = "nodes.mcap_files.recording:record"  # by name: nodes are above this layer, as a pipeline is
 GUARD = "nodes.mcap_files.writer:require_free"
 CONCLUSION = "nodes.mcap_files.ending:conclude"
-VIEWS = ("image", "audio", "imu", "tensor")
+VIEWS = ("image", "audio", "imu", "tensor", "bgr8", "rgb8", "mono8", "mono16")
 COMPRESSIONS = ("none", "lz4", "zstd")
 
 
@@ -41,7 +41,10 @@ COMPRESSIONS = ("none", "lz4", "zstd")
     "views",
     multiple=True,
     metavar="PORT=VIEW",
-    help="Show an output as image, audio, imu or tensor, where the guess by its type is wrong; what is kept is one.",
+    help="Show an output as image, audio, imu or tensor, where the guess by its type is wrong, or as an image of these "
+    "colours: bgr8, rgb8, mono8, mono16. What is kept is one. The guess: uint8[height, width], with 1, 3 or 4 colours "
+    "last where it has any, is an image, three colours bgr8; float32, float64 or int16 of two dimensions at most at "
+    "4,000 Hz or more is sound; six columns of them from what is called imu are motion; all else is a tensor.",
 )
 @click.option(
     "--mailbox",

@@ -272,7 +272,11 @@ def test_a_view_can_be_chosen_and_changes_nothing_in_what_is_replayed(streamflow
     assert open_recording("a.mcap").outputs["tone.signal"].view.word == "tensor"
     assert streamflow("replay", two, "a.mcap", "--offline", "--inline", "--quiet").out == then.out
     ended = streamflow("record", two, "b.mcap", "--view", "tone.signal=sound")
-    assert "expected PORT=VIEW, one of image, audio, imu, tensor" in ended.err
+    assert "expected PORT=VIEW, one of image, audio, imu, tensor, bgr8, rgb8, mono8, mono16" in ended.err
+    ended = streamflow("record", two, "b.mcap", "--view", "peak=rgb8")
+    assert (ended.code, Path("b.mcap").exists()) == (2, False)
+    assert ended.err.startswith("streamflow: --view peak=rgb8: peak.output is float32[]")
+    assert ended.err.endswith(", expected uint8[height, width, 3]\n")
     ended = streamflow("record", two, "b.mcap", "--view", "tine=audio")
     assert ended.err.startswith("streamflow: --view tine: two has no stage tine, expected one of ")
 

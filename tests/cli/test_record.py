@@ -126,7 +126,7 @@ def test_the_report_and_a_sentence_say_what_was_kept(streamflow, two):
 
 
 def test_a_recording_that_fails_is_exit_code_1_and_says_so_also_when_quiet(streamflow, two):
-    options = ["--offline", "--inline", "--quiet", "--set", "seconds=60", "--report", "r.json"]
+    options = ["--offline", "--inline", "--quiet", "--set", "seconds=60", "--report", "r.json", "--report", "r.html"]
     with file_size_limit(2_000_000):
         ended = streamflow("record", two, "a.mcap", *options)
     assert ended.code == 1
@@ -134,6 +134,10 @@ def test_a_recording_that_fails_is_exit_code_1_and_says_so_also_when_quiet(strea
     assert told["kept"] + told["reasons"]["not_written"] == told["offered"] == 3750
     assert told["failure"] == "the file has reached the size limit of this process or file system"
     assert not told["is_whole"]
+    page = Path("r.html").read_text()
+    assert "<h2>Recording</h2>" in page
+    assert f"not written {told['not_kept']:,}" in page
+    assert f'<b class="bad">{told["failure"]}</b>' in page
     assert ended.err.endswith(
         f"; {told['not_kept']:,} of 3,750 could not be kept, {told['not_kept']:,} of them had been delivered; "
         f"the recording failed: {told['failure']}\n"
@@ -189,6 +193,21 @@ def test_a_replay_gives_the_same_as_the_recorded_run(streamflow, two, edges):
     now = streamflow("replay", two, "a.mcap", "--offline", "--inline", "--quiet")
     assert (then.code, now.code, now.out) == (0, 0, then.out)
     assert len(then.out.splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "speed", "told"), [(["--offline"], None, "offline"), (["--speed", "20"], 20.0, "at 20 times its pace")]
+)
+def test_a_report_says_of_what_it_is_a_replay(streamflow, two, recorded, options, speed, told):
+    options = [*options, "--inline", "--quiet", "--report", "r.json", "--report", "r.html"]
+    assert streamflow("replay", two, recorded("--edges", "tone"), *options).code == 0
+    assert json.loads(Path("r.json").read_text())["replay"] == {
+        "file": "a.mcap",
+        "edges": ["tone.signal", "tone.truth"],
+        "speed": speed,
+        "offline": speed is None,
+    }
+    assert f"A replay of <code>a.mcap</code>: tone.signal, tone.truth, {told}" in Path("r.html").read_text()
 
 
 def test_sensors_of_the_recorded_run_need_not_be_there(streamflow, two, recorded):

@@ -25,6 +25,7 @@ from streamflow.errors import DamagedFileError
 
 EXPECTED: Final = "an MCAP file that streamflow record has written"
 FORMAT: Final = "1"
+OF_CHANNEL: Final = {"stage", "port", "tensors"}  # among the metadata of each of our channels
 _RECORD_HEAD_SIZE: Final = 9  # what it is, and how long
 
 
@@ -141,6 +142,9 @@ def open_recording(path: str | Path) -> McapRecording:
             channels, counts = _scan(stream, recording, library)
     if not recording.about:
         found = "was not written by streamflow" if recording.is_whole else "is cut before anything was recorded"
+        if any(channel.metadata.keys() >= OF_CHANNEL for channel in channels.values()):
+            hint = "whoever copies a recording must copy its metadata records too"
+            raise InputError(str(file), f"lacks its metadata record `{RECORDING}`, as in a copy", EXPECTED, hint)
         raise InputError(str(file), found, EXPECTED)
     if recording.about.get("format") != FORMAT:
         raise InputError(str(file), f"has format {recording.about.get('format')}", f"{FORMAT}, of this streamflow")

@@ -274,6 +274,63 @@ def test_a_needed_output_that_was_not_recorded_is_named(streamflow, two, recorde
     assert ended.err.endswith(f"/a.mcap: {found}tone.signal\n")
 
 
+FUSED = """
+    from nodes.infer import Function
+    from nodes.ingest import Tone
+    from nodes.postprocess import JsonLines
+    from streamflow import In, Node, Out, Pipeline
+
+    class Fuse(Node):
+        left = In("float32[time]")
+        right = In("float32[]")
+        both = Out("float32[]")
+
+        def process(self, *, left, right):
+            return right.array
+
+    def build(cam: str = "cam") -> Pipeline:
+        p = Pipeline("fused")
+        camera, imu = p.add(cam, Tone(duration_s=0.32)), p.add("imu", Tone(duration_s=0.32))
+        spot, fuse = p.add("spot", Function(max, input="float32[time]", output="float32[]")), p.add("fuse", Fuse())
+        p.connect(camera.signal, spot)
+        p.connect(imu.signal, fuse.left)
+        p.connect(spot, fuse.right)
+        p.connect(fuse, p.add("log", JsonLines()))
+        return p
+"""
+
+
+@pytest.mark.parametrize(
+    ("recorded", "options", "told"),
+    [
+        ([], ["--edges", "imu.signal"], "it is made of cam.signal, in the recording: --edges imu.signal,cam.signal"),
+        (["--edges", "imu.signal"], [], "record it too, as in record --edges imu.signal,spot.output"),
+        (
+            ["--edges", "cam.signal,imu.signal"],
+            ["--set", "cam=camera"],
+            "fused has no stage cam, expected one of camera, imu, spot, fuse, log; "
+            "camera.signal is not in the recording: was a stage renamed?",
+        ),
+        (
+            ["--edges", "cam.signal,imu.signal"],
+            ["--set", "cam=camera", "--edges", "imu"],
+            "stage fuse needs spot.output, which is not replayed; "
+            "the recording has cam.signal, for which fused has no stage: was one renamed?",
+        ),
+    ],
+)
+def test_who_lacks_an_input_is_told_where_it_is_to_be_had(streamflow, write, recorded, options, told):
+    write("pipelines/fused.py", FUSED)
+    inline = ["--inline", "--offline", "--quiet"]
+    assert streamflow("record", "pipelines/fused.py", "a.mcap", *inline, *recorded).code == 0
+    ended = streamflow("replay", "pipelines/fused.py", "a.mcap", *inline, *options)
+    assert ended.code == 2
+    assert ended.err.endswith(f"{told}\n")
+    if "in the recording" in told and "made of" in told:
+        named = ended.err.split("--edges ")[1].strip()
+        assert streamflow("replay", "pipelines/fused.py", "a.mcap", *inline, "--edges", named).code == 0
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no recording"])
 def test_a_file_that_is_no_recording_is_refused(streamflow, two, content):
     if content is not None:

@@ -208,6 +208,28 @@ def test_a_damaged_chunk_is_a_sentence(tmp_path: Path) -> None:
         list(found.messages(found.outputs))
 
 
+def test_of_a_copy_without_its_metadata_it_is_said_what_is_missing(tmp_path: Path) -> None:
+    """As the mcap package copies: schemas, channels and messages."""
+    from mcap.writer import Writer
+
+    drive(recorder(tmp_path / "a.mcap", MIC), data("mic", 20), stage="recorder")
+    with (tmp_path / "a.mcap").open("rb") as file, (tmp_path / "b.mcap").open("wb") as copy:
+        writer = Writer(copy)
+        writer.start()
+        numbers: dict[int, int] = {}
+        for schema, channel, message in make_reader(file).iter_messages():
+            assert schema is not None
+            if channel.id not in numbers:
+                own = writer.register_schema(schema.name, schema.encoding, schema.data)
+                numbers[channel.id] = writer.register_channel(
+                    channel.topic, channel.message_encoding, own, channel.metadata
+                )
+            writer.add_message(numbers[channel.id], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    with pytest.raises(InputError, match="lacks its metadata record `streamflow`, as in a copy"):
+        open_recording(tmp_path / "b.mcap")
+
+
 @pytest.mark.parametrize("size", [9, 20])
 def test_what_is_wrong_with_a_damaged_file_is_said(tmp_path: Path, size: int) -> None:
     """Also where the library has no words for it: a chunk that is not there any more, though the index was."""

@@ -14,6 +14,7 @@ import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,7 +123,8 @@ class McapRecorder(Node):
         self._encoders = [
             Encoder(one.view, one.name, one.type.rate_hz, self._wall_of, one.encoding) for one in self._outputs
         ]
-        self._flushing = threading.Thread(target=self._flush_regularly, name="mcap", daemon=True)
+        flush = partial(copy_context().run, self._flush_regularly)  # so that what it logs is this stage's
+        self._flushing = threading.Thread(target=flush, name="mcap", daemon=True)
         self._flushing.start()
 
     def close(self) -> None:

@@ -162,7 +162,8 @@ def test_a_recorder_that_cannot_keep_up_drops_counts_and_holds_up_nobody(project
     assert told["conserved"] is True
 
 
-def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project) -> None:
+@pytest.mark.parametrize("inline", [[], ["--inline"]])
+def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project, inline: list[str]) -> None:
     pipeline = project.pipeline(JOINED)
     os.mkfifo(project.folder / "pipe")
 
@@ -173,7 +174,7 @@ def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project) ->
     reader = threading.Thread(target=read_some, daemon=True)
     reader.start()
     report = project.folder / "report.json"
-    ended = command(project, "record", pipeline, "pipe", "--set", "height=300", "--report", report, code=1)
+    ended = command(project, "record", pipeline, "pipe", "--set", "height=300", "--report", report, *inline, code=1)
     told = json.loads(report.read_text())
     sentence = ended.stderr.splitlines()[0]
     assert "its reader has closed it" in sentence

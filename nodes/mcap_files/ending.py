@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nodes.mcap_files.reader import open_recording
 from nodes.mcap_files.writer import mend
-from nodes.postprocess.mcap_recorder import McapRecorder
+from nodes.postprocess.mcap_recorder import LOGGER, McapRecorder
 from streamflow import InputError
 from streamflow.core.graph import Graph
 
@@ -79,8 +79,10 @@ def _failure(recorder: str, report: Mapping[str, Any]) -> str:
     """As the run knows it: of a file that cannot be read again, as a pipe."""
     if report["stages"].get(recorder, {}).get("state") == FAILED:
         return ENDED_BEFORE
-    errors = [one["sentence"] for one in report["events"] if one["event"] == "logged" and one["stage"] == recorder]
-    return str(errors[0]) if errors else ""
+    own = ("logged", recorder, LOGGER, "error")
+    events = report["events"]
+    told = [one for one in events if tuple(map(one.get, ("event", "stage", "logger", "level"))) == own]
+    return str(told[0]["sentence"]) if told else ""
 
 
 def _losses(sent: Mapping[str, Mapping[str, Any]], kept: Mapping[str, int]) -> dict[str, Any]:

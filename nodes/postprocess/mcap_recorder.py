@@ -32,6 +32,7 @@ from streamflow.recorder.reader import Recording
 from streamflow.runtime.clock import Instants, instants
 from streamflow.runtime.rundir import recording_path
 
+LOGGER: Final = "mcap"
 FLUSH_PERIOD_S: Final = 1.0  # what a killed recorder takes with it, at most
 
 
@@ -179,7 +180,7 @@ class McapRecorder(Node):
             self._told_failure = True
             kept = sum(writer.kept.values())
             sentence = f"{self._path}: {writer.failure}; {kept:,} data are kept and no more, the pipeline goes on"
-            logging.getLogger("mcap").error(sentence)
+            logging.getLogger(LOGGER).error(sentence)
 
     def _losses(self, writer: McapWriter, *, has_ended: bool) -> dict[str, Any]:
         """As `streamflow.Losses` has it. `has_ended`: what is still under way will not come any more."""

@@ -28,7 +28,7 @@ from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import load_profile
 from streamflow.runtime.process.early_server import EarlyServer
 from streamflow.runtime.process.memory_plan import require_room
-from streamflow.runtime.process.stage_logging import name_in_logs
+from streamflow.runtime.process.stage_logging import named_in_logs
 from streamflow.runtime.rundir import SHARED_MEMORY
 from streamflow.runtime.supervision.interrupts import INTERRUPTED
 from streamflow.runtime.supervision.report import table
@@ -132,11 +132,11 @@ def _run(
     served = None if metrics is None else MetricsProcess(metrics)
     if served is not None:
         teller.answer("metrics", f"metrics at {served.address}", address=served.address)
-    if inline and is_program:  # else standard error is the caller's
-        name_in_logs(stages, {"level": log_level, "is_json": options.log_json})
+    log = {"level": log_level, "is_json": options.log_json}
     progress.starting(len(loaded.resolved.graph.processes()))
     with (
         closing(served) if served is not None else nullcontext(),
+        named_in_logs(stages, log) if inline else nullcontext(),
         _early_server(loaded, options) if is_program else nullcontext() as early,
     ):
         teller.outlet.start()

@@ -12,7 +12,8 @@ import json
 import logging
 import select
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,20 @@ def name_in_logs(stages: Sequence[str], settings: Mapping[str, Any]) -> None:
     handler.setLevel(level)
     root.addHandler(handler)
     root.setLevel(min(level, logging.WARNING))
+
+
+@contextmanager
+def named_in_logs(stages: Sequence[str], settings: Mapping[str, Any]) -> Iterator[None]:
+    """The same for a while, in a process that goes on to something else."""
+    root = logging.getLogger()
+    level = root.level
+    name_in_logs(stages, settings)
+    try:
+        yield
+    finally:
+        for handler in [one for one in root.handlers if isinstance(one, _Handler)]:
+            root.removeHandler(handler)
+            root.setLevel(level)
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]

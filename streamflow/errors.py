@@ -64,6 +64,10 @@ class InputError(StreamflowError):
     """
 
 
+class DamagedFileError(InputError):
+    """A file that is damaged where it is read: who begins again comes to the same place, so the run ends at once."""
+
+
 class ClosedOutputError(InputError):
     """Nobody reads standard output any more, as after `| head`: the run ends as any Unix tool does, without a word."""
 
@@ -122,9 +126,13 @@ class RefusedLinkError(LinkError):
 
 
 class NodeError(StreamflowError):
-    """User code raised: names the stage and carries the user's own part of the traceback."""
+    """User code raised: names the stage and carries the user's own part of the traceback.
 
-    def __init__(self, stage: str, message: str, traceback_text: str = "") -> None:
+    `is_final`: it would raise again, so the stage is not started again.
+    """
+
+    def __init__(self, stage: str, message: str, traceback_text: str = "", *, is_final: bool = False) -> None:
         super().__init__(f"stage {stage}", message)
         self.stage = stage
         self.traceback_text = traceback_text
+        self.is_final = is_final

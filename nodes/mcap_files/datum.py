@@ -7,6 +7,7 @@ them. An image's pixels are the view's own, and not told twice.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -15,25 +16,18 @@ import numpy as np
 
 from nodes.mcap_files import wire
 from nodes.mcap_files.schemas import DATUM_FIELD, View
+from nodes.mcap_files.views import IMU_COLUMNS, encoding_of
 from streamflow.core.message import Attribute, Message, Origin
-from streamflow.core.ports import PortType
 from streamflow.errors import WireError
 from streamflow.wire.arrays import array_over, buffer_of, describe, read_form
 
 NUMBERS_LIMIT: Final = 4096  # of a tensor kept as bytes; more is no plot, and costs eight times the bytes
-AUDIO_HZ_MIN: Final = 4000  # a signal of two dimensions at most that is sampled as fast is taken for sound
-IMU_COLUMNS: Final = 6  # acceleration x y z, angular velocity x y z, as `nodes.ingest.ImuMotion` has them
 _FULL_SCALE: Final = 32_768
 _PACKED: Final = {
     "<f4": 4, "<f8": 5, "<i4": 6, "<u4": 7, "<i8": 8, "<u8": 9, "|b1": 10, "<c8": 4, "<c16": 5,
 }  # fmt: skip
 _INT64_FIELD, _BOOL_FIELD, _DATA_FIELD, _NUMBERS_FIELD = 8, 10, 11, 12
 _PIXELS_FIELD: Final = 6  # of foxglove.RawImage
-_COLOURS: Final = {
-    1: "mono8",
-    3: "bgr8",
-    4: "bgra8",
-}  # as the camera, file and synthetic sources of this project have them
 _KNOWN_LIMIT: Final = 1024  # forms remembered; shapes that change with every datum could make more
 _known_heads: Final[dict[tuple[str, str, tuple[int, ...]], bytes]] = {}
 
@@ -41,31 +35,18 @@ Part = bytes | memoryview
 Array = np.ndarray[Any, Any]
 
 
-def view_of(output: str, node: str, port_type: PortType) -> View:
-    """How the data of `output` (`stage.port`) are best shown; a guess that changes nothing in what is kept."""
-    if len(port_type.tensors) != 1:
-        return View.TENSOR
-    (tensor,) = port_type.tensors.values()
-    dtypes, dimensions, rate_hz = tensor.dtypes, tensor.dimensions, port_type.rate_hz or 0.0
-    if not tensor.has_fixed_rank:
-        return View.TENSOR
-    if dtypes == {"uint8"} and (len(dimensions) == 2 or (len(dimensions) == 3 and dimensions[2] in _COLOURS)):
-        return View.IMAGE
-    is_signal = dtypes <= {"float32", "float64", "int16"} and bool(dtypes)
-    if is_signal and len(dimensions) <= 2 and rate_hz >= AUDIO_HZ_MIN:
-        return View.AUDIO
-    is_motion = "imu" in f"{output} {node}".lower() and bool(dimensions) and dimensions[-1] == IMU_COLUMNS
-    return View.IMU if is_signal and is_motion else View.TENSOR
-
-
 class Encoder:
-    """Of one channel. `output` is `stage.port`; `wall_of` gives the wall clock's ns of an event time."""
+    """Of one channel. `output` is `stage.port`; `wall_of` gives the wall clock's ns of an event time; `encoding` is
+    that of its images, where somebody has said it."""
 
-    def __init__(self, view: View, output: str, rate_hz: float | None, wall_of: Callable[[int], int]) -> None:
+    def __init__(
+        self, view: View, output: str, rate_hz: float | None, wall_of: Callable[[int], int], encoding: str = ""
+    ) -> None:
         self._shown = {View.IMAGE: self._image, View.AUDIO: self._audio, View.IMU: self._imu}.get(view)
         self._output = output
         self._rate_hz = round(rate_hz or 0)
         self._wall_of = wall_of
+        self._encoding = encoding
 
     def encode(self, message: Message) -> bytes:
         """Raises WireError for a tensor without a plain buffer."""
@@ -78,16 +59,16 @@ class Encoder:
         return b"".join((timestamp, *shown, wire.sized(DATUM_FIELD, datum)))
 
     def _image(self, array: Array) -> list[Part]:
-        colours = array.shape[2] if array.ndim == 3 else 1
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or colours not in _COLOURS or not array.size:
+        encoding = encoding_of(array.dtype.name, array.shape, self._encoding)
+        if not encoding or not array.size or array.dtype.byteorder == ">":
             return []
         height, width = array.shape[:2]
         pixels = buffer_of(array)
         return [
             _fixed32(2, width),
             _fixed32(3, height),
-            wire.text(4, _COLOURS[colours]),
-            _fixed32(5, width * colours),
+            wire.text(4, encoding),
+            _fixed32(5, array.nbytes // height),
             wire.text(7, self._output),
             wire.tag(_PIXELS_FIELD, wire.SIZED),
             wire.varint(len(pixels)),
@@ -218,7 +199,7 @@ def decode(data: bytes, view: View) -> Message:
         return _message(datum, pixels if isinstance(pixels, memoryview) else None)
     except WireError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as error:
         raise WireError("message", f"cannot be read ({error})", "a recording of streamflow") from None
 
 

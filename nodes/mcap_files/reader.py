@@ -21,9 +21,11 @@ from nodes.mcap_files.schemas import View
 from nodes.mcap_files.writer import LOSSES, LOSSES_TOPIC, RECORDING
 from streamflow import InputError, Message, MissingExtraError, WireError
 from streamflow.core.ports import PortType, parse_tensor
+from streamflow.errors import DamagedFileError
 
 EXPECTED: Final = "an MCAP file that streamflow record has written"
 FORMAT: Final = "1"
+OF_CHANNEL: Final = {"stage", "port", "tensors"}  # among the metadata of each of our channels
 _RECORD_HEAD_SIZE: Final = 9  # what it is, and how long
 
 
@@ -93,7 +95,7 @@ class McapRecording:
         return notes
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, Message]]:
-        """(output, datum) in the order of the file. Raises InputError where the file is damaged."""
+        """(output, datum) in the order of the file. Raises DamagedFileError where the file is damaged."""
         wanted = {output.channel: output for name, output in self.outputs.items() if name in names}
         with self.path.open("rb") as stream:
             found = _linear(stream) if self.chunks is None else _indexed(stream, self.path, self.chunks, wanted.keys())
@@ -103,7 +105,7 @@ class McapRecording:
                     try:
                         yield output.name, decode(record.data, output.view)
                     except WireError as error:
-                        raise InputError(f"{self.path}, {output.name}", error.found, EXPECTED) from None
+                        raise DamagedFileError(f"{self.path}, {output.name}", error.found, EXPECTED) from None
 
     def begin_ns(self) -> int:
         """The event time of the first datum in the file; 0 where there is none."""
@@ -140,6 +142,9 @@ def open_recording(path: str | Path) -> McapRecording:
             channels, counts = _scan(stream, recording, library)
     if not recording.about:
         found = "was not written by streamflow" if recording.is_whole else "is cut before anything was recorded"
+        if any(channel.metadata.keys() >= OF_CHANNEL for channel in channels.values()):
+            hint = "whoever copies a recording must copy its metadata records too"
+            raise InputError(str(file), f"lacks its metadata record `{RECORDING}`, as in a copy", EXPECTED, hint)
         raise InputError(str(file), found, EXPECTED)
     if recording.about.get("format") != FORMAT:
         raise InputError(str(file), f"has format {recording.about.get('format')}", f"{FORMAT}, of this streamflow")
@@ -219,7 +224,9 @@ def _indexed(
             stream.seek(begin + _RECORD_HEAD_SIZE)
             records = library.breakup_chunk(library.Chunk.read(library.ReadDataStream(stream)), validate_crc=True)
         except library.FAULTS as error:
-            raise InputError(str(path), f"is damaged ({error or type(error).__name__})", EXPECTED) from None
+            is_short = isinstance(error, library.EndOfFile | struct.error)
+            words = "a chunk ends too early" if is_short else str(error) or type(error).__name__
+            raise DamagedFileError(str(path), f"is damaged ({words})", EXPECTED) from None
         yield from (record for record in records if isinstance(record, library.Message))
 
 
@@ -252,14 +259,14 @@ class _Library:
     def __init__(self) -> None:
         import zstandard
         from mcap.data_stream import ReadDataStream
-        from mcap.exceptions import McapError
+        from mcap.exceptions import EndOfFile, McapError
         from mcap.reader import SeekingReader
         from mcap.records import Channel, Chunk, Message, Metadata
         from mcap.stream_reader import StreamReader, breakup_chunk
 
         self.SeekingReader, self.StreamReader, self.ReadDataStream = SeekingReader, StreamReader, ReadDataStream
         self.Channel, self.Chunk, self.Message, self.Metadata = Channel, Chunk, Message, Metadata
-        self.breakup_chunk = breakup_chunk
+        self.breakup_chunk, self.EndOfFile = breakup_chunk, EndOfFile
         # What a cut or damaged file makes it raise, that of the decompressors included (lz4 has RuntimeError).
         self.FAULTS = (
             McapError, ValueError, KeyError, OSError, EOFError, RuntimeError, struct.error, zlib.error,

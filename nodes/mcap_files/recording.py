@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from nodes.mcap_files.datum import view_of
+from nodes.ingest.mcap_file import McapFile
 from nodes.mcap_files.outputs import chosen
-from nodes.mcap_files.schemas import View
+from nodes.mcap_files.views import Shown, view_of
 from nodes.postprocess.mcap_recorder import McapRecorder, Observed
 from streamflow import Overflow, Restart, UsageError
 from streamflow.core.graph import EdgeDef, Graph, Resolved
@@ -50,6 +51,7 @@ def record(
     `views`: how an output is shown, by its name, where the guess is wrong. `mailbox`: data of one output that may wait;
     by default as many as are 64 MB. Raises PipelineError where the pipeline has faults, UsageError for an unknown name.
     """
+    _require_another_file(definition, path)
     resolved = definition.resolved()
     graph = resolved.graph
     names = chosen(graph, outputs) or [
@@ -59,7 +61,11 @@ def record(
         raise UsageError(
             f"pipeline {graph.name}", "no source sends anything", hint="name what is to be recorded: --edges"
         )
-    given = {end: View[view.upper()] for name, view in (views or {}).items() for end in chosen(graph, [name], "--view")}
+    given = {
+        end: _asked(name, word, end, resolved)
+        for name, word in (views or {}).items()
+        for end in chosen(graph, [name], "--view")
+    }
     recorder = _free_name(graph)
     observed = list(_observed(resolved, names, recorder, given, mailbox))
     about = {
@@ -84,8 +90,16 @@ def record(
     )
 
 
+def _require_another_file(definition: Definition, path: str) -> None:
+    """What is replaced by the recording must not be what it is made of."""
+    for name, node in definition.nodes.items():
+        if isinstance(node, McapFile) and node.path.resolve() == Path(path).resolve():
+            found = f"stage {name} reads it"
+            raise UsageError(path, found, "another file", "it would be written over while it is read")
+
+
 def _observed(
-    resolved: Resolved, names: Sequence[tuple[str, str]], recorder: str, views: Mapping[tuple[str, str], View],
+    resolved: Resolved, names: Sequence[tuple[str, str]], recorder: str, views: Mapping[tuple[str, str], Shown],
     mailbox: int | None,
 ) -> Iterator[Observed]:  # fmt: skip
     taken: set[str] = set()
@@ -96,10 +110,31 @@ def _observed(
             label += "_"
         taken.add(label)
         name = f"{stage}.{port}"
-        view = views.get((stage, port)) or view_of(name, definition.node, port_type)
+        shown = views.get((stage, port)) or Shown(view_of(name, definition.node, port_type))
         edge = EdgeDef(stage, port, recorder, label).name
         capacity = mailbox or _capacity(port_type)
-        yield Observed(stage, port, label, edge, definition.node, definition.is_source, view, port_type, capacity)
+        yield Observed(
+            stage,
+            port,
+            label,
+            edge,
+            definition.node,
+            definition.is_source,
+            shown.view,
+            port_type,
+            capacity,
+            shown.encoding,
+        )
+
+
+def _asked(name: str, word: str, end: tuple[str, str], resolved: Resolved) -> Shown:
+    """Raises UsageError where no datum of the output can be shown so."""
+    shown = Shown.asked(word)
+    port_type = resolved.output_types[end]
+    if expected := shown.lacks(port_type):
+        rate = f" at {port_type.rate_hz:g} Hz" if port_type.rate_hz else ""
+        raise UsageError(f"--view {name}={word}", f"{'.'.join(end)} is {port_type}{rate}", expected)
+    return shown
 
 
 def _capacity(port_type: PortType) -> int:

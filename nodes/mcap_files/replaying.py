@@ -14,7 +14,7 @@ from typing import Any
 
 from nodes.ingest.mcap_file import McapFile
 from nodes.mcap_files.outputs import chosen
-from nodes.mcap_files.reader import McapRecording, open_recording
+from nodes.mcap_files.reader import McapRecording, RecordedOutput, open_recording
 from streamflow import PipelineError, Restart
 from streamflow.core.deadline import PathDef
 from streamflow.core.graph import EdgeDef, Graph, StageDef
@@ -69,7 +69,8 @@ def replay(definition: Definition, reference: Reference, *, path: str, outputs: 
         nodes={name: node for name, node in nodes.items() if name in plan.kept},
         faults=tuple(faults),
         handlers=handlers,
-        notes=(*definition.notes, *recording.notes(), *_differences(recording, reference, graph), *plan.notes),
+        notes=(*definition.notes, *_differences(recording, reference, graph), *plan.notes),
+        warnings=(*definition.warnings, *recording.notes()),
     )
 
 
@@ -122,6 +123,8 @@ class _Plan:
         of = self.recording.pipeline
         whence = f"it was recorded from pipeline {of}" if of != self.graph.name else "replay the others with --edges"
         if name not in stages:
+            if likely := self._likely(self.recording.outputs[f"{name}.{port}"]):
+                whence = f"{' or '.join(likely)} is not in the recording: was a stage renamed?"
             return Fault(subject, f"pipeline {self.graph.name} has no stage {name}", _one_of(stages), whence)
         stage = stages[name]
         if port not in stage.outputs and stage.is_known:
@@ -142,14 +145,50 @@ class _Plan:
                 continue
             needed = f"{edge.source}.{edge.output}"
             if edge.source not in self.kept or edge.output not in self.replaced.get(edge.source, (edge.output,)):
-                hint = f"record it too, as in record --edges {','.join([*self.recording.outputs, needed])}"
-                if needed in self.recording.outputs:
-                    hint = f"it is in the recording: --edges {','.join([*self._chosen(), needed])}"
                 found = f"stage {edge.target} needs {needed}, which is not replayed"
-                self.faults.append(Fault(str(self.recording.path), found, hint=hint))
+                self.faults.append(Fault(str(self.recording.path), found, hint=self._remedy(edge.source, needed)))
 
-    def _chosen(self) -> list[str]:
-        return [f"{stage}.{port}" for stage, port in self.names]
+    def _remedy(self, source: str, needed: str) -> str:
+        """Where to have `needed`, an output of `source`, from."""
+        named = [f"{stage}.{port}" for stage, port in self.names]
+        if needed in self.recording.outputs:
+            return f"it is in the recording: --edges {','.join([*named, needed])}"
+        origins = self._origins(source, set())
+        if origins:
+            more = [name for name in origins if name not in named]
+            return f"it is made of {', '.join(origins)}, in the recording: --edges {','.join([*named, *more])}"
+        stages = {stage.name for stage in self.graph.stages}
+        fitting = [name for name, one in self.recording.outputs.items() if one.stage in stages]
+        strange = [name for name in self.recording.outputs if name not in fitting]
+        if strange:
+            found = f"the recording has {', '.join(strange)}, for which {self.graph.name} has no stage"
+            return f"{found}: was one renamed?"
+        return f"record it too, as in record --edges {','.join([*fitting, needed])}"
+
+    def _origins(self, stage: str, seen: set[str]) -> list[str]:
+        """Recorded outputs of which everything that `stage` sends is made; none where there are not all of them."""
+        seen.add(stage)
+        found: dict[str, None] = {}
+        edges = [edge for edge in self.graph.edges if edge.target == stage]
+        for edge in edges:
+            name = f"{edge.source}.{edge.output}"
+            if name in self.recording.outputs:
+                found[name] = None
+            elif edge.source not in seen:
+                origins = self._origins(edge.source, seen)
+                if not origins:
+                    return []
+                found |= dict.fromkeys(origins)
+        return list(found)
+
+    def _likely(self, recorded: RecordedOutput) -> list[str]:
+        """What it may be called now: the same port of the same kind of node, of which the recording has nothing."""
+        known = {one.stage for one in self.recording.outputs.values()}
+        return [
+            f"{stage.name}.{recorded.port}"
+            for stage in self.graph.stages
+            if stage.node == recorded.node and stage.name not in known and recorded.port in stage.outputs
+        ]
 
     def deadlines(self, handlers: Mapping[str, Any]) -> tuple[list[PathDef], dict[str, Any]]:
         """Those that can still be told of, and what is called for each; the others are noted."""

@@ -3,11 +3,15 @@
 The door to the library's writing half; the reading one is `reader`. Chunks end after a megabyte and after a second, so
 a killed writer takes at most that with it. Where the disk refuses a chunk the file is cut back to the last whole one,
 and ends there in order, with what was lost: that is smaller than the chunk that found no room.
+
+A file is of one writer, which holds a lock on it for as long as it writes. One that is there is never emptied: a new
+one takes its place, and whoever reads the old one goes on reading that.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -132,6 +136,7 @@ class McapWriter:
 def mend(path: Path, losses: Mapping[str, str]) -> None:
     """End a file in order whose writer was killed: after its last whole record, with what it lacks. Raises OSError."""
     with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no other run has begun to write it
         end, size = len(_magic()), path.stat().st_size
         while True:
             file.seek(end)
@@ -167,9 +172,9 @@ class _Sink:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self._fd = _made(Path(os.path.realpath(path)))
         except OSError as error:
-            raise InputError(str(path), _reason(error), "a file that can be written") from None
+            raise _refused(path, error) from None
         self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         self.position = 0
 
@@ -194,6 +199,66 @@ class _Sink:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _made(path: Path) -> int:
+    """A descriptor of a new file, locked; of a pipe or a device as it is."""
+    how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    if path.is_file():
+        _take_away(path)
+    elif path.exists():
+        return os.open(path, how)
+    fd = os.open(path, how | os.O_EXCL, 0o666)
+    try:
+        _lock(fd)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _take_away(path: Path) -> None:
+    former = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(former)
+        if not os.path.samestat(os.fstat(former), path.stat()):
+            raise BlockingIOError(errno.EWOULDBLOCK, "")  # another run has just made its own
+        path.unlink()
+    finally:
+        os.close(former)
+
+
+def _lock(fd: int) -> None:
+    """Raises BlockingIOError where another has it. A file system that has no locks is written without."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+
+
+def require_free(path: str | os.PathLike[str]) -> None:
+    """To be asked before anything starts, and by nobody who writes it: raises InputError where another run does."""
+    file = Path(os.path.realpath(path))
+    if not file.is_file():
+        return
+    try:
+        if not os.access(file.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "its folder may not be written, and so it cannot be replaced")
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _lock(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _refused(path, error) from None
+
+
+def _refused(path: str | os.PathLike[str], error: OSError) -> InputError:
+    if isinstance(error, BlockingIOError | FileExistsError):
+        return InputError(os.fspath(path), "is being written by another run", "a file of this run's own")
+    return InputError(os.fspath(path), _reason(error), "a file that can be written")
 
 
 def _reason(error: OSError) -> str:

@@ -9,11 +9,12 @@ says so once, keeps counting, and the pipeline goes on.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
-import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from streamflow.recorder.reader import Recording
 from streamflow.runtime.clock import Instants, instants
 from streamflow.runtime.rundir import recording_path
 
+LOGGER: Final = "mcap"
 FLUSH_PERIOD_S: Final = 1.0  # what a killed recorder takes with it, at most
 
 
@@ -47,6 +49,7 @@ class Observed:
     view: View
     type: PortType
     capacity: int
+    encoding: str = ""
 
     @property
     def name(self) -> str:
@@ -118,8 +121,11 @@ class McapRecorder(Node):
         about = {**self._about, **_clocks(begun, self._wall_offset_ns, is_offline=self.context.offline)}
         self._writer = McapWriter(self._path, self._compression, about)
         self._channels = [self._writer.add_channel(topic_of(one.name), one.view, one.about()) for one in self._outputs]
-        self._encoders = [Encoder(one.view, one.name, one.type.rate_hz, self._wall_of) for one in self._outputs]
-        self._flushing = threading.Thread(target=self._flush_regularly, name="mcap", daemon=True)
+        self._encoders = [
+            Encoder(one.view, one.name, one.type.rate_hz, self._wall_of, one.encoding) for one in self._outputs
+        ]
+        flush = partial(copy_context().run, self._flush_regularly)  # so that what it logs is this stage's
+        self._flushing = threading.Thread(target=flush, name="mcap", daemon=True)
         self._flushing.start()
 
     def close(self) -> None:
@@ -174,7 +180,7 @@ class McapRecorder(Node):
             self._told_failure = True
             kept = sum(writer.kept.values())
             sentence = f"{self._path}: {writer.failure}; {kept:,} data are kept and no more, the pipeline goes on"
-            print(f"streamflow: stage {self.context.stage}: {sentence}", file=sys.stderr, flush=True)
+            logging.getLogger(LOGGER).error(sentence)
 
     def _losses(self, writer: McapWriter, *, has_ended: bool) -> dict[str, Any]:
         """As `streamflow.Losses` has it. `has_ended`: what is still under way will not come any more."""

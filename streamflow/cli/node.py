@@ -9,6 +9,7 @@ from streamflow.cli.options import pipeline_argument, reference
 from streamflow.errors import BrokenLinkError, NodeError, StreamflowError, UsageError
 from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.process.launch import wait_ended
+from streamflow.runtime.process.stage_logging import named_in_logs
 from streamflow.runtime.process.stage_process import load_for, options_of, work
 from streamflow.runtime.process.worker import WorkerOptions
 from streamflow.runtime.rundir import RunFolder, live_runs
@@ -35,7 +36,8 @@ def command(pipeline: str, settings: tuple[str, ...], stage: str) -> None:
     click.echo(f"streamflow: {stage} joins {folder.path.name}", err=True)
     interrupts: list[BaseException] = []
     try:
-        trouble = trio.run(_visit, folder, process, loaded, options)
+        with named_in_logs(loaded.resolved.graph.processes()[process], folder.description().get("log", {})):
+            trouble = trio.run(_visit, folder, process, loaded, options)
     except* KeyboardInterrupt as group:
         interrupts += group.exceptions
     if interrupts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,17 @@ import click
 
 from streamflow.cli.options import complete
 from streamflow.cli.run_pipeline import start, with_run_options
-from streamflow.errors import UsageError
+from streamflow.core.happenings import Level
+from streamflow.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from streamflow.cli.running import Concluded
     from streamflow.core.graph import Graph
 
 AMENDMENT = "nodes.mcap_files.recording:record"  # by name: nodes are above this layer, as a pipeline is
+GUARD = "nodes.mcap_files.writer:require_free"
 CONCLUSION = "nodes.mcap_files.ending:conclude"
-VIEWS = ("image", "audio", "imu", "tensor")
+VIEWS = ("image", "audio", "imu", "tensor", "bgr8", "rgb8", "mono8", "mono16")
 COMPRESSIONS = ("none", "lz4", "zstd")
 
 
@@ -38,7 +41,10 @@ COMPRESSIONS = ("none", "lz4", "zstd")
     "views",
     multiple=True,
     metavar="PORT=VIEW",
-    help="Show an output as image, audio, imu or tensor, where the guess by its type is wrong; what is kept is one.",
+    help="Show an output as image, audio, imu or tensor, where the guess by its type is wrong, or as an image of these "
+    "colours: bgr8, rgb8, mono8, mono16. What is kept is one. The guess: uint8[height, width], with 1, 3 or 4 colours "
+    "last where it has any, is an image, three colours bgr8; float32, float64 or int16 of two dimensions at most at "
+    "4,000 Hz or more is sound; six columns of them from what is called imu are motion; all else is a tensor.",
 )
 @click.option(
     "--mailbox",
@@ -59,12 +65,23 @@ def command(
     """Run PIPELINE and keep what it sends in OUT.mcap, for `streamflow replay` and for Foxglove.
 
     The recorder never holds a stage up: what it cannot keep is dropped at its mailbox, counted, and written into the
-    file. With --offline everything is kept, and a replay gives the same outputs bit for bit.
+    file; that is exit code 0, and 3 with --strict. With --offline everything is kept, and a replay gives the same
+    outputs bit for bit.
+
+    A recording that fails (the disk is full, the recorder is killed or hangs) is exit code 1 at the end, and the
+    pipeline goes on meanwhile. The recorder is not started again: its next life would have to write over its file.
+
+    What a full disk or a killed run leaves is a file without an index: `streamflow replay` reads it, other programs
+    do after `mcap recover`.
     """
     from streamflow.runtime.loading.amendments import Amendment
 
     if path.exists() and path.is_file() and not overwrite:
         raise UsageError(str(path), "is there already", "a new file", "--overwrite takes its place")
+    try:
+        _by_name(GUARD)(path)
+    except InputError as error:
+        raise UsageError(error.subject, error.found, error.expected) from None
     arguments = {
         "path": str(path.resolve()),
         "outputs": names_of(edges),
@@ -73,13 +90,21 @@ def command(
         "compression": compression,
     }
 
-    def conclude(graph: Graph, report: dict[str, Any]) -> Sequence[str]:
-        module, _, name = CONCLUSION.partition(":")
-        told = getattr(importlib.import_module(module), name)(path, graph, report)
+    def conclude(graph: Graph, report: dict[str, Any]) -> Concluded:
+        from streamflow.cli.running import Concluded
+
+        told = _by_name(CONCLUSION)(path, graph, report)
         report["recording"] = told
-        return [] if asked["quiet"] and told["is_whole"] and not told["not_kept"] else [told["sentence"]]
+        level = Level.ERROR if told["failure"] else Level.WARNING if told["not_kept"] else Level.INFO
+        return Concluded(told["sentence"], level)
 
     return start(context, pipeline, amendments=(Amendment(AMENDMENT, arguments),), conclude=conclude, **asked)
+
+
+def _by_name(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def names_of(edges: Sequence[str]) -> list[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from streamflow.cli.options import complete
 from streamflow.cli.record import names_of
 from streamflow.cli.run_pipeline import start, with_run_options
+
+if TYPE_CHECKING:
+    from streamflow.cli.running import Concluded
+    from streamflow.core.graph import Graph
 
 AMENDMENT = "nodes.mcap_files.replaying:replay"  # by name: nodes are above this layer, as a pipeline is
 
@@ -34,4 +38,15 @@ def command(context: click.Context, /, pipeline: str, path: Path, edges: tuple[s
     from streamflow.runtime.loading.amendments import Amendment
 
     amendment = Amendment(AMENDMENT, {"path": str(path.resolve()), "outputs": names_of(edges)})
-    return start(context, pipeline, amendments=(amendment,), **asked)
+
+    def conclude(graph: Graph, report: dict[str, Any]) -> Concluded:
+        """All sources of a replay are what is replayed."""
+        from streamflow.cli.running import Concluded
+
+        sent = [f"{stage.name}.{port}" for stage in graph.stages if stage.is_source for port in stage.outputs]
+        offline = asked["offline"]
+        speed = None if offline else asked["speed"]
+        report["replay"] = {"file": str(path), "edges": sent, "speed": speed, "offline": offline}
+        return Concluded()
+
+    return start(context, pipeline, amendments=(amendment,), conclude=conclude, **asked)

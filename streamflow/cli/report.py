@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from streamflow.cli.reporting import require_folder, write_report
 from streamflow.errors import UsageError
 from streamflow.runtime.inspection import LoggedEvents, read_courses, read_state
 from streamflow.runtime.rundir import RunFolder, find_run
-from streamflow.runtime.supervision.events import EVENTS_KEPT, MISSES_KEPT
+from streamflow.runtime.supervision.events import Latest
 
 KEYS = {"pipeline", "paths", "edges", "stages", "conserved"}
 
@@ -64,10 +63,9 @@ def _gathered(folder: RunFolder) -> dict[str, Any]:
             f"run {folder.path.name}", "its state lacks what a report has", hint="another version wrote it"
         )
     description = folder.description()
-    misses: deque[dict[str, Any]] = deque(maxlen=MISSES_KEPT)
-    events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
+    latest = Latest()
     for event in LoggedEvents(folder):
-        (misses if event["event"] == "miss" else events).append(event)
+        latest.take(event)
     so_far = {
         "ending": str(content.get("phase", "?")) if state.is_live else "killed",
         "duration_s": content.get("elapsed_s", 0.0),
@@ -78,4 +76,4 @@ def _gathered(folder: RunFolder) -> dict[str, Any]:
     paths = {name: {"course": courses[name]} | path for name, path in content["paths"].items()}
     for path in paths.values():
         path.pop("recent", None)
-    return {**so_far, **content, "paths": paths, "misses": list(misses), "events": list(events)}
+    return {**so_far, **content, "paths": paths, "misses": latest.misses, "events": latest.events}

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import load_profile
 from streamflow.runtime.process.early_server import EarlyServer
 from streamflow.runtime.process.memory_plan import require_room
+from streamflow.runtime.process.stage_logging import named_in_logs
 from streamflow.runtime.rundir import SHARED_MEMORY
 from streamflow.runtime.supervision.interrupts import INTERRUPTED
 from streamflow.runtime.supervision.report import table
@@ -37,8 +38,19 @@ from streamflow.runtime.supervision.supervisor import Supervisor
 from streamflow.runtime.supervision.venue import LocalVenue
 
 CONTRACT_BROKEN = 3
-Conclusion = Callable[[Graph, dict[str, Any]], Sequence[str]]
-"""Given what was run and its report, to which it may add: what a person should read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What a command has to say of its run. ERROR: what it was to do has failed, exit code 1; WARNING: it is not all
+    that was promised, which --strict has as exit code 3."""
+
+    sentence: str = ""
+    level: Level = Level.INFO
+
+
+Conclusion = Callable[[Graph, dict[str, Any]], Concluded]
+"""Given what was run and its report, to which it may add."""
 
 
 def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, log_json: bool, **asked: Any) -> int:
@@ -117,19 +129,23 @@ def _run(
     notes = () if stored is None else stored.notes
     for note in (*notes, *loaded.definition.notes, *_speed_notes(loaded.resolved.graph, speed, is_offline=offline)):
         teller.say(Level.WARNING, "note", note)
+    for warning in loaded.definition.warnings:
+        teller.answer("note", warning, Level.WARNING)
     served = None if metrics is None else MetricsProcess(metrics)
     if served is not None:
         teller.answer("metrics", f"metrics at {served.address}", address=served.address)
+    log = {"level": log_level, "is_json": options.log_json}
     progress.starting(len(loaded.resolved.graph.processes()))
     with (
         closing(served) if served is not None else nullcontext(),
+        named_in_logs(stages, log) if inline else nullcontext(),
         _early_server(loaded, options) if is_program else nullcontext() as early,
     ):
         teller.outlet.start()
         outcome = _supervised(loaded, options, progress, early)
     progress.clear()
-    told = () if conclude is None else conclude(loaded.resolved.graph, outcome.report)
-    return _conclude(outcome, teller, report, strict, told, shows_table=is_for_people)
+    concluded = Concluded() if conclude is None else conclude(loaded.resolved.graph, outcome.report)
+    return _conclude(outcome, teller, report, strict, concluded, shows_table=is_for_people)
 
 
 def _speed_notes(graph: Graph, speed: float, *, is_offline: bool) -> Iterator[str]:
@@ -165,14 +181,14 @@ def _command(pipeline: str, settings: Sequence[str]) -> str:
 
 
 def _conclude(
-    outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, told: Sequence[str], *, shows_table: bool
+    outcome: Outcome, teller: Teller, paths: Sequence[Path], strict: bool, concluded: Concluded, *, shows_table: bool
 ) -> int:
     failure, report = outcome.failure, outcome.report
     is_silent = failure is not None and failure.exit_code == ClosedOutputError.exit_code
     if shows_table and not is_silent and report["stages"]:
         teller.outlet.put(table(report) + "\n")
-    for sentence in told:
-        teller.answer("note", sentence)
+    if concluded.sentence:
+        teller.answer("note", concluded.sentence, concluded.level)
     if failure is not None and not is_silent:
         teller.say(Level.ERROR, "failure", failure.sentence, failure.traceback_text.rstrip(), subject=failure.subject)
     for path in paths:
@@ -183,11 +199,16 @@ def _conclude(
         for sentence in report["conserved"]:
             teller.say(Level.ERROR, "broken_sum", f"{sentence}; a fault of streamflow's own")
         return 1
+    if concluded.level is Level.ERROR:
+        return StreamflowError.exit_code
     if outcome.interrupted:
         return INTERRUPTED
     if strict and outcome.broken_contracts:
         who = ", ".join(outcome.broken_contracts)
         teller.say(Level.ERROR, "strict", f"deadline {who}: broken, and --strict was given")
+        return CONTRACT_BROKEN
+    if strict and concluded.level is Level.WARNING:
+        teller.say(Level.ERROR, "strict", "not everything was kept, and --strict was given")
         return CONTRACT_BROKEN
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 from streamflow.cli.log_lines import Form, line, untold
 from streamflow.cli.outlet import Outlet
 from streamflow.core.flood import Flood
-from streamflow.core.happenings import Level, Told, tell
+from streamflow.core.happenings import LOGGED, Level, Told, tell
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.supervision.events import wall_clock
 
@@ -37,8 +37,8 @@ class Teller:
         return self._level is not None and level <= self._level
 
     def asks_for(self, name: str) -> bool:
-        """Whether events of that name are told."""
-        return self.wants(tell({"event": name}).level)
+        """Whether events of that name are told: what is logged its stage has written by itself."""
+        return name != LOGGED and self.wants(tell({"event": name}).level)
 
     def tick(self, at_ns: int, *, is_last: bool = False) -> None:
         """To be called now and then, also when nothing happens: what was not told is told as a count."""
@@ -50,10 +50,10 @@ class Teller:
         if level is Level.ERROR or self.wants(level):
             self.outlet.put(line(self.form, Told(level, sentence, traceback), {**_now(), "event": event, **fields}))
 
-    def answer(self, event: str, sentence: str, **fields: Any) -> None:
-        """What was asked for, so that it is told whatever the level is."""
-        if self._level is not None:
-            self.outlet.put(line(self.form, Told(Level.INFO, sentence), {**_now(), "event": event, **fields}))
+    def answer(self, event: str, sentence: str, level: Level = Level.INFO, **fields: Any) -> None:
+        """What was asked for, so that it is told whatever the level is; what warns also where nothing else is told."""
+        if self._level is not None or level < Level.INFO:
+            self.outlet.put(line(self.form, Told(level, sentence), {**_now(), "event": event, **fields}))
 
     def close(self) -> None:
         """All is told. People's lines are waited for as any program waits for `less`; a collector's are not."""

@@ -42,6 +42,11 @@ class Flood:
         period.untold += 1
         return False
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether some were not told, and not counted yet."""
+        return any(period.untold for period in self._periods.values())
+
     def over(self, now_ns: int, *, is_last: bool = False) -> list[Untold]:
         """Of which kinds a period is over in which some were not told; `is_last`: all are."""
         ended = [k for k, one in self._periods.items() if is_last or now_ns - one.began_ns >= PERIOD_NS]

@@ -34,10 +34,14 @@ class Told:
     traceback: str = ""
 
 
+LOGGED: Final = "logged"
+"""A line that a node has logged at WARNING or above. Its stage has written it on standard error, too."""
+
 _TOLD: Final = {
     "left": (Level.ERROR, "{reason}; the rest goes on without it"),
     "raised": (Level.ERROR, "{sentence}"),
     "broken_sum": (Level.ERROR, "{sentence}; a fault of streamflow's own"),
+    "logged": (Level.WARNING, "stage {stage}: {logger}: {sentence}"),
     "restarting": (Level.WARNING, "{reason}; starting it again"),
     "back": (Level.WARNING, "stage {names}: back at work after {down_ms:.0f} ms"),
     "broken": (Level.WARNING, "deadline {path}: its contract is broken, {met} of the last {of} on time"),
@@ -67,6 +71,8 @@ def tell(event: Mapping[str, Any]) -> Told:
     by its name and what it has."""
     name = str(event.get("event", "?"))
     level, template = _TOLD.get(name, (Level.INFO, ""))
+    if name == LOGGED and event.get("level") == Level.ERROR.name.lower():
+        level = Level.ERROR  # whoever logs says it
     traceback = str(event.get("traceback", "")).rstrip()
     try:
         sentence = template.format(names=_names(event), count=_answers(event), **event)

@@ -20,7 +20,7 @@ from streamflow.core.timebase import ms, s, seconds
 Kind = Literal["counter", "gauge", "histogram", "info"]
 Labels = dict[str, str]
 
-STAGE_STATES: Final = ("starting", "running", "draining", "down", "hung", "ended")
+STAGE_STATES: Final = ("starting", "running", "draining", "down", "hung", "failed", "ended")
 RUN_PHASES: Final = ("starting", "running", "draining", "aborting", "leaving", "done")
 OUTCOMES: Final = ("met", "missed", "absorbed", "shed", "dropped", "rejected", "lost")
 DROPPING: Final = ("drop_oldest", "drop_newest", "latest")

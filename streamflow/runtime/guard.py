@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from streamflow.errors import ClosedOutputError, LinkError, NodeError, PortError, StreamflowError
+from streamflow.errors import ClosedOutputError, DamagedFileError, LinkError, NodeError, PortError, StreamflowError
 from streamflow.runtime.usercode import user_traceback
 
 VARIANT_NOTE = "variant "  # how a note begins that says whose error it is
@@ -29,7 +29,7 @@ def blamed(stage: str, error: BaseException, where: str) -> StreamflowError:
     if isinstance(error, LinkError | NodeError | PortError | ClosedOutputError):
         return error
     if isinstance(error, StreamflowError):
-        return NodeError(stage, str(error))
+        return NodeError(stage, str(error), is_final=isinstance(error, DamagedFileError))
     kind = type(error).__name__
     raised = f"{kind}: {str(error).splitlines()[0]}" if str(error).strip() else kind
     variant = next((f" of {note}" for note in getattr(error, "__notes__", ()) if note.startswith(VARIANT_NOTE)), "")

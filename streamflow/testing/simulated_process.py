@@ -15,8 +15,8 @@ from collections.abc import Callable
 import trio
 
 from streamflow.runtime.clock import ClockTimer, TrioClock
-from streamflow.runtime.process.control import ControlClient, Telegram
-from streamflow.runtime.process.worker import Channel, Worker
+from streamflow.runtime.process.control import Channel, ControlClient, Telegram
+from streamflow.runtime.process.worker import Worker
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork, MemoryRouter
 from streamflow.transport.napping import Napping
 from streamflow.transport.sockets import DealerSocket, RouterSocket, SocketContext

@@ -11,6 +11,7 @@ from nodes.mcap_files.reader import open_recording
 from streamflow.errors import UsageError
 from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Reference, load
+from tests.nodes.test_mcap_recorder import file_size_limit
 
 TWO = """
     import numpy as np
@@ -99,6 +100,23 @@ def test_a_recording_is_not_overwritten_unasked(streamflow, two, recorded):
     assert streamflow("record", two, "a.mcap", "--offline", "--inline", "--overwrite").code == 0
 
 
+def test_a_recording_is_not_made_of_what_it_takes_the_place_of(streamflow, write, recorded):
+    before = Path(recorded()).read_bytes()
+    write(
+        "pipelines/reads.py",
+        TWO.replace("wav: str", "mcap: str")
+        .replace("WavFile(wav) if wav", "McapFile(mcap, 'tone') if mcap")
+        .replace("samples if wav", "signal if mcap")
+        .replace("Tone, WavFile", "Tone, McapFile"),
+    )
+    ended = streamflow("record", "pipelines/reads.py", "a.mcap", "--set", "mcap=a.mcap", "--inline", "--overwrite")
+    assert (ended.code, Path("a.mcap").read_bytes()) == (2, before)
+    told = "stage tone reads it, expected another file; it would be written over while it is read"
+    assert ended.err == f"streamflow: {Path('a.mcap').resolve()}: {told}\n"
+    ended = streamflow("record", "pipelines/reads.py", "b.mcap", "--set", "mcap=a.mcap", "--inline", "--quiet")
+    assert ended.code == 0, ended.err
+
+
 def test_the_report_and_a_sentence_say_what_was_kept(streamflow, two):
     ended = streamflow("record", two, "a.mcap", "--offline", "--inline", "--report", "report.json")
     told = json.loads(Path("report.json").read_text())["recording"]
@@ -107,12 +125,89 @@ def test_the_report_and_a_sentence_say_what_was_kept(streamflow, two):
     assert ended.sentences[-1].startswith("streamflow: a.mcap: 20 data of 2 outputs, 0.1 MB")
 
 
+def test_a_recording_that_fails_is_exit_code_1_and_says_so_also_when_quiet(streamflow, two):
+    options = ["--offline", "--inline", "--quiet", "--set", "seconds=60", "--report", "r.json", "--report", "r.html"]
+    with file_size_limit(2_000_000):
+        ended = streamflow("record", two, "a.mcap", *options)
+    assert ended.code == 1
+    told = json.loads(Path("r.json").read_text())["recording"]
+    assert told["kept"] + told["reasons"]["not_written"] == told["offered"] == 3750
+    assert told["failure"] == "the file has reached the size limit of this process or file system"
+    assert not told["is_whole"]
+    page = Path("r.html").read_text()
+    assert "<h2>Recording</h2>" in page
+    assert f"not written {told['not_kept']:,}" in page
+    assert f'<b class="bad">{told["failure"]}</b>' in page
+    assert ended.err.endswith(
+        f"; {told['not_kept']:,} of 3,750 could not be kept, {told['not_kept']:,} of them had been delivered; "
+        f"the recording failed: {told['failure']}\n"
+    )
+
+
+@pytest.mark.parametrize(("strict", "code"), [([], 0), (["--strict"], 3)])
+def test_what_the_recorder_cannot_keep_up_with_is_told_and_a_failure_only_where_that_is_asked_for(
+    streamflow, write, strict, code
+):
+    write(
+        "pipelines/bursts.py",
+        """
+        import numpy as np
+
+        from nodes.postprocess import JsonLines
+        from streamflow import Node, Out, Output, Pipeline
+
+        class Bursts(Node):
+            number = Out("int64[]")
+
+            async def run(self):
+                await self.emit([Output(np.int64(n)) for n in range(200)], event_time_ns=await self.pace(0))
+
+        def build() -> Pipeline:
+            p = Pipeline("bursts")
+            p.connect(p.add("bursts", Bursts()).number, p.add("log", JsonLines()))
+            return p
+        """,
+    )
+    ended = streamflow(
+        "record",
+        "pipelines/bursts.py",
+        "a.mcap",
+        "--inline",
+        "--quiet",
+        "--mailbox",
+        "1",
+        "--report",
+        "r.json",
+        *strict,
+    )
+    assert ended.code == code, ended.err
+    told = json.loads(Path("r.json").read_text())["recording"]
+    assert (told["offered"], told["is_whole"], told["failure"]) == (200, False, "")
+    assert told["reasons"] == {"drop_newest": told["not_kept"]}
+    assert f"; {told['not_kept']} of 200 could not be kept" in ended.sentences[0]
+
+
 @pytest.mark.parametrize("edges", [[], ["--edges", "peak"], ["--edges", "tone,peak"]])
 def test_a_replay_gives_the_same_as_the_recorded_run(streamflow, two, edges):
     then = streamflow("record", two, "a.mcap", "--offline", "--inline", "--quiet", *edges)
     now = streamflow("replay", two, "a.mcap", "--offline", "--inline", "--quiet")
     assert (then.code, now.code, now.out) == (0, 0, then.out)
     assert len(then.out.splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "speed", "told"), [(["--offline"], None, "offline"), (["--speed", "20"], 20.0, "at 20 times its pace")]
+)
+def test_a_report_says_of_what_it_is_a_replay(streamflow, two, recorded, options, speed, told):
+    options = [*options, "--inline", "--quiet", "--report", "r.json", "--report", "r.html"]
+    assert streamflow("replay", two, recorded("--edges", "tone"), *options).code == 0
+    assert json.loads(Path("r.json").read_text())["replay"] == {
+        "file": "a.mcap",
+        "edges": ["tone.signal", "tone.truth"],
+        "speed": speed,
+        "offline": speed is None,
+    }
+    assert f"A replay of <code>a.mcap</code>: tone.signal, tone.truth, {told}" in Path("r.html").read_text()
 
 
 def test_sensors_of_the_recorded_run_need_not_be_there(streamflow, two, recorded):
@@ -179,6 +274,63 @@ def test_a_needed_output_that_was_not_recorded_is_named(streamflow, two, recorde
     assert ended.err.endswith(f"/a.mcap: {found}tone.signal\n")
 
 
+FUSED = """
+    from nodes.infer import Function
+    from nodes.ingest import Tone
+    from nodes.postprocess import JsonLines
+    from streamflow import In, Node, Out, Pipeline
+
+    class Fuse(Node):
+        left = In("float32[time]")
+        right = In("float32[]")
+        both = Out("float32[]")
+
+        def process(self, *, left, right):
+            return right.array
+
+    def build(cam: str = "cam") -> Pipeline:
+        p = Pipeline("fused")
+        camera, imu = p.add(cam, Tone(duration_s=0.32)), p.add("imu", Tone(duration_s=0.32))
+        spot, fuse = p.add("spot", Function(max, input="float32[time]", output="float32[]")), p.add("fuse", Fuse())
+        p.connect(camera.signal, spot)
+        p.connect(imu.signal, fuse.left)
+        p.connect(spot, fuse.right)
+        p.connect(fuse, p.add("log", JsonLines()))
+        return p
+"""
+
+
+@pytest.mark.parametrize(
+    ("recorded", "options", "told"),
+    [
+        ([], ["--edges", "imu.signal"], "it is made of cam.signal, in the recording: --edges imu.signal,cam.signal"),
+        (["--edges", "imu.signal"], [], "record it too, as in record --edges imu.signal,spot.output"),
+        (
+            ["--edges", "cam.signal,imu.signal"],
+            ["--set", "cam=camera"],
+            "fused has no stage cam, expected one of camera, imu, spot, fuse, log; "
+            "camera.signal is not in the recording: was a stage renamed?",
+        ),
+        (
+            ["--edges", "cam.signal,imu.signal"],
+            ["--set", "cam=camera", "--edges", "imu"],
+            "stage fuse needs spot.output, which is not replayed; "
+            "the recording has cam.signal, for which fused has no stage: was one renamed?",
+        ),
+    ],
+)
+def test_who_lacks_an_input_is_told_where_it_is_to_be_had(streamflow, write, recorded, options, told):
+    write("pipelines/fused.py", FUSED)
+    inline = ["--inline", "--offline", "--quiet"]
+    assert streamflow("record", "pipelines/fused.py", "a.mcap", *inline, *recorded).code == 0
+    ended = streamflow("replay", "pipelines/fused.py", "a.mcap", *inline, *options)
+    assert ended.code == 2
+    assert ended.err.endswith(f"{told}\n")
+    if "in the recording" in told and "made of" in told:
+        named = ended.err.split("--edges ")[1].strip()
+        assert streamflow("replay", "pipelines/fused.py", "a.mcap", *inline, "--edges", named).code == 0
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no recording"])
 def test_a_file_that_is_no_recording_is_refused(streamflow, two, content):
     if content is not None:
@@ -196,7 +348,11 @@ def test_a_view_can_be_chosen_and_changes_nothing_in_what_is_replayed(streamflow
     assert open_recording("a.mcap").outputs["tone.signal"].view.word == "tensor"
     assert streamflow("replay", two, "a.mcap", "--offline", "--inline", "--quiet").out == then.out
     ended = streamflow("record", two, "b.mcap", "--view", "tone.signal=sound")
-    assert "expected PORT=VIEW, one of image, audio, imu, tensor" in ended.err
+    assert "expected PORT=VIEW, one of image, audio, imu, tensor, bgr8, rgb8, mono8, mono16" in ended.err
+    ended = streamflow("record", two, "b.mcap", "--view", "peak=rgb8")
+    assert (ended.code, Path("b.mcap").exists()) == (2, False)
+    assert ended.err.startswith("streamflow: --view peak=rgb8: peak.output is float32[]")
+    assert ended.err.endswith(", expected uint8[height, width, 3]\n")
     ended = streamflow("record", two, "b.mcap", "--view", "tine=audio")
     assert ended.err.startswith("streamflow: --view tine: two has no stage tine, expected one of ")
 

@@ -16,6 +16,7 @@ ANYTHING: dict[str, Any] = {
     "stream": "mic", "seq": 7, "reason": "stage vad: it hangs", "sentence": "stage vad: took long", "down_ms": 41.4,
     "gap_ms": 250.2, "met": 3, "of": 10, "step": "degrade", "variant": "Small", "late_ms": 4.25, "how": "done",
     "pipeline": "speech", "supervisor": 4711, "priority": "SCHED_FIFO 1", "effects": [{"took_effect": True}, {}],
+    "logger": "own",
 }  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def test_levels_are_by_audience() -> None:
         by_level[tell({"event": name}).level].add(name)
     assert by_level[Level.ERROR] == {"left", "raised", "broken_sum"}
     assert by_level[Level.DEBUG] == {"miss", "realtime", "priority"}
+    assert tell({"event": "logged", "level": "error", **ANYTHING}).level is Level.ERROR
     for broken, over in (("restarting", "back"), ("broken", "recovered"), ("silent", "heard")):
         assert {broken, over} <= by_level[Level.WARNING]
     assert LEVELS == ("error", "warning", "info", "debug")
@@ -57,6 +59,7 @@ def test_levels_are_by_audience() -> None:
         ("back", "stage vad, log: back at work after 41 ms"),
         ("miss", "deadline speech: mic#7 missed it, 4.2 ms late so far; stage vad: took long"),
         ("restarting", "stage vad: it hangs; starting it again"),
+        ("logged", "stage vad: own: stage vad: took long"),
         ("silent", "deadline mic_speaks: nothing was sent to vad.x for 250 ms"),
         ("realtime", "stage vad, log: the machine has answered what it asks for, 1 of 2 as asked"),
     ],

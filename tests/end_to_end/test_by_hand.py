@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -12,6 +13,12 @@ LINE = """
 class Fails(Pass):
     def process(self, message):
         raise ValueError("by hand")
+
+
+class Says(Pass):
+    def flush(self):
+        import logging
+        logging.getLogger("own").warning("by hand")
 
 
 def build(count: int = 100, out: str = "kept here.txt", node: str = "Pass") -> Pipeline:
@@ -76,6 +83,18 @@ def test_a_stage_by_hand_that_fails_is_told_by_the_run_and_where_it_was_started(
     for ended in (run.wait(), node.wait()):
         assert ended.code == 1
         assert ended.sentences[-1] == "stage middle: process raised ValueError: by hand"
+
+
+def test_a_stage_by_hand_logs_where_it_was_started_and_into_the_log_of_the_run(project: Project) -> None:
+    report = project.folder / "report.json"
+    options = ["--offline", "--quiet", "--wait-for", "middle", "--set", "node=Says", "--report", report]
+    run = project.start("run", project.pipeline(LINE), *options)
+    node = project.start(*told_commands(run, 1)[0], temporary=run.temporary)
+    ended = run.wait()
+    assert (ended.code, "by hand" in ended.stderr) == (0, False)
+    assert node.wait().stderr.count("stage middle: WARNING own: by hand\n") == 1
+    (event,) = [one for one in json.loads(report.read_text())["events"] if one["event"] == "logged"]
+    assert (event["stage"], event["sentence"]) == ("middle", "by hand")
 
 
 def test_a_stage_may_name_the_pipeline_as_a_module(project: Project) -> None:

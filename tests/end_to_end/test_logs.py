@@ -148,3 +148,56 @@ def test_people_who_read_late_still_get_the_table(project: Project) -> None:
     assert command.process.wait(HARD_LIMIT_S) == 0
     assert "stage twice: back at work after" in text
     assert "every datum accounted for" in text
+
+
+TALKER = """
+    import logging
+
+    class Talk(Pass):
+        def process(self, message):
+            if message.seq == 3:
+                threading.Thread(target=self.talk).start()
+                logging.getLogger("own").error("worse", exc_info=ValueError("no luck"))
+            return message.array
+
+        def talk(self):
+            for number in range(500):
+                logging.getLogger("own").warning("line %d", number)
+
+    def build():
+        p = Pipeline("talker")
+        talk = p.add("talk", Talk())
+        p.connect(p.add("numbers", Numbers(count=300)).number, talk)
+        p.connect(talk, p.add("keep", Keep("kept")))
+        return p
+"""
+
+
+@pytest.mark.parametrize("inline", [[], ["--inline"]])
+def test_what_a_node_logs_is_in_the_log_of_the_run_and_a_flood_of_it_is_counted(
+    project: Project, inline: list[str]
+) -> None:
+    report, kept = project.folder / "report.json", project.folder / "run"
+    ended = project.run(
+        project.pipeline(TALKER), "--report", report, "--keep", kept, "--log-level", "error", "--quiet", *inline
+    )
+    assert ended.code == 0
+    assert ended.stderr.count("worse") == 1  # once, by its stage
+    assert "line 7" not in ended.stderr  # which nobody asked for there
+    logged = [one for one in json.loads(report.read_text())["events"] if one["event"] == "logged"]
+    (worse,) = [one for one in logged if one["sentence"] == "worse"]
+    assert (worse["stage"], worse["level"], worse["logger"]) == ("talk", "error", "own")
+    assert worse["traceback"].endswith("ValueError: no luck")
+    lines = [one for one in logged if one["sentence"].startswith("line ")]
+    untold = sum(int(one["sentence"].split()[1]) for one in logged if one["sentence"].startswith("…"))
+    assert 10 <= len(lines) < 50
+    assert len(lines) + untold + 1 == 501
+    told = project.start("logs", kept, "--level", "error").wait().stdout
+    assert "error   stage talk: own: worse\n" in told
+
+
+def test_what_a_stage_logs_comes_before_what_it_does_next(project: Project) -> None:
+    report = project.folder / "report.json"
+    assert project.run(project.pipeline(TROUBLE), "--report", report, "--quiet").code == 0
+    happened = [one["event"] for one in json.loads(report.read_text())["events"]]
+    assert happened.index("logged") == happened.index("raised") - 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from nodes.mcap_files.reader import McapRecording, open_recording
 from tests.end_to_end.project import Ended, Project, eventually
@@ -45,9 +48,9 @@ def build(seconds: float = 0.6, height: int = 120, out: str = "out") -> Pipeline
 OUTPUTS = (".jsonl", ".frames.npy", ".fused.npy")
 
 
-def command(project: Project, *arguments: object) -> Ended:
+def command(project: Project, *arguments: object, code: int = 0) -> Ended:
     ended = project.start(*arguments, "--quiet").wait()
-    assert ended.code == 0, ended.stderr
+    assert ended.code == code, ended.stderr
     return ended
 
 
@@ -141,13 +144,15 @@ def test_a_recorder_that_cannot_keep_up_drops_counts_and_holds_up_nobody(project
     reader.start()
     report = project.folder / "report.json"
     options = ("--set", "seconds=1.5", "--set", "height=300", "--mailbox", "2", "--report", report)
-    command(project, "record", pipeline, "slow", *options)
+    ended = command(project, "record", pipeline, "slow", *options)
     reader.join(20)
     told = json.loads(report.read_text())
+    not_kept, offered = told["recording"]["not_kept"], told["recording"]["offered"]
+    assert ended.sentence.endswith(f"is not looked at; {not_kept} of {offered} could not be kept")
     recording = open_recording(project.folder / "a.mcap")
     assert recording.is_whole
     assert_all_counted(recording, counted(told))
-    assert recording.losses["not_kept"] > 0
+    assert recording.losses["not_kept"] == not_kept > 0
     reasons = next(one for one in recording.losses["outputs"] if one["output"] == "camera.signal")["reasons"]
     assert set(reasons) == {"drop_newest"}
     situation = told["paths"]["situation"]
@@ -157,7 +162,8 @@ def test_a_recorder_that_cannot_keep_up_drops_counts_and_holds_up_nobody(project
     assert told["conserved"] is True
 
 
-def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project) -> None:
+@pytest.mark.parametrize("inline", [[], ["--inline"]])
+def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project, inline: list[str]) -> None:
     pipeline = project.pipeline(JOINED)
     os.mkfifo(project.folder / "pipe")
 
@@ -168,37 +174,59 @@ def test_a_disk_that_fails_is_told_and_the_pipeline_goes_on(project: Project) ->
     reader = threading.Thread(target=read_some, daemon=True)
     reader.start()
     report = project.folder / "report.json"
-    ended = command(project, "record", pipeline, "pipe", "--set", "height=300", "--report", report)
+    ended = command(project, "record", pipeline, "pipe", "--set", "height=300", "--report", report, *inline, code=1)
     told = json.loads(report.read_text())
-    (sentence,) = [one for one in ended.sentences if "its reader has closed it" in one]
-    assert sentence.startswith("stage recorder: ")
+    sentence = ended.stderr.splitlines()[0]
+    assert "its reader has closed it" in sentence
+    assert sentence.startswith("stage recorder: ERROR mcap: ")
     assert sentence.endswith("the pipeline goes on")
+    (event,) = [one for one in told["events"] if one["event"] == "logged"]
+    assert (event["stage"], event["level"]) == ("recorder", "error")
+    assert sentence.endswith(event["sentence"])
+    assert ended.sentence.startswith("pipe: no regular file, what is in it is not looked at; the recording failed: ")
+    assert ended.sentence.endswith(told["recording"]["failure"])
     assert (told["ending"], told["paths"]["situation"]["produced"], told["conserved"]) == ("done", 18, True)
+
+
+def stage_state(run: Path) -> str:
+    """How the recorder is, as `streamflow status` has it."""
+    return json.loads((run / "recordings" / "state.json").read_text())["stages"]["recorder"]["state"]
 
 
 def test_a_killed_recorder_leaves_a_recording_that_says_what_it_lacks(project: Project) -> None:
     pipeline = project.pipeline(JOINED)
     report = project.folder / "report.json"
     running = project.start(
-        "record", pipeline, "a.mcap", "--set", "seconds=1.5", "--set", "out=live", "--report", report, "--quiet"
+        "record", pipeline, "a.mcap", "--set", "seconds=3", "--set", "out=live", "--report", report, "--quiet"
     )
     path = project.folder / "a.mcap"
     eventually(lambda: path.exists() and path.stat().st_size > 1_000_000)
     os.kill(running.stage("recorder"), signal.SIGKILL)
+    eventually(lambda: any(one["event"] == "left" for one in running.events()))
+    eventually(lambda: stage_state(running.folder) == "failed", 5)  # in one word with `top`
     ended = running.wait()
-    assert ended.code == 0, ended.stderr
+    assert ended.code == 1, ended.stderr
     told = json.loads(report.read_text())
-    assert (told["ending"], told["paths"]["situation"]["produced"], told["conserved"]) == ("done", 45, True)
+    assert (told["ending"], told["paths"]["situation"]["produced"], told["conserved"]) == ("done", 90, True)
+    assert told["stages"]["recorder"]["state"] == "failed"
+    kept, not_kept = told["recording"]["kept"], told["recording"]["not_kept"]
+    assert not told["recording"]["is_whole"]
+    assert kept + not_kept == told["recording"]["offered"]
+    had_come = sum(told["edges"][name]["delivered"] for name in told["edges"] if "->recorder." in name) - kept
+    parts = ended.sentence.split("; ")
+    assert parts[1].startswith(f"{not_kept:,} of {kept + not_kept:,} could not be kept")
+    assert parts[1].endswith(f", {had_come:,} of them had been delivered" if had_come else "kept")
+    assert parts[2] == "the recording failed: the recorder ended before the run"
     recording = open_recording(path)
     assert recording.is_whole
     assert_all_counted(recording, counted(told))
     assert recording.losses["failure"] == "the recorder ended before the run"
-    assert 0 < recording.outputs["camera.signal"].count < 45
-    replayed = project.start("replay", pipeline, "a.mcap", "--offline", "--set", "out=part").wait()
+    assert 0 < recording.outputs["camera.signal"].count < 90
+    replayed = project.start("replay", pipeline, "a.mcap", "--offline", "--set", "out=part", "--quiet").wait()
     assert "data could not be kept: camera.signal " in replayed.stderr
     lines = [(project.folder / f"{out}.jsonl").read_bytes().splitlines() for out in ("live", "part")]
     assert replayed.code == 0
-    assert len(lines[0]) == 45
+    assert len(lines[0]) == 90
     assert lines[1][:-1] == lines[0][: len(lines[1]) - 1]  # the last frame may lack the motion that was lost with it
 
 
@@ -214,6 +242,41 @@ def test_a_recording_of_a_killed_run_is_read_up_to_the_last_second(project: Proj
     assert not recording.is_whole
     assert recording.count >= recording.losses["kept"] > 10
     assert recording.losses["offered"] >= recording.losses["kept"]
-    replayed = project.start("replay", pipeline, "a.mcap", "--offline").wait()
+    replayed = project.start("replay", pipeline, "a.mcap", "--offline", "--quiet").wait()
     assert replayed.code == 0, replayed.stderr
-    assert f"it was cut; the {recording.count:,} data up to the last whole chunk are there" in replayed.stderr
+    assert replayed.sentence.endswith(f"it was cut; the {recording.count:,} data up to the last whole chunk are there")
+
+
+def test_two_runs_do_not_write_one_file_and_what_is_replayed_can_be_recorded_anew(project: Project) -> None:
+    pipeline = project.pipeline(JOINED)
+    path, record = project.folder / "a.mcap", ("record", pipeline, "a.mcap", "--quiet")
+    first = project.start(*record, "--set", "seconds=3")
+    eventually(lambda: path.exists() and path.stat().st_size > 100_000)
+    for overwrites in ([], ["--overwrite"]):
+        ended = project.start(*record, *overwrites).wait()
+        assert ended.code == 2
+        assert ended.sentence.startswith("a.mcap: is ")
+    assert ended.sentence == "a.mcap: is being written by another run, expected a file of this run's own"
+    assert first.wait().code == 0
+    assert open_recording(path).outputs["camera.signal"].count == 90
+    replayed = project.start("replay", pipeline, "a.mcap", "--set", "out=old", "--quiet")
+    eventually((project.folder / "old.jsonl").exists)
+    eventually(lambda: (project.folder / "old.jsonl").stat().st_size)  # it reads
+    assert project.start(*record, "--overwrite").wait().code == 0
+    assert open_recording(path).outputs["camera.signal"].count == 18
+    assert replayed.wait().code == 0
+    assert len((project.folder / "old.jsonl").read_bytes().splitlines()) == 90
+
+
+@pytest.mark.parametrize("options", [[], ["--offline"]])
+def test_a_damaged_recording_ends_its_replay_at_once(project: Project, options: list[str]) -> None:
+    """It is damaged for ever: to begin again would send everything before the damage again, and end there."""
+    pipeline, path = project.pipeline(JOINED), project.folder / "a.mcap"
+    command(project, "record", pipeline, "a.mcap", "--offline")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    ended = project.start("replay", pipeline, "a.mcap", *options, "--quiet").wait()
+    assert ended.code == 1
+    assert re.fullmatch(rf"stage (camera|imu): {path}: is damaged \(crc .*\), expected an MCAP.*", ended.sentence)
+    assert "failures within" not in ended.stderr

@@ -13,8 +13,10 @@ from hypothesis.extra import numpy as arrays
 from mcap.records import Schema
 from mcap_protobuf.decoder import DecoderFactory
 
-from nodes.mcap_files.datum import Encoder, decode, view_of
+from nodes.mcap_files import wire
+from nodes.mcap_files.datum import Encoder, decode
 from nodes.mcap_files.schemas import View, schema_of
+from nodes.mcap_files.views import Shown, view_of
 from streamflow import Message, WireError
 from streamflow.core.message import Origin
 from streamflow.core.ports import PortType, parse_tensor
@@ -112,6 +114,13 @@ def test_a_datum_with_a_flipped_bit_is_a_datum_or_refused(message: Message, view
         decode(bytes(encoded), view)
 
 
+def test_an_attribute_of_another_wire_type_is_refused() -> None:
+    """A number of 64 bits that comes as bytes."""
+    attribute = wire.sized(8, wire.text(1, "gain") + wire.sized(4, b"12345678"))
+    with pytest.raises(WireError, match="cannot be read"):
+        decode(attribute, View.TENSOR)
+
+
 # ------------------------------------------------------------------------------- as other tools see it
 
 
@@ -197,3 +206,57 @@ def test_the_numbers_of_a_tensor_can_be_plotted(dtype: str, field: str) -> None:
 )
 def test_the_view_is_guessed_by_the_type(output: str, tensor: str, rate_hz: float | None, view: View) -> None:
     assert view_of(output, "Node", PortType({"array": parse_tensor(tensor)}, rate_hz)) is view
+
+
+@pytest.mark.parametrize(
+    ("word", "tensor", "fits"),
+    [
+        ("image", "uint8[height, width]", True),
+        ("image", "uint16[height, width]", True),
+        ("image", "uint8[height, width, colours]", True),
+        ("image", "any[...]", True),
+        ("image", "bool[2]", False),
+        ("image", "uint8[3, height, width]", False),
+        ("image", "uint8[480, 640, 2]", False),
+        ("image", "uint16[480, 640, 3]", False),
+        ("rgb8", "uint8[480, 640, 3]", True),
+        ("rgb8", "uint8[480, 640]", False),
+        ("mono16", "uint8[480, 640]", False),
+        ("audio", "float32[channels, time]", True),
+        ("audio", "uint8[480, 640]", False),
+        ("audio", "float32[]", False),
+        ("imu", "float32[6]", True),
+        ("imu", "float64[rows, columns]", True),
+        ("imu", "float32[time]", False),
+        ("imu", "float32[rows, 3]", False),
+        ("tensor", "str[]", True),
+    ],
+)
+def test_a_view_is_refused_where_no_datum_could_be_shown_so(word: str, tensor: str, fits: bool) -> None:
+    assert (Shown.asked(word).lacks(PortType({"array": parse_tensor(tensor)}, 100.0)) == "") is fits
+
+
+@pytest.mark.parametrize(
+    ("word", "dtype", "shape", "encoding", "step"),
+    [
+        ("image", "uint8", (4, 6, 3), "bgr8", 18),
+        ("rgb8", "uint8", (4, 6, 3), "rgb8", 18),
+        ("image", "uint8", (4, 6), "mono8", 6),
+        ("image", "uint16", (4, 6), "mono16", 12),
+        ("mono16", "uint8", (4, 6), "", 0),
+        ("image", ">u2", (4, 6), "", 0),
+    ],
+)
+def test_the_encoding_of_an_image_is_as_was_said_or_by_its_type(
+    word: str, dtype: str, shape: tuple[int, ...], encoding: str, step: int
+) -> None:
+    shown = Shown.asked(word)
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    message = Message({"array": array}, "cam")
+    encoded = Encoder(shown.view, "cam.image", None, lambda _: 0, shown.encoding).encode(message)
+    schema = Schema(id=1, data=schema_of(shown.view), encoding="protobuf", name=shown.view.value)
+    decoder = DecoderFactory().decoder_for("protobuf", schema)
+    assert decoder is not None
+    told = decoder(encoded)
+    assert (told.encoding, told.step, told.data) == (encoding, step, array.tobytes() if encoding else b"")
+    assert_same(decode(encoded, shown.view), message)

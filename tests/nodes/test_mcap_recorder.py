@@ -16,7 +16,7 @@ from mcap.reader import make_reader
 
 from nodes.mcap_files.reader import open_recording
 from nodes.mcap_files.schemas import View
-from nodes.mcap_files.writer import mend
+from nodes.mcap_files.writer import McapWriter, mend, require_free
 from nodes.postprocess.mcap_recorder import McapRecorder, Observed
 from streamflow import InputError, Message
 from streamflow.core.ports import PortType, parse_tensor
@@ -130,7 +130,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
-def test_a_full_disk_is_told_once_and_everything_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_told_once_and_everything_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.mcap"
     with file_size_limit(3 * MEGABYTE):
         drive(recorder(path, MIC), data("mic", 2000), stage="recorder")
@@ -143,9 +143,8 @@ def test_a_full_disk_is_told_once_and_everything_is_counted(tmp_path: Path, caps
     assert losses["outputs"][0]["reasons"] == {"not_written": 2000 - found.count}
     assert found.is_whole
     sentence = f"{path}: the file has reached the size limit of this process or file system"
-    assert capsys.readouterr().err == (
-        f"streamflow: stage recorder: {sentence}; {found.count:,} data are kept and no more, the pipeline goes on\n"
-    )
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [("ERROR", f"{sentence}; {found.count:,} data are kept and no more, the pipeline goes on")]
     assert f"{2000 - found.count:,} data could not be kept" in found.notes()[0]
 
 
@@ -207,6 +206,57 @@ def test_a_damaged_chunk_is_a_sentence(tmp_path: Path) -> None:
     found = open_recording(path)
     with pytest.raises(InputError, match="is damaged"):
         list(found.messages(found.outputs))
+
+
+def test_of_a_copy_without_its_metadata_it_is_said_what_is_missing(tmp_path: Path) -> None:
+    """As the mcap package copies: schemas, channels and messages."""
+    from mcap.writer import Writer
+
+    drive(recorder(tmp_path / "a.mcap", MIC), data("mic", 20), stage="recorder")
+    with (tmp_path / "a.mcap").open("rb") as file, (tmp_path / "b.mcap").open("wb") as copy:
+        writer = Writer(copy)
+        writer.start()
+        numbers: dict[int, int] = {}
+        for schema, channel, message in make_reader(file).iter_messages():
+            assert schema is not None
+            if channel.id not in numbers:
+                own = writer.register_schema(schema.name, schema.encoding, schema.data)
+                numbers[channel.id] = writer.register_channel(
+                    channel.topic, channel.message_encoding, own, channel.metadata
+                )
+            writer.add_message(numbers[channel.id], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    with pytest.raises(InputError, match="lacks its metadata record `streamflow`, as in a copy"):
+        open_recording(tmp_path / "b.mcap")
+
+
+@pytest.mark.parametrize("size", [9, 20])
+def test_what_is_wrong_with_a_damaged_file_is_said(tmp_path: Path, size: int) -> None:
+    """Also where the library has no words for it: a chunk that is not there any more, though the index was."""
+    path = tmp_path / "a.mcap"
+    drive(recorder(path, MIC), data("mic", 100), stage="recorder")
+    found = open_recording(path)
+    assert found.chunks is not None
+    with path.open("r+b") as file:
+        file.truncate(found.chunks[0][0] + size)
+    with pytest.raises(InputError, match=r"is damaged \(a chunk ends too early\)"):
+        list(found.messages(found.outputs))
+
+
+def test_a_file_is_of_one_writer_and_whoever_reads_the_one_before_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    drive(recorder(path, MIC), data("mic", 1500), stage="recorder")
+    former = open_recording(path)
+    reading = former.messages(former.outputs)
+    assert next(reading)[1].seq == 0
+    require_free(path)
+    writer = McapWriter(path, "none", {})
+    for refused in (require_free, lambda path: McapWriter(path, "none", {})):
+        with pytest.raises(InputError, match="is being written by another run"):
+            refused(path)
+    assert [message.seq for _, message in reading] == list(range(1, 1500))
+    writer.close({})
+    require_free(path)
 
 
 def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:

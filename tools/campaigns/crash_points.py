@@ -38,8 +38,8 @@ from streamflow import compilation
 from streamflow.core.graph import Graph
 from streamflow.core.verdict import WORK
 from streamflow.recorder.layout import WORD
-from streamflow.runtime.process.control import ControlClient
-from streamflow.runtime.process.worker import Channel, Worker
+from streamflow.runtime.process.control import Channel, ControlClient
+from streamflow.runtime.process.worker import Worker
 from streamflow.testing import Faults, Simulation, simulate
 from streamflow.testing.simulated_process import LoopClock, SimulatedProcess
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork, MemoryRouter

@@ -179,6 +179,8 @@ def condition_of(
         return Condition.STOPPED
     if phase == "hung" or is_hung:
         return Condition.HUNG
+    if phase == "failed":
+        return Condition.FAILED
     if phase == "down":
         return Condition.FAILED if last_event in ("failed", "left") else Condition.RESTARTING
     if phase == "starting":

@@ -37,6 +37,7 @@ def page(report: Told) -> str:
         f"<h2>Deadlines</h2>{_deadlines(with_bound)}" if with_bound else "",
         *(_path(name, path) for name, path in with_bound.items()),
         _others(others),
+        _part("Recording", tables.recording(report.get("recording"))),
         _part("Rate deadlines", tables.rates(report)),
         _part("Graph", _graph(report)),
         _part("Stages", tables.stages(report)),
@@ -64,6 +65,10 @@ def _head(report: Told) -> str:
     kind = "good" if ending == "done" else "warn"
     at = f", at {escape(str(report['at']))}" if report.get("at") else ""
     lines.append(f'<p><b class="{kind}">{escape(ending)}</b> after {number(report["duration_s"])} s{at}</p>')
+    if replay := report.get("replay"):
+        pace = "offline" if replay["offline"] else f"at {number(replay['speed'])} times its pace"
+        what = f"{escape(', '.join(replay['edges']))}, {pace}"
+        lines.append(f"<p>A replay of <code>{escape(str(replay['file']))}</code>: {what}</p>")
     if report.get("failure"):
         lines.append(f'<p class="bad"><b>{escape(str(report["failure"]))}</b></p>')
     conserved = report["conserved"]

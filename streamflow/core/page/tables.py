@@ -123,6 +123,24 @@ def rates(report: Told) -> str:
     return table(["rate deadline", "gap at most, ms", "times silent", "longest, ms"], rows)
 
 
+def recording(told: Told | None) -> str:
+    """What became of the file that the run was kept in."""
+    if not told:
+        return ""
+    rows = [["file", f"<code>{escape(str(told['file']))}</code>"]]
+    if told["size"] is not None:
+        rows.append(["size", f"{told['size'] / 1e6:,.1f} MB"])
+    if told["kept"] is not None:
+        rows.append(["data kept", f"{told['kept']:,} of {told['offered']:,}"])
+    rows += [[f"of {escape(output)}", f"{count:,}"] for output, count in told["outputs"].items()]
+    if told["not_kept"]:
+        reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in told["reasons"].items())
+        rows.append(["not kept", _word(f"{told['not_kept']:,}{escape(f': {reasons}' if reasons else '')}")])
+    if told["failure"]:
+        rows.append(["failed", f'<b class="bad">{escape(told["failure"])}</b>'])
+    return table(["", ""], rows, frozenset({0, 1}))
+
+
 def misses(told: Sequence[Told]) -> str:
     """The latest, with where their time went."""
     rows = [

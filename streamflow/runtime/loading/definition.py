@@ -37,6 +37,8 @@ class Definition:
     """What is called for a datum that cannot be on time, by the name of its deadline."""
     notes: tuple[str, ...] = ()
     """What whoever runs it should know beforehand, a sentence each."""
+    warnings: tuple[str, ...] = ()
+    """And what also who wants to know nothing else should: that something is not all there."""
 
     def resolved(self) -> Resolved:
         """Raises PipelineError with every fault: those of the nodes' settings and those of the graph."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
 
@@ -15,6 +15,13 @@ from streamflow.wire.values import Frame
 Telegram = Mapping[str, Any]
 LAST_WORDS_MS = 300  # how long a process that leaves waits for its last telegrams to be sent
 TELEGRAM_SIZE_LIMIT = 16 * 1024 * 1024  # bytes; counts of a stage are some kilobytes
+
+
+class Channel(Protocol):
+    """The worker's end of the conversation with the supervisor."""
+
+    def tell(self, telegram: Telegram) -> None: ...
+    async def hear(self) -> Telegram: ...
 
 
 def _read(frame: Frame) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from streamflow.runtime.loading.amendments import Amendment
 from streamflow.runtime.loading.loader import Loaded, Reference, load
 from streamflow.runtime.process.control import ControlClient
 from streamflow.runtime.process.hygiene import Hygiene
+from streamflow.runtime.process.log_relay import LogRelay
 from streamflow.runtime.process.parent_death import die_with_parent
 from streamflow.runtime.process.stage_logging import name_in_logs
 from streamflow.runtime.process.worker import Worker, WorkerOptions
@@ -66,12 +67,12 @@ async def work(folder: RunFolder, process: str, loaded: Loaded, options: WorkerO
     hygiene = Hygiene(loaded.resolved.graph, stages)
     hygiene.prepare()
     with ZmqContext() as context:
-        control = ControlClient(context, folder.control_endpoint, hello)
-        worker = Worker(
-            loaded.definition, loaded.resolved, stages, options, control, context, MonotonicClock(), hygiene=hygiene
-        )
+        control, clock = ControlClient(context, folder.control_endpoint, hello), MonotonicClock()
+        relay = LogRelay(control, stages, clock)
+        worker = Worker(loaded.definition, loaded.resolved, stages, options, relay, context, clock, hygiene=hygiene)
         try:
-            await worker.run()
+            with relay.listening():
+                await worker.run()
             return worker.failure
         finally:
             control.close()

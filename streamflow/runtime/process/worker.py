@@ -11,10 +11,9 @@ The same worker serves a process of its own and, for `--inline`, the supervisor'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import trio
 
@@ -32,8 +31,10 @@ from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.accounts.tables import shape_of
 from streamflow.runtime.clock import Clock
 from streamflow.runtime.loading.definition import Definition
+from streamflow.runtime.process.control import Channel, Telegram
 from streamflow.runtime.process.hygiene import Hygiene
 from streamflow.runtime.process.life import Life
+from streamflow.runtime.process.stage_logging import logging_stage
 from streamflow.runtime.process.stage_states import lend_states
 from streamflow.runtime.process.wiring import Wiring
 from streamflow.runtime.rundir import recording_path
@@ -49,15 +50,6 @@ from streamflow.transport.sockets import SocketContext
 from streamflow.transport.zmq_socket import ZmqContext
 
 CLOSE_LIMIT_S = 3.0  # for a node's close(), which may wait for a device, and which no cancellation interrupts
-
-Telegram = Mapping[str, Any]
-
-
-class Channel(Protocol):
-    """The worker's end of the conversation with the supervisor."""
-
-    def tell(self, telegram: Telegram) -> None: ...
-    async def hear(self) -> Telegram: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +308,7 @@ class Worker:
     async def _live(self, name: str) -> None:
         """One stage from open to close. Where it will be started again, a failure ends the process; else its streams
         end in order: who is upstream is not held up, and what was sent before reaches the sinks."""
+        logging_stage.set(name)
         actor = self._actors[name]
         recorder = actor.logbook.recorder
         is_open = False
@@ -390,12 +383,14 @@ class Worker:
         self.failure = self.failure or error
         if self._has_vanished:
             return
+        is_final = isinstance(error, ClosedOutputError) or (isinstance(error, NodeError) and error.is_final)
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""
         self._channel.tell(
             {
                 "is": "failed",
                 "stage": stage,
                 "is_contained": is_contained,
+                "is_final": is_final,
                 "sentence": str(error),
                 "traceback": traceback_text,
                 "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,

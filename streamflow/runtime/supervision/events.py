@@ -14,12 +14,36 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from streamflow.core.happenings import LOGGED
 from streamflow.core.timebase import s
 
-MISSES_KEPT, EVENTS_KEPT = 30, 100  # the latest, for the report: who wants all has the log
+MISSES_KEPT, EVENTS_KEPT, LOGGED_KEPT = 30, 100, 50  # the latest, for the report: who wants all has the log
 LOG_SIZE_LIMIT = 8 * 1024 * 1024  # bytes; then the file is put aside, and one older file is kept
 
 Listener = Callable[[str, dict[str, Any]], None]
+
+
+class Latest:
+    """What happened last, the oldest first. Misses and what nodes log displace no other event."""
+
+    def __init__(self) -> None:
+        self._misses: deque[dict[str, Any]] = deque(maxlen=MISSES_KEPT)
+        self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
+        self._logged: deque[dict[str, Any]] = deque(maxlen=LOGGED_KEPT)
+
+    def take(self, line: dict[str, Any]) -> None:
+        if line["event"] == "miss":
+            self._misses.append({key: value for key, value in line.items() if key != "segments"})
+        else:
+            (self._logged if line["event"] == LOGGED else self._events).append(line)
+
+    @property
+    def misses(self) -> list[dict[str, Any]]:
+        return list(self._misses)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return sorted([*self._events, *self._logged], key=lambda line: int(line["at_ns"]))
 
 
 class EventLog:
@@ -33,8 +57,7 @@ class EventLog:
         self._file = None if path is None else path.open("ab", buffering=0)
         self._size = 0
         self.listeners: list[Listener] = []
-        self.misses: deque[dict[str, Any]] = deque(maxlen=MISSES_KEPT)
-        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
+        self.latest = Latest()
 
     def write(self, event: str, **fields: Any) -> None:
         line = {"at_ns": self._now_ns(), "at": self.wall_clock(), "event": event, **fields}
@@ -42,10 +65,7 @@ class EventLog:
             self._size += self._file.write(json.dumps(line).encode() + b"\n")
             if self._size > LOG_SIZE_LIMIT:
                 self._put_aside()
-        if event == "miss":
-            self.misses.append({key: value for key, value in line.items() if key != "segments"})
-        else:
-            self.events.append(line)
+        self.latest.take(line)
         for listener in self.listeners:
             listener(event, fields)
 

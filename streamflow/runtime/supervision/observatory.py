@@ -115,7 +115,17 @@ class Observatory:
         self._edge_generations[edge] += 1
         return self._edge_generations[edge]
 
-    def has_taken_effect(self, stages: Sequence[str], effects: Sequence[Mapping[str, Any]]) -> None:
+    def heard(self, telegram: Mapping[str, Any]) -> None:
+        """Something that a process says of itself and on which nothing follows."""
+        match telegram["is"]:
+            case "realtime":
+                self._has_taken_effect(telegram["stages"], telegram["effects"])
+            case "states":
+                self.tell_states(telegram["sentences"])
+            case "logged":
+                self._log.write("logged", **{key: value for key, value in telegram.items() if key != "is"})
+
+    def _has_taken_effect(self, stages: Sequence[str], effects: Sequence[Mapping[str, Any]]) -> None:
         """What became of all that these stages ask of the machine; what did not is told once, not in every life."""
         self._effects |= dict.fromkeys(stages, effects)
         self._log.write("realtime", stages=list(stages), effects=list(effects))
@@ -281,7 +291,8 @@ class Observatory:
             graph, recordings, self._lost_on_edge, self._dropped_found, self._offered_found, self._returned
         )
         stages = stage_sums(graph, recordings, self._lost_in_stage, edges, self._done_found, counters)
-        down = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
+        special = dict.fromkeys(self.inquest.down_since, "down") | dict.fromkeys(self._hung, "hung")
+        special |= {stage: "ended" if self.has_closed(stage) else "failed" for stage in self._left}
         return {
             "pipeline": self._resolved.graph.name,
             "at_ns": now_ns,
@@ -301,7 +312,7 @@ class Observatory:
                 self._process_of,
                 generations,
                 self._restarts,
-                down,
+                special,
                 self._effects,
                 now_ns,
             ),
@@ -351,8 +362,8 @@ class Observatory:
             report["failure"] = failure.sentence
         report |= {
             "at": state["at"],
-            "misses": list(self._log.misses),
-            "events": list(self._log.events),
+            "misses": self._log.latest.misses,
+            "events": self._log.latest.events,
             "graph": as_values(self._resolved),
             "environment": environment(),
         }

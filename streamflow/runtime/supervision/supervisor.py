@@ -217,11 +217,8 @@ class Supervisor:
                 return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
-            case "realtime":
-                self._observatory.has_taken_effect(telegram["stages"], telegram["effects"])
-                return []
-            case "states":
-                self._observatory.tell_states(telegram["sentences"])
+            case "realtime" | "states" | "logged":
+                self._observatory.heard(telegram)
                 return []
             case "closed":
                 return self._roll_call.closed(telegram["stage"])
@@ -235,7 +232,7 @@ class Supervisor:
                 failure = Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
                 self._tell_traceback(failure)
                 is_contained = telegram["is_contained"]
-                ending = "" if is_contained or failure.exit_code != 1 else process
+                ending = "" if is_contained or telegram["is_final"] else process
                 return self._roll_call.failed(failure, is_contained=is_contained, process=ending)
             case _:
                 return []

@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -24,6 +25,7 @@ from streamflow.runtime.process.control import ControlClient
 from streamflow.runtime.process.early_server import EarlyServer
 from streamflow.runtime.process.fork_server import ForkServer, starts_warm
 from streamflow.runtime.process.launch import StageProcess
+from streamflow.runtime.process.log_relay import LogRelay
 from streamflow.runtime.process.priority import NONE, Priority
 from streamflow.runtime.process.worker import Worker, WorkerOptions
 from streamflow.runtime.rundir import OwnedRunFolder, RunFolder
@@ -136,7 +138,9 @@ class TaskProcess:
 
     pid = 0
 
-    def __init__(self, process: str, work: Callable[[], Worker], client: ControlClient, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, process: str, work: Callable[[], Awaitable[None]], client: ControlClient, nursery: trio.Nursery
+    ) -> None:
         self.process = process
         self.scope = trio.CancelScope()
         self._client = client
@@ -145,10 +149,10 @@ class TaskProcess:
         self.is_stopped = False
         nursery.start_soon(self._run, work)
 
-    async def _run(self, make: Callable[[], Worker]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             with self.scope:
-                await make().run()
+                await work()
         finally:
             self._client.close()
             self._ended.set()
@@ -225,18 +229,21 @@ class TaskVenue:
         client = ControlClient(
             self.context, self.control_endpoint, {"process": process, "pid": 0, "run_key": self._loaded.key}
         )
-        return TaskProcess(process, lambda: self._worker(process, client), client, self.nursery)
+        return TaskProcess(process, partial(self._work, process, client), client, self.nursery)
 
-    def _worker(self, process: str, client: ControlClient) -> Worker:
-        return Worker(
+    async def _work(self, process: str, client: ControlClient) -> None:
+        relay = LogRelay(client, self._processes[process], self.clock)
+        worker = Worker(
             self._loaded.definition,
             self._loaded.resolved,
             self._processes[process],
             self._options,
-            client,
+            relay,
             self.context,
             self.clock,
         )
+        with relay.listening():
+            await worker.run()
 
     def reap_orphans(self, known_pids: Collection[int]) -> None:
         """There are none."""

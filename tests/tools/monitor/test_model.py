@@ -10,6 +10,7 @@ from tests.left_behind import LeftBehind
 from tests.tools.monitor.conftest import told
 from tools.monitor.model import HELP, Model, View, as_text, widest
 from tools.monitor.observation import Observation
+from tools.monitor.snapshot import Condition, condition_of
 
 SIZES = [(80, 24), (120, 40), (200, 60), (40, 10)]
 
@@ -183,3 +184,10 @@ def test_a_run_that_tells_nothing_is_a_screen_all_the_same(tmp_path, show):
     shown.snapshot = shown.observation.look()
     for number in "12345":
         assert len(shown.press(number).splitlines()) == 24
+
+
+def test_a_stage_that_stays_ended_is_failed_whatever_the_log_still_has() -> None:
+    """As the run says it, in one word with `status`; the log may have been put aside since."""
+    well = {"is_hung": False, "is_blocked": False, "is_degraded": False, "busy": None, "is_over": False}
+    assert condition_of("failed", last_event="", **well) is Condition.FAILED
+    assert condition_of("down", last_event="restarting", **well) is Condition.RESTARTING

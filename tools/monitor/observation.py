@@ -74,6 +74,7 @@ class Observation:
         self._histories: dict[tuple[str, str], History] = {}
         self._memory_mb: dict[str, float | None] = {}
         self._slow_ns = 0
+        self._shown_s = 0.0
         self._is_live = True
         self._paths: tuple[Path, ...] = ()
         self._misses: tuple[Told, ...] = ()
@@ -161,11 +162,18 @@ class Observation:
         return self._log.ending or "killed"
 
     def _elapsed_s(self, at_ns: int, *, is_over: bool) -> float:
-        """From when data flow."""
+        """From when data flow, to the end; of a killed run that is the last sign of life of any stage. Never less than
+        before, for a killed run counts as live until it is cleared up."""
         started_ns = int(number(self._state.get("started_ns")) or 0)
-        if is_over or not started_ns:
-            return number(self._state.get("elapsed_s")) or 0.0
-        return max(seconds(at_ns - started_ns), 0.0)
+        found = number(self._state.get("elapsed_s")) or 0.0
+        if started_ns:
+            if not is_over:
+                found = seconds(at_ns - started_ns)
+            elif not self._log.ending:
+                beats = (recording.word(layout.BEAT_NS) for recording in self._recordings.values())
+                found = max(found, seconds(max(beats, default=0) - started_ns))
+        self._shown_s = max(found, self._shown_s)
+        return self._shown_s
 
     def _rate_hz(self, kind: str, name: str, at_ns: int, value: int) -> float | None:
         return self._history(kind, name, RATE_NS).rate_hz(at_ns, value)
@@ -277,10 +285,18 @@ class Observation:
         return _process_state(pid) in STOPPED
 
 
-def successor_of(folder: RunFolder, pipeline: str) -> RunFolder | None:
-    """The newest live run of the same pipeline, if it is another."""
-    others = [one for one in live_runs() if one.pipeline == pipeline and one.path != folder.path]
+def successor_of(folder: RunFolder, pipeline: str | None) -> RunFolder | None:
+    """The newest live run of the pipeline, or of any, if it is another."""
+    others = [one for one in live_runs() if pipeline in (None, one.pipeline) and one.path != folder.path]
     return others[-1] if others else None
+
+
+def next_of(folder: RunFolder) -> RunFolder | None:
+    """The live run that began next after this one, the oldest after the newest, if there is another."""
+    live = live_runs()
+    place = next((number for number, one in enumerate(live) if one.path == folder.path), -1)
+    following = live[(place + 1) % len(live)] if live else folder
+    return following if following.path != folder.path else None
 
 
 def _drawn(description: Mapping[str, Any]) -> Resolved | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from streamflow.core.graph import Resolved
 from tools.monitor.header import header
+from tools.monitor.help import help_page
 from tools.monitor.snapshot import Snapshot
 from tools.monitor.text import Line, Page, Span, Tone, cut_line, fit, line, line_width, short, wrapped
 from tools.monitor.views import events, paths, stages
@@ -23,8 +24,8 @@ Stamps = Callable[[str, int], Sequence[tuple[str, Any]]]
 
 WIDTH_MIN, HEIGHT_MIN = 40, 10
 FILTER_LIMIT = 60
-KEYS = "1-5 views  / filter  Space hold  ↑↓ move  Enter open  ? help  q quit"
-KEYS_SHORT = "1-5 / Space Enter  ? help  q quit"
+KEYS = "1-5 views  / filter  Space hold  ↑↓ move  Enter open  ? help  q leave"
+KEYS_SHORT = "1-5 / Space Enter  ? help  q leave"
 
 
 class View(Enum):
@@ -36,24 +37,6 @@ class View(Enum):
 
 
 VIEWS = tuple(View)
-HELP = """\
-1-5, Tab        the views, also by a click
-Up, Down, j, k  move the cursor; PageUp, PageDown, Home, End; the wheel
-Enter           open what has the cursor: everything about a stage, all stamps of a miss, a traceback
-/               show only what has this text in its name; Esc shows all again
-Space           hold the picture still, and go on
-?               this help
-q               leave; the run goes on
-
-Paths   bars end at the bound, which is marked ┃ (╋ where it was passed). In time: of all data whose end is known,
-        those that were on time; what was shed, dropped, rejected or lost was not.
-Graph   from senders to receivers; on each edge what passes in a second and how full its mailboxes are.
-Stages  rate and busy of the last second, service (p99) since the start, depth: what waits for it, drop: what its
-        mailboxes dropped, rest: restarts, MB: memory with what it shares, stall: how long its loop stood still in
-        the last minute. A stage is ready, busy (half of the time or more), blocked (waits for room), degraded
-        (works with a cheaper variant), hung, restarting, failed, draining or stopped.
-Misses  each with where its time went, from the event on; what is to blame stands out.
-"""
 
 
 @dataclass(slots=True)
@@ -66,6 +49,8 @@ class Model:
     is_paused: bool = False
     has_help: bool = False
     note: str = ""
+    is_own: bool = False
+    """Whether the run belongs to the command that shows it."""
     cursors: dict[View, str] = field(default_factory=dict)
     opened: dict[View, str] = field(default_factory=dict)
     offsets: dict[View, int] = field(default_factory=dict)
@@ -96,7 +81,7 @@ class Model:
         lines = header(snapshot, width, note=note)[: height - HEIGHT_MIN + 4]
         self._tabs_line = len(lines)
         lines.append(self._tabs_told(snapshot, width))
-        page = self._help(width) if self.has_help else self._shown(snapshot, width - 1, stamps)
+        page = help_page(width - 1, is_own=self.is_own) if self.has_help else self._shown(snapshot, width - 1, stamps)
         self._page = page
         head = list(page.head)[: height - len(lines) - 3]
         lines += [line(" ", *one) for one in head]
@@ -140,10 +125,6 @@ class Model:
                 return self._misses.view(snapshot, width, wanted, opened, stamps)
             case View.EVENTS:
                 return events.view(snapshot, width, wanted, opened)
-
-    def _help(self, width: int) -> Page:
-        return Page([line(text) for one in HELP.splitlines() for text in (wrapped(one, width - 1, " " * 8)
-                     if len(one) >= width else [one])])  # fmt: skip
 
     def _window(self, page: Page, room: int) -> list[Line]:
         """The part of the page that is seen; the cursor is in it."""

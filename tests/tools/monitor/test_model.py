@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
 from tests.left_behind import LeftBehind
 from tests.tools.monitor.conftest import told
-from tools.monitor.model import HELP, Model, View, as_text, widest
+from tools.monitor.help import KEYS, LEAVING, VIEWS
+from tools.monitor.model import Model, View, as_text, widest
 from tools.monitor.observation import Observation
 
 SIZES = [(80, 24), (120, 40), (200, 60), (40, 10)]
@@ -133,11 +137,28 @@ def test_letters_are_text_while_a_filter_is_typed(shown):
     assert (shown.model.wanted, shown.model.is_paused, shown.model.view) == ("jkp2", False, View.PATHS)
 
 
-def test_help_tells_every_key_and_closes(shown):
+@pytest.mark.parametrize("width", [60, 80, 100, 130])
+def test_help_is_wrapped_to_the_width_and_closes(shown, width):
+    shown.size = (width, 60)
+    lines = shown.press("?").splitlines()
+    begin = next(i for i, line in enumerate(lines) if "1-5, Tab" in line)
+    told = [line for line in lines[begin:-1] if line]
+    for name, text in (*KEYS, *LEAVING, *VIEWS):
+        first = next(i for i, line in enumerate(told) if line[1:].startswith(f"{name}  "))
+        rest = itertools.takewhile(lambda line: line.startswith("  "), told[first + 1 :])
+        assert " ".join([told[first][1 + len(name) :].strip(), *(line.strip() for line in rest)]) == text
+    for line, following in pairwise(told):
+        if following.startswith("  "):  # a line ends only where the next word had no room
+            assert len(line) + 1 + len(following.split()[0]) > width - 1
+    assert "this help" not in shown.press("escape")
+
+
+def test_help_tells_of_the_own_run_that_ctrl_c_ends_it_and_q_does_not(shown):
     shown.size = (130, 60)
-    text = shown.press("?")
-    assert all(line.strip() in text for line in HELP.splitlines())
-    assert "PAUSED" not in shown.press("escape")
+    assert "drain the run" not in shown.press("?")
+    shown.model.is_own = True
+    assert re.search(r"^ q +leave the screen; the run goes on", text := shown.text(), re.MULTILINE)
+    assert re.search(r"^ Ctrl-C +leave the screen, drain the run", text, re.MULTILINE)
 
 
 def test_a_click_on_a_view_goes_there_and_on_a_thing_opens_it(shown):

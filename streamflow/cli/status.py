@@ -28,7 +28,7 @@ def command(run: str | None, as_json: bool) -> None:
     """Say how RUN is: what of each path was in time, what each stage does, what each edge dropped.
 
     RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. A run tells its state
-    every half second, and never waits for who reads it; of a dead run it is what it told last.
+    once a second, at first twice, and never waits for who reads it; of a dead run it is what it told last.
     """
     folder = find_run(run)
     state = read_state(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import is_
 from typing import Any
 
 from streamflow.core.graph import Resolved
@@ -58,7 +59,7 @@ class Model:
     _misses: MissesView = field(default_factory=MissesView)
     _page: Page = field(default_factory=lambda: Page([]))
     _last_page: Page = field(default_factory=lambda: Page([]))
-    _last_shown: object = None
+    _last_shown: Sequence[object] = ()
     _last_key: object = None
     _help_offset: int = 0
     _body: tuple[int, int] = (0, 0)
@@ -104,10 +105,11 @@ class Model:
 
     def _shown(self, snapshot: Snapshot, width: int, stamps: Stamps | None) -> Page:
         """The page of before where nothing of it has changed: a run tells its paths once a second, events seldom."""
-        unchanged = {View.PATHS: snapshot.paths, View.MISSES: snapshot.misses, View.EVENTS: snapshot.events}
+        paths, misses, events = snapshot.paths, snapshot.misses, snapshot.events
+        shown = {View.PATHS: (paths,), View.MISSES: (misses, paths), View.EVENTS: (events,)}.get(self.view, ())
         key = (self.view, width, self.wanted, self.opened.get(self.view, ""))
-        shown = unchanged.get(self.view)
-        if shown is None or shown is not self._last_shown or key != self._last_key:
+        is_same = key == self._last_key and all(map(is_, shown, self._last_shown))
+        if not shown or not is_same:
             self._last_page = self._made(snapshot, width, stamps)
             self._last_shown, self._last_key = shown, key
         return self._last_page
@@ -150,8 +152,7 @@ class Model:
         return next((number for number, item in enumerate(page.items) if item.key == key), 0 if key is None else None)
 
     def _tabs_told(self, snapshot: Snapshot, width: int) -> Line:
-        missed = sum(path.counts["missed"] for path in snapshot.paths)
-        counts = {View.MISSES: missed, View.EVENTS: len(snapshot.events)}
+        counts = {View.MISSES: snapshot.missed_count, View.EVENTS: len(snapshot.events)}
         spans: list[Span] = []
         column = 0
         self._tabs = []
@@ -170,7 +171,11 @@ class Model:
     def _keys(self, page: Page, room: int, width: int) -> Line:
         hidden = len(page.lines) - room
         offset = self._help_offset if self.has_help else self.offsets.get(self.view, 0)
-        aside = f" {offset + 1}-{min(offset + room, len(page.lines))} of {len(page.lines)}" if hidden > 0 else ""
+        first, last, count = offset + 1, min(offset + room, len(page.lines)), len(page.lines)
+        if page.items and not self.has_help and self.view is not View.PATHS:  # then things are counted, not lines
+            seen = [n for n, item in enumerate(page.items, 1) if item.last >= offset and item.first < offset + room]
+            first, last, count = seen[0], seen[-1], len(page.items)
+        aside = f" {first}-{last} of {count}" if hidden > 0 else ""
         if self.is_typing:
             text = "type a part of a name; Enter keeps it, Esc shows all"
         elif self.has_help:

@@ -11,9 +11,11 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from streamflow.core.graph import Resolved
+from streamflow.core.paths import on_route
 from streamflow.core.portrait import from_values
 from streamflow.core.timebase import ms, s, seconds
 from streamflow.errors import RecorderError, StreamflowError
@@ -22,7 +24,19 @@ from streamflow.recorder.reader import Recording
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.rundir import RunFolder, live_runs
 from tools.monitor.log import Log
-from tools.monitor.snapshot import Edge, Path, Snapshot, Stage, Told, condition_of, mapping, measured, number, path_of
+from tools.monitor.snapshot import (
+    Edge,
+    Path,
+    Snapshot,
+    Stage,
+    Told,
+    condition_of,
+    mapping,
+    measured,
+    number,
+    path_of,
+    with_newer,
+)
 
 RATE_NS = 1 * s  # rates are of so long
 LAG_NS = 60 * s
@@ -76,7 +90,9 @@ class Observation:
         self._slow_ns = 0
         self._shown_s = 0.0
         self._is_live = True
+        self._told_paths: tuple[Path, ...] = ()
         self._paths: tuple[Path, ...] = ()
+        self._ways: dict[tuple[str, str], list[str]] = {}
         self._misses: tuple[Told, ...] = ()
         self._events: tuple[Told, ...] = ()
 
@@ -88,9 +104,13 @@ class Observation:
         """How the run is now; how it was last, once it is over."""
         at_ns = now_ns()
         self._is_live = self._is_live and self.folder.is_live()
-        self._read_state()
-        if self._log.read():
+        is_told = self._read_state()
+        if is_new := self._log.read():
             self._misses, self._events = tuple(self._log.misses), tuple(self._log.events)
+        if is_told or is_new:
+            told_ns = int(number(self._state.get("at_ns")) or 0)
+            newer = list(takewhile(lambda miss: miss.get("at_ns", 0) > told_ns, self._misses)) if self._state else []
+            self._paths = tuple(with_newer(path, newer) for path in self._told_paths)
         self._open_recordings()
         is_slow = at_ns - self._slow_ns >= SLOW_NS
         self._slow_ns = at_ns if is_slow else self._slow_ns
@@ -129,18 +149,31 @@ class Observation:
 
     # ------------------------------------------------------------------------------------ what is read
 
-    def _read_state(self) -> None:
+    def _read_state(self) -> bool:
+        """Whether there was a new one."""
         try:
             status = self.folder.state.stat()
             stamp = status.st_ino, status.st_mtime_ns
             if stamp == self._state_stamp:
-                return
+                return False
             self._state = json.loads(self.folder.state.read_bytes())
             self._state_stamp = stamp
         except (OSError, ValueError):
-            return  # it has told none yet, or has gone: what it told last stands
+            return False  # it has told none yet, or has gone: what it told last stands
         told = mapping(self._state, "paths")
-        self._paths = tuple(path_of(name, path, self._deadlines.get(name, {})) for name, path in told.items())
+        self._told_paths = tuple(
+            path_of(name, path, self._deadlines.get(name, {}), self._way(path)) for name, path in told.items()
+        )
+        return True
+
+    def _way(self, path: Told) -> list[str]:
+        """The stages on any way from its source to its sink."""
+        ends = source, sink = str(path.get("source")), str(path.get("sink"))
+        if self.resolved is not None and ends not in self._ways:
+            route = on_route(self.resolved.graph.edges, source, sink)
+            met = {source, sink, *(edge.source for edge in route), *(edge.target for edge in route)}
+            self._ways[ends] = [stage for stage in self.resolved.order if stage in met]
+        return self._ways.get(ends, [])
 
     def _open_recordings(self) -> None:
         if len(self._recordings) == len(self._names()):

@@ -352,6 +352,7 @@ class Observatory:
             report["failure"] = failure.sentence
         report |= {
             "at": state["at"],
+            "started_ns": state["started_ns"],
             "misses": list(self._log.misses),
             "events": list(self._log.events),
             "graph": as_values(self._resolved),

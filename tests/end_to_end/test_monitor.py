@@ -96,6 +96,26 @@ def test_a_stopped_stage_is_shown_as_hung_and_the_end_of_the_run_is_told(project
         shown.until("EXIT 0")
 
 
+def test_a_killed_run_shows_no_event_twice_and_its_time_does_not_go_back(project: Project) -> None:
+    run = rover(project)
+    with terminal(run, "top", "rover", "--view", "events", width=120, height=40) as shown:
+        text = shown.until(lambda text: re.search(r"Events \d+\]", text) is not None)
+        run.process.kill()
+        run.wait()
+        seen_s = 0.0
+        while "HAS ENDED: killed" not in text:
+            text = "\n".join(shown.screen())
+            shown_s = float(re.findall(r"(\d+\.\d) s", text.splitlines()[0])[-1])
+            assert shown_s >= seen_s
+            seen_s = shown_s
+        eventually(lambda: not run.memory())
+        shown.press("1", "5")
+        text = shown.until("[5 Events")
+        assert len(re.findall(r" started  ", text)) == 1
+        shown.press("q")
+        shown.until("EXIT 0")
+
+
 def test_the_monitor_goes_on_with_the_next_run_of_the_pipeline(project: Project) -> None:
     run = rover(project)
     with terminal(run, "top", "rover") as shown:

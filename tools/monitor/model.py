@@ -203,7 +203,7 @@ class Model:
             elif self.opened.pop(self.view, None) is None:
                 self.wanted = ""
         elif key == "slash":
-            self.is_typing, self.wanted = True, ""
+            self.is_typing, self.wanted, self.has_help = True, "", False
         elif key in ("space", "p"):
             self.is_paused = not self.is_paused
         elif key == "enter":

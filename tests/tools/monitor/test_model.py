@@ -188,6 +188,11 @@ def test_a_filter_dims_what_of_the_graph_does_not_have_it(shown):
     assert "no stage and no edge has q in its name" in shown.press("/", "q")
 
 
+def test_what_a_filter_is_typed_for_is_seen(shown):
+    assert "this help" in shown.press("?")
+    assert "this help" not in shown.press("/", "v")
+
+
 def test_letters_are_text_while_a_filter_is_typed(shown):
     shown.press("/", *"jkp2")
     assert (shown.model.wanted, shown.model.is_paused, shown.model.view) == ("jkp2", False, View.PATHS)

@@ -48,7 +48,8 @@ class _Microseconds(click.IntRange):
 @click.option(
     "--top",
     is_flag=True,
-    help="Watch it meanwhile on this terminal, as with streamflow top; q leaves the screen, and the run goes on.",
+    help="Watch it meanwhile on this terminal, as with streamflow top; q leaves the screen and the run goes on, Ctrl-C "
+    "drains and ends it.",
 )
 @click.option(
     "--metrics",

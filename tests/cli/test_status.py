@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from streamflow.core.metrics import CATALOGUE
+from streamflow.core.timebase import s
+from streamflow.runtime.supervision.rounds import PUBLISH_NS, PUBLISH_NS_FIRST
 from tests.left_behind import LeftBehind
 
 
@@ -94,3 +97,11 @@ def test_a_run_that_has_told_nothing_yet_is_one_sentence(streamflow, run):
     ended = streamflow("status", "run")
     assert (ended.code, ended.out) == (1, "")
     assert ended.sentences == ["streamflow: run run: it has told no state"]
+
+
+def test_how_often_a_run_tells_its_state_is_said_alike_everywhere(streamflow):
+    assert (s, s // 2) == (PUBLISH_NS, PUBLISH_NS_FIRST)
+    said = "once a second, at first twice"
+    assert said in " ".join(streamflow("status", "--help").out.split())
+    (metric,) = (one for one in CATALOGUE if one.name == "streamflow_state_timestamp_seconds")
+    assert said in metric.help

@@ -40,7 +40,8 @@ class Terminal:
     ) -> None:
         self._socket = folder / f"tmux-{os.getpid()}-{id(self):x}"
         self.width, self.height = width, height
-        shown = f"{shlex.join(command)}; echo EXIT $?; exec sleep 1000"
+        # Ctrl-C is for the program: of a shell's it would be the end too.
+        shown = f"trap : INT; {shlex.join(command)}; echo EXIT $?; exec sleep 1000"
         config = folder / "tmux.conf"
         config.write_text("set -g status off\nset -g default-terminal tmux-256color\nset -g mouse on\n")
         subprocess.run(

@@ -15,7 +15,7 @@ from streamflow.cli.options import run_argument
 from streamflow.cli.output import ending_quietly, liveness
 from streamflow.core.blame import Culprit
 from streamflow.core.timebase import nanoseconds
-from streamflow.errors import StreamflowError
+from streamflow.errors import StreamflowError, UsageError
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.inspection import Event, LoggedEvents, read_state
 from streamflow.runtime.rundir import RunFolder, find_run
@@ -47,9 +47,11 @@ def command(
     """Tell the last deadlines that RUN missed: when, which datum, how late, the culprit, and where its time went.
 
     RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. A run that was killed
-    can still be read. Times in a timeline are milliseconds, in the order in which they passed.
+    can still be read. Times in a timeline are milliseconds, in the order in which they passed, up to when the miss was
+    known: what was not done yet then may have come later.
     """
     folder = find_run(run)
+    _require_known(folder, path, stage)
     wanted = _wanted({"path": path, "culprit": culprit, "stage": stage})
     log = LoggedEvents(folder)
     total, last_ns = 0, 0
@@ -78,7 +80,20 @@ def command(
             click.echo("none of them is as asked for")
         for head, event in zip(aligned(misses), misses, strict=True):
             click.echo(head)
-            click.echo(f"    {event.get('timeline') or event.get('sentence') or '(no timeline)'}")
+            for told in [event[key] for key in ("sentence", "timeline") if event.get(key)] or ["(no timeline)"]:
+                click.echo(f"    {told}")
+
+
+def _require_known(folder: RunFolder, path: str | None, stage: str | None) -> None:
+    """Raises UsageError for what the run does not have; of a run of another version that is not known."""
+    graph = folder.description().get("graph", {})
+    for option, kind, name, part in (("--path", "deadline", path, "deadlines"), ("--stage", "stage", stage, "stages")):
+        if name is None or part not in graph:
+            continue
+        there = [str(one["name"]) for one in graph[part]]
+        if name not in there:
+            known = f"one of {', '.join(there)}" if there else ""
+            raise UsageError(f"{option} {name}", f"run {folder.path.name} has no such {kind}", known)
 
 
 def _wanted(filters: dict[str, str | None]) -> Callable[[Event], bool]:

@@ -45,7 +45,12 @@ class _Microseconds(click.IntRange):
     metavar="FILE",
     help="Write the report there: FILE.html is a page for a browser, any other is JSON; may be repeated.",
 )
-@click.option("--top", is_flag=True, help="Watch it meanwhile on this terminal, as with streamflow top.")
+@click.option(
+    "--top",
+    is_flag=True,
+    help="Watch it meanwhile on this terminal, as with streamflow top; q leaves the screen and the run goes on, Ctrl-C "
+    "drains and ends it.",
+)
 @click.option(
     "--metrics",
     metavar="[HOST]:PORT",

@@ -17,7 +17,8 @@ from streamflow.runtime.supervision.report import variants_told
 
 Part = Mapping[str, Any]
 
-WORDS = ("state", "missed by, not kept", "working on")  # columns to the left
+WORDS = ("state", "not kept", "contract", "missed by", "working on")  # columns to the left
+OPTIONAL = ("not kept", "contract", "missed by", "shed", "left out")  # shown where there is something in them
 CULPRIT_LIMIT = 3  # of each path; `misses` and --json tell all
 
 
@@ -28,7 +29,9 @@ def command(run: str | None, as_json: bool) -> None:
     """Say how RUN is: what of each path was in time, what each stage does, what each edge dropped.
 
     RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. A run tells its state
-    every half second, and never waits for who reads it; of one that was killed it is what it told last.
+    once a second, at first twice, and never waits for who reads it; of one that was killed it is what it told last.
+
+    Of what an edge delivered a stage has worked on `data`, and `shed` and `left out` (of a join) the rest, if any.
     """
     folder = find_run(run)
     state = read_state(folder)
@@ -54,10 +57,10 @@ def screen(run: str, state: RunState) -> str:
     if isinstance(conserved, list):
         lines += [f"NOT CONSERVED: {sentence}" for sentence in conserved]
     lines += _section(
-        ["path", "data/s", "in time", "p99 ms", "within", "in flight", "missed by, not kept"],
+        ["path", "data/s", "in time", "p99 ms", "within", "in flight", "missed", "not kept", "contract", "missed by"],
         _paths(content, elapsed_s),
     )
-    head = ["stage", "state", "pid", "data", "p99 ms", "busy", "depth", "restarts", "working on"]
+    head = ["stage", "state", "pid", "data", "shed", "left out", "p99 ms", "busy", "depth", "restarts", "working on"]
     lines += _section(head, _stages(content))
     lines += _section(["edge", "sent", "delivered", "dropped", "lost", "in flight", "peak"], _edges(content))
     works = [f"{line}; now {stage.get('variant', '?')}"
@@ -70,7 +73,10 @@ def screen(run: str, state: RunState) -> str:
 
 
 def _section(head: list[str], rows: list[list[str]]) -> list[str]:
-    return ["", *columns(head, rows, WORDS)] if rows else []
+    if not rows:
+        return []
+    used = [i for i, name in enumerate(head) if name not in OPTIONAL or any(row[i] not in ("-", "0") for row in rows)]
+    return ["", *columns([head[i] for i in used], [[row[i] for i in used] for row in rows], WORDS)]
 
 
 def _paths(content: Part, elapsed_s: float) -> list[list[str]]:
@@ -83,8 +89,10 @@ def _paths(content: Part, elapsed_s: float) -> list[list[str]]:
         rate_hz = _number(recent.get("rate_hz")) if recent else mean_hz
         culprits = sorted(_mapping(path.get("culprits")).items(), key=lambda pair: -(_number(pair[1]) or 0))
         firm = _mapping(path.get("firm"))
-        contract = [_contract(firm)] if firm else []
-        failed = [f"{kind}: {counts[kind]:,}" for kind in FAILED if counts[kind]]
+        failed = [f"{kind} {counts[kind]:,}" for kind in FAILED if counts[kind]]
+        blamed = [f"{name}: {_count(count)}" for name, count in culprits[:CULPRIT_LIMIT]]
+        if len(culprits) > CULPRIT_LIMIT:
+            blamed.append(f"… {len(culprits) - CULPRIT_LIMIT} more")
         within_ms = path.get("within_ms")
         rows.append(
             [
@@ -94,19 +102,23 @@ def _paths(content: Part, elapsed_s: float) -> list[list[str]]:
                 _ms(_mapping(path.get("latency_ms")).get("p99")),
                 "-" if within_ms is None else f"{within_ms:g}",
                 _count(path.get("in_flight")),
-                ", ".join(
-                    [*contract, *(f"{name}: {_count(count)}" for name, count in culprits[:CULPRIT_LIMIT]), *failed]
-                )
-                or "-",
+                _count(path.get("missed")),
+                ", ".join(failed) or "-",
+                _contract(firm) if firm else "-",
+                ", ".join(blamed) or "-",
             ]
         )
     return rows
 
 
 def _contract(firm: Part) -> str:
+    """As in `9 of 10 BROKEN (level 1), 2 times so far`."""
+    terms, breaches = f"{firm.get('m', '?')} of {firm.get('k', '?')}", int(_number(firm.get("breaches")) or 0)
+    times = f"{breaches:,} time{'s' if breaches != 1 else ''}"
     if firm.get("state") == "broken":
-        return f"FIRM BROKEN (level {firm.get('level', '?')})"
-    return f"{firm.get('m', '?')} of {firm.get('k', '?')} held"
+        level = f" (level {firm['level']})" if firm.get("level") else ""
+        return f"{terms} BROKEN{level}, {times} so far"
+    return f"{terms} held{f', broken {times} before' if breaches else ''}"
 
 
 def _stages(content: Part) -> list[list[str]]:
@@ -119,6 +131,8 @@ def _stages(content: Part) -> list[list[str]]:
                 str(stage.get("state", "-")),
                 str(stage.get("pid") or "-"),
                 _count(stage.get("processed")),
+                _count(stage.get("shed")),
+                f"{_left_out(stage):,}",
                 _ms(_mapping(stage.get("service_ms")).get("p99")),
                 "-" if busy is None else f"{busy:.1%}",
                 _count(stage.get("depth")),
@@ -127,6 +141,12 @@ def _stages(content: Part) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _left_out(stage: Part) -> int:
+    """What a join did not take in, at all of its inputs, for whatever reason."""
+    counts = (count for reasons in _parts(stage, "left_out").values() for count in reasons.values())
+    return sum(int(_number(count) or 0) for count in counts)
 
 
 def _edges(content: Part) -> list[list[str]]:

@@ -181,14 +181,15 @@ class Blame:
         return _SENTENCES[self.kind].format(self.stage or "the next stage", took) + usual + detail
 
     def timeline(self) -> str:
-        """As in `mic 0.3 | wire 0.2 | wait@vad 41.0 (behind 12) | vad 4.1`, in ms; ends in … if it is not done."""
+        """As in `mic 0.3 | wire 0.2 | wait@vad 41.0 (behind 12) | vad 4.1`, in ms, up to when the miss was known."""
         parts = []
         for segment in self.segments:
             if segment.duration_ns < ms // 20 and (segment.kind, segment.stage) != (self.kind, self.stage):
                 continue
             detail = f" ({segment.detail})" if segment.detail else ""
             parts.append(_PLACES[segment.kind].format(segment.stage) + f" {segment.duration_ns / ms:.1f}{detail}")
-        return " | ".join(parts if self.is_done else [*parts, "…"])
+        is_given_up = self.kind is Culprit.DROP
+        return " | ".join(parts if self.is_done or is_given_up else [*parts, "not done yet"])
 
 
 def blame(journey: Journey, budgets: Budgets) -> Blame:

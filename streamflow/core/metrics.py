@@ -3,8 +3,8 @@
 Names, units and labels are Prometheus's: `_total` for what only grows, seconds and bytes, one name for what may be
 summed over its labels. Every series carries the pipeline; which run it is says `streamflow_run_info` alone, so that
 a restart of the run goes on with the same series. Help says of each how fresh it is: what both ends of an edge and
-the deadlines' accounts settle together comes from the run's state, written once a second; the rest is read from the
-flight recorders when it is asked for.
+the deadlines' accounts settle together comes from the run's state, written once a second, at first twice; the rest is
+read from the flight recorders when it is asked for.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ CATALOGUE: Final = (
     ),
     Metric(
         "streamflow_state_timestamp_seconds", "gauge",
-        "When the run last wrote its state, which is once a second, since the epoch.", "seconds",
+        "When the run last wrote its state, which is once a second, at first twice, since the epoch.", "seconds",
     ),
     Metric("streamflow_run_phase", "gauge", "1 for the phase that the run is in" + _TOLD),
     Metric(

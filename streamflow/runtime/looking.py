@@ -30,6 +30,7 @@ class Lookout:
         self._graph: dict[str, Any] = description.get("graph", {})
         self._processes = {stage["name"]: stage["process"] or stage["name"] for stage in self._graph.get("stages", ())}
         self._supervisor = description.get("supervisor")
+        self._edges = {edge["name"] for edge in self._graph.get("edges", ())}
         self._recordings: dict[str, Recording] = {}
         self._started_s = 0.0
         self.pipeline = folder.pipeline
@@ -54,7 +55,10 @@ class Lookout:
             started_s=self._started_s,
             told_s=told_s,
             stages={name: stage_now(recording) for name, recording in self._recordings.items()},
-            waiting={name: received.get(name, 0) + sent.get(name, 0) for name in (received | sent)},
+            # Recorders have tables of their own among them, of what a stage has in hand or has given up.
+            waiting={
+                name: received.get(name, 0) + sent.get(name, 0) for name in (received | sent) if name in self._edges
+            },
             resident_bytes=self._resident_bytes(),
         )
 

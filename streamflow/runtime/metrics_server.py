@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -19,6 +19,11 @@ from streamflow.core.metrics import CATALOGUE, Family, Ratchet, families
 from streamflow.errors import StreamflowError
 from streamflow.runtime.looking import Lookout
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+METRICS_PATH = "/metrics"
+PLACE = b"how the run is, for Prometheus: /metrics\n"
 BODY_TIMEOUT_S = 5.0  # of a scraper that connects and says nothing
 
 
@@ -60,13 +65,26 @@ class MetricsServer:
         registry = CollectorRegistry()
         registry.register(RunCollector(lookout))
         self._server = _Server(listening)
-        self._server.set_app(make_wsgi_app(registry))
+        self._server.set_app(_only_at(METRICS_PATH, make_wsgi_app(registry)))
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _only_at(path: str, serving: WSGIApplication) -> WSGIApplication:
+    """What serves there; at the root a line that names the place, and nothing anywhere else."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked = environ.get("PATH_INFO", "")
+        if asked == path:
+            return serving(environ, start_response)
+        start_response("200 OK" if asked == "/" else "404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [PLACE]
+
+    return answer
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -46,6 +46,12 @@ def test_each_comes_with_the_first_line_of_its_docstring(pipelines, nodes, write
     assert nodes()["nodes.mine_too.Thing"].summary == "Does things."
 
 
+def test_a_sentence_that_goes_on_in_the_next_line_is_not_cut(nodes, write):
+    text = "It runs in as many\n    threads as there are; v1.5 of it\n    does. And\n    more."
+    write("nodes/mine_too.py", f'from streamflow import Node\nclass Thing(Node):\n    """{text}"""\n')
+    assert nodes()["nodes.mine_too.Thing"].summary == "It runs in as many threads as there are; v1.5 of it does."
+
+
 def test_a_pipeline_is_shown_with_its_parameters(pipelines, write, streamflow):
     write("pipelines/mine.py", "def build(wav: str, *, rate: float = 1.5, out='-', model): ...")
     assert pipelines()["pipelines.mine"].parameters == ("wav", "model", "rate=1.5", "out='-'")

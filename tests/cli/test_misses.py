@@ -71,7 +71,27 @@ def test_of_a_dead_run_since_counts_back_from_its_end(streamflow, run):
 def test_a_culprit_that_there_is_not_is_refused(streamflow, run):
     ended = streamflow("misses", "run", "--culprit", "vad")
     assert ended.code == 2
+    assert len(ended.sentences) == 1
     assert "mailbox wait" in ended.err
+
+
+def test_a_deadline_and_a_stage_that_there_are_not_are_refused_with_those_that_there_are(streamflow, run):
+    names = [{"name": "mic"}, {"name": "vad"}]
+    run.folder.describe({"pipeline": "speech", "graph": {"stages": names, "deadlines": [{"name": "speech"}]}})
+    run.miss(1, 10)
+    assert data(streamflow("misses", "run", "--stage", "vad", "--path", "speech")) == ["mic#1"]
+    ended = streamflow("misses", "run", "--stage", "nostage")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.sentences == ["streamflow: --stage nostage: run run has no such stage, expected one of mic, vad"]
+    ended = streamflow("misses", "run", "--path", "nopath")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.sentences == ["streamflow: --path nopath: run run has no such deadline, expected one of speech"]
+
+
+def test_the_sentence_about_the_culprit_stands_above_the_timeline(streamflow, run):
+    sentence = "service at vad took 22.9 ms (usual 0.7), behind accel#29338"
+    run.event("miss", 10, path="speech", stream="mic", seq=1, sentence=sentence, timeline="mic 0.3 | vad 22.9")
+    assert streamflow("misses", "run").out.splitlines()[1:] == [f"    {sentence}", "    mic 0.3 | vad 22.9"]
 
 
 def test_a_log_that_was_put_aside_is_followed(streamflow, run):

@@ -39,6 +39,12 @@ def test_every_command_has_help_with_a_line_in_the_list_that_is_not_cut(streamfl
     assert not line.endswith("...")
 
 
+@pytest.mark.parametrize("name", ["run", "record", "replay"])
+def test_what_q_and_ctrl_c_do_to_a_watched_run_is_told(streamflow, name):
+    text = " ".join(streamflow(name, "--help").out.split())
+    assert "q leaves the screen and the run goes on, Ctrl-C drains and ends it" in text
+
+
 def test_it_tells_its_version(streamflow):
     assert streamflow("--version").out.startswith("streamflow, version 0.")
 

@@ -75,7 +75,7 @@ def test_the_service_of_the_sink_is_the_sinks() -> None:
 def test_a_datum_that_is_still_there_shows_in_the_timeline() -> None:
     found = blame(journey(hop("pre", 0.2, 0.4, 0.5, None), until_ms=10), BUDGETS)
     assert named(found) == (Culprit.SERVICE, "pre")
-    assert found.timeline() == "mic 0.2 | wire 0.2 | wait@pre 0.1 | pre 9.5 | …"
+    assert found.timeline() == "mic 0.2 | wire 0.2 | wait@pre 0.1 | pre 9.5 | not done yet"
 
 
 def test_a_wait_behind_many_ordinary_services_is_the_mailboxs() -> None:
@@ -83,7 +83,7 @@ def test_a_wait_behind_many_ordinary_services_is_the_mailboxs() -> None:
     found = blame(journey(hop("pre", 0.2, 0.4, 30, 32), until_ms=32, pre=Doings(busy)), BUDGETS)
     assert named(found) == (Culprit.MAILBOX, "pre")
     assert found.sentence() == "mailbox of pre held it 29.8 ms (usual 2.0), behind 15"
-    assert found.timeline() == "mic 0.2 | wait@pre 29.8 (behind 15) | pre 2.0 | …"
+    assert found.timeline() == "mic 0.2 | wait@pre 29.8 (behind 15) | pre 2.0 | not done yet"
 
 
 @pytest.mark.parametrize("ended_ms", [39.9, None])
@@ -173,6 +173,7 @@ def test_what_waits_for_a_dropped_piece_was_dropped_upstream_however_slow_the_re
     waiting = journey(hop("pre", 0.2, 0.4, 0.5, 8), hop("out", 8, 8.2, None), until_ms=10, drops=dropped)
     found = blame(waiting, BUDGETS)
     assert (named(found), found.detail) == ((Culprit.DROP, "vad"), "on mic->vad")
+    assert not found.timeline().endswith("not done yet")
     worked_on = journey(hop("out", 0.2, 0.4, 0.5, None), until_ms=10, drops=dropped)
     assert named(blame(worked_on, BUDGETS)) == (Culprit.SINK, "out"), "it does not wait for that piece"
 

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,10 @@ def bursts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
         os.kill(command.stage("slow"), signal.SIGKILL)
         after = settled(address, 300)
         as_openmetrics = fetched(address, OPENMETRICS)
+        assert fetched(address.removesuffix("metrics")) == "how the run is, for Prometheus: /metrics\n"
+        for elsewhere in ("/", "x", "/../metrics"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                fetched(address + elsewhere)
         ended = command.wait()
         assert ended.code == 0, ended.stderr
         assert is_refused(address)
@@ -153,6 +158,9 @@ def test_what_is_served_is_what_the_report_says(bursts) -> None:
         for key in ("processed", "emitted", "restarts"):
             assert one(found, f"stage_{key}_total", stage=name) == stage[key]
     assert one(found, "edge_capacity", edge="bursts.number->slow.data") == 8
+    for name in ("edge_depth", "edge_capacity"):
+        told = {dict(labels)["edge"] for key, labels in found if key == f"streamflow_{name}"}
+        assert told == report["edges"].keys()
     assert one(found, "run_conserved") == 1
     assert report["conserved"] is True
     assert one(found, "process_resident_memory_bytes", process="slow") > 1e7

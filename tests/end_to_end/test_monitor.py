@@ -20,6 +20,12 @@ from tools.terminal import Terminal, is_there
 pytestmark = pytest.mark.skipif(not is_there(), reason="there is no tmux: apt-get install tmux")
 
 ROVER = ROOT / "tools" / "pictures" / "rover.py"
+ENDLESS = """
+    def build():
+        p = Pipeline("endless")
+        p.connect(p.add("numbers", Numbers(rate_hz=50)).number, p.add("keep", Keep("kept")))
+        return p
+"""
 STREAMFLOW = [sys.executable, "-m", "streamflow"]
 
 
@@ -90,6 +96,26 @@ def test_a_stopped_stage_is_shown_as_hung_and_the_end_of_the_run_is_told(project
         shown.until("EXIT 0")
 
 
+def test_a_killed_run_shows_no_event_twice_and_its_time_does_not_go_back(project: Project) -> None:
+    run = rover(project)
+    with terminal(run, "top", "rover", "--view", "events", width=120, height=40) as shown:
+        text = shown.until(lambda text: re.search(r"Events \d+\]", text) is not None)
+        run.process.kill()
+        run.wait()
+        seen_s = 0.0
+        while "HAS ENDED: killed" not in text:
+            text = "\n".join(shown.screen())
+            shown_s = float(re.findall(r"(\d+\.\d) s", text.splitlines()[0])[-1])
+            assert shown_s >= seen_s
+            seen_s = shown_s
+        eventually(lambda: not run.memory())
+        shown.press("1", "5")
+        text = shown.until("[5 Events")
+        assert len(re.findall(r" started  ", text)) == 1
+        shown.press("q")
+        shown.until("EXIT 0")
+
+
 def test_the_monitor_goes_on_with_the_next_run_of_the_pipeline(project: Project) -> None:
     run = rover(project)
     with terminal(run, "top", "rover") as shown:
@@ -104,15 +130,63 @@ def test_the_monitor_goes_on_with_the_next_run_of_the_pipeline(project: Project)
         shown.until("EXIT 0")
 
 
-def test_run_top_shows_the_run_and_leaves_its_table_on_the_terminal(project: Project) -> None:
+def test_ctrl_c_in_run_top_drains_the_run_and_leaves_its_table_on_the_terminal(project: Project) -> None:
     started = project.start("doctor")  # for its temporary folder
     started.wait()
     with terminal(started, "run", ROVER, "--top", width=110, height=40) as shown:
         shown.until("within 80.0 ms")
-        shown.press("q")
+        shown.press("C-c")
         text = shown.until("EXIT 130")
         assert "every datum accounted for" in text
         assert "steer" in text
+
+
+def test_q_in_run_top_leaves_the_screen_and_the_run_goes_on_until_ctrl_c(project: Project) -> None:
+    started = project.start("doctor")  # for its temporary folder
+    started.wait()
+    with terminal(started, "run", ROVER, "--top", width=110, height=40) as shown:
+        shown.until("within 80.0 ms")
+        shown.press("?")
+        shown.until("the run goes on here")
+        shown.press("q")
+        shown.until("the run goes on; Ctrl-C drains")
+        shown.until(lambda text: len(re.findall(r"^ *\d+\.\d s  .*dropped", text, re.MULTILINE)) >= 2)  # it goes on
+        assert "EXIT" not in "\n".join(shown.screen())
+        shown.press("C-c")
+        text = shown.until("EXIT 130")
+        assert "draining" in text
+        assert "every datum accounted for" in text
+
+
+def test_a_screen_of_run_top_that_is_killed_does_not_end_the_run(project: Project) -> None:
+    started = project.start("doctor")  # for its temporary folder
+    started.wait()
+    with terminal(started, "run", ROVER, "--top", "--duration", 8, width=110, height=40) as shown:
+        shown.until("within 80.0 ms")
+        screen = next(pid for pid, line in started.processes().items() if "tools.monitor.screen" in line)
+        os.kill(screen, signal.SIGKILL)
+        text = shown.until("EXIT 0")
+        assert "every datum accounted for" in text
+
+
+def test_who_asked_for_no_run_goes_on_with_the_newest_that_lives_and_from_run_to_run(project: Project) -> None:
+    other = project.start("run", project.pipeline(ENDLESS))
+    eventually(lambda: other.folder.exists() and (other.folder / "recordings" / "state.json").exists())
+    run = project.start("run", ROVER, temporary=other.temporary)
+    eventually(lambda: len(list(run.temporary.glob("*/[!.]*/recordings/state.json"))) == 2)
+    with terminal(run, "top", width=120) as shown:
+        shown.until("within 80.0 ms")
+        shown.press("n")
+        shown.until(lambda text: text.startswith("endless "))
+        shown.press("n")
+        shown.until(lambda text: text.startswith("rover "))
+        stop(run)
+        text = shown.until(lambda text: text.startswith("endless "))
+        assert re.search(r"THE NEWEST NOW; rover-\S+ has ended: interrupted", text)
+        stop(other)
+        shown.until("HAS ENDED: interrupted")
+        shown.press("q")
+        shown.until("EXIT 0")
 
 
 def test_monitors_that_are_killed_leave_nothing_and_hold_up_nobody(project: Project) -> None:

@@ -47,7 +47,7 @@ def test_a_fault_of_a_trace_is_named(events, fault) -> None:
 
 
 def test_a_screen_that_is_cut_garbled_or_lacks_a_stage_is_named() -> None:
-    screen = "rover  running\n1\ncamera imu resize detect steady fuse plan\n\x1b[3m\nmo…\n1-5 ? help  q quit"
+    screen = "rover  running\n1\ncamera imu resize detect steady fuse plan\n\x1b[3m\nmo…\n1-5 ? help  q leave"
     found = " ".join(_faults("healthy", "Graph", screen, 20))
     for fault in ("wider", "strange characters", "cut", "without motors"):
         assert fault in found

@@ -64,7 +64,7 @@ def _faults(run: str, view: str, text: str, width: int) -> Iterator[str]:
         yield f"strange characters in {garbled[0]!r}"
     if view in ("Paths", "Graph", "Stages") and (cut := [line for line in lines if "…" in line]):
         yield f"cut: {cut[0]!r}"
-    if "? help  q quit" not in lines[-1]:
+    if "? help  q leave" not in lines[-1]:
         yield "no line of keys"
     if "rover" not in lines[0] or "running" not in lines[0]:
         yield "no head"

@@ -7,8 +7,10 @@ cost little. Alternative not taken: a widget for each table and bar, of which ea
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
+from enum import Enum
 
 from rich.segment import Segment
 from rich.style import Style
@@ -19,8 +21,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from streamflow.errors import StreamflowError
+from streamflow.runtime.rundir import RunFolder
 from tools.monitor.model import Model
-from tools.monitor.observation import Observation, successor_of
+from tools.monitor.observation import Observation, next_of, successor_of
 from tools.monitor.snapshot import Snapshot
 from tools.monitor.text import Line, Tone, line_width, merged
 
@@ -47,6 +50,23 @@ PLAIN_STYLES = STYLES | {
     Tone.LIVE: Style(),
 }
 """For who asked for no colours (no-color.org)."""
+
+
+class Scope(Enum):
+    """What is shown after the run that was asked for."""
+
+    OWN = "own"
+    """Nothing: the run belongs to the command that shows it, and Ctrl-C ends both."""
+    ONE = "one"
+    """Nothing."""
+    PIPELINE = "pipeline"
+    """The next run of the same pipeline."""
+    ANY = "any"
+    """The newest that lives, for none was asked for by name."""
+
+    @property
+    def ends_with_run(self) -> bool:
+        return self in (Scope.OWN, Scope.ONE)
 
 
 class Canvas(Widget, can_focus=True):
@@ -88,18 +108,17 @@ class Canvas(Widget, can_focus=True):
 
 
 class MonitorApp(App[None]):
-    """Follows a run, and after it the next of the same pipeline."""
+    """Follows a run, and after it another, as far as the scope goes."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = "Screen { background: ansi_default; color: ansi_default; }"
 
-    def __init__(self, observation: Observation, *, ends_with_run: bool = False) -> None:
-        """`ends_with_run`: where the run belongs to the same command, the screen goes when it has ended."""
+    def __init__(self, observation: Observation, scope: Scope = Scope.PIPELINE) -> None:
         super().__init__(ansi_color=True)
-        self.model = Model()
+        self.model = Model(is_own=scope is Scope.OWN)
         self.model.follow(observation.resolved)
         self._observation = observation
-        self._ends_with_run = ends_with_run
+        self._scope = scope
         self._snapshot: Snapshot = observation.look()
         self._sought_s = 0.0
         self._canvas = Canvas(self._screen)
@@ -118,7 +137,7 @@ class MonitorApp(App[None]):
         if self.model.is_paused:
             return
         if self._snapshot.is_over:
-            if self._ends_with_run:
+            if self._scope.ends_with_run:
                 self.exit()
             self._seek_successor()
         else:
@@ -126,15 +145,28 @@ class MonitorApp(App[None]):
         self._canvas.redraw()
 
     def _seek_successor(self) -> None:
-        """Whether the pipeline was started again."""
+        """Whether the pipeline was started again, or, where it need not be that one, another lives."""
         if time.monotonic() - self._sought_s < SUCCESSOR_S:
             return
         self._sought_s = time.monotonic()
-        former = self._observation.folder
-        folder = successor_of(former, self._snapshot.pipeline)
+        former, pipeline = self._observation.folder, self._snapshot.pipeline
+        is_any = self._scope is Scope.ANY
+        folder = successor_of(former, None if is_any else pipeline)
         if folder is None:
-            self.model.note = "q leaves; waits for the next run of it"
+            self.model.note = f"q leaves; waits for the next run{'' if is_any else ' of it'}"
             return
+        told = "STARTED AGAIN" if folder.pipeline == pipeline else "THE NEWEST NOW"
+        self._go_to(folder, f"{told}; {former.path.name} has ended: {self._snapshot.ending}")
+
+    def _go_to_next(self) -> None:
+        """To the next run that lives, round and round."""
+        folder = next_of(self._observation.folder)
+        if folder is None:
+            self.model.note = "no other run is live"
+        else:
+            self._go_to(folder, "")
+
+    def _go_to(self, folder: RunFolder, note: str) -> None:
         try:
             observation = Observation(folder)
         except StreamflowError:
@@ -142,7 +174,7 @@ class MonitorApp(App[None]):
         self._observation.close()
         self._observation = observation
         self.model.follow(observation.resolved)
-        self.model.note = f"STARTED AGAIN, after {former.path.name}"
+        self.model.note, self.model.is_paused = note, False
         self._snapshot = observation.look()
 
     def _screen(self, width: int, height: int) -> list[Line]:
@@ -153,7 +185,13 @@ class MonitorApp(App[None]):
     def on_key(self, event: events.Key) -> None:
         if event.key == "ctrl+c" or (event.key == "q" and not self.model.is_typing):
             event.stop()
-            self.exit()
+            ends_run = event.key == "ctrl+c" and self._scope is Scope.OWN
+            self.exit(return_code=128 + signal.SIGINT if ends_run else 0)
+            return
+        if event.key == "n" and not self.model.is_typing and self._scope is not Scope.OWN:
+            event.stop()
+            self._go_to_next()
+            self._canvas.redraw()
             return
         if self.model.press(event.key, event.character):
             event.stop()

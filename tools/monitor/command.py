@@ -38,6 +38,7 @@ VIEW_NAMES = ("paths", "graph", "stages", "misses", "events")
     help="The view to begin with; with --once those to print (paths, graph and stages).",
 )
 @click.option("--until-end", is_flag=True, help="Leave the screen when the run has ended, and wait for no other.")
+@click.option("--own", "is_own", is_flag=True, hidden=True, help="The run belongs to this command: Ctrl-C ends it.")
 @click.option("--filter", "wanted", default="", metavar="TEXT", help="Only what has this in its name.")
 def command(
     run: str | None,
@@ -46,12 +47,14 @@ def command(
     interval_s: float,
     views: tuple[str, ...],
     until_end: bool,
+    is_own: bool,
     wanted: str,
 ) -> int:
     """Watch how RUN is: its deadlines, its graph, its stages, whose fault misses were, and what happened.
 
-    RUN is a pipeline's name, or a run's folder; by default the newest run, live ones first. It may be watched by any
-    number of people, from other terminals too; it never waits for who watches it. Keys: ? on the screen.
+    RUN is a pipeline's name, or a run's folder, and after its end the next run of that pipeline; by default the newest
+    run, live ones first, and after its end the newest that lives. It may be watched by any number of people, from
+    other terminals too; it never waits for who watches it. Keys: ? on the screen.
     """
     from streamflow.runtime.process.background import take_short_slices
 
@@ -71,4 +74,5 @@ def command(
         )
     folder = find_run(run)
     view = views[0] if views else VIEW_NAMES[0]
-    return run_apart(SCREEN, [str(folder.path), view.upper(), wanted, "yes" if until_end else "no"])
+    scope = "own" if is_own else "one" if until_end else "any" if run is None else "pipeline"
+    return run_apart(SCREEN, [str(folder.path), view.upper(), wanted, scope])

@@ -11,9 +11,9 @@ ILL = (Condition.HUNG, Condition.RESTARTING, Condition.FAILED)
 
 def header(snapshot: Snapshot, width: int, *, note: str = "") -> list[Line]:
     """Two lines, and one for each thing that is wrong. `note` is about the monitor itself."""
-    missed = sum(path.counts["missed"] for path in snapshot.paths)
+    missed = snapshot.missed_count
     with_bound = [path for path in snapshot.paths if path.within_ms is not None]
-    worst = min((path.share for path in with_bound if path.share is not None), default=None)
+    worst = min((path for path in with_bound if path.share is not None), key=lambda path: path.share or 0, default=None)
     restarts = sum(stage.restarts for stage in snapshot.stages)
     ill = [f"{stage.name} {stage.condition.value}" for stage in snapshot.stages if stage.condition in ILL]
     first = line(
@@ -26,7 +26,8 @@ def header(snapshot: Snapshot, width: int, *, note: str = "") -> list[Line]:
     )
     second = line(
         ("in time ", Tone.DIM),
-        percent(worst),
+        percent(worst.share if worst is not None else None),
+        (f" at worst ({worst.name})" if worst is not None and len(with_bound) > 1 else "", Tone.DIM),
         ("  missed ", Tone.DIM),
         (f"{missed:,}", Tone.BAD if missed else Tone.PLAIN),
         ("  restarts ", Tone.DIM),

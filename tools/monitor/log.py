@@ -1,4 +1,8 @@
-"""The log of a run, read on from where it was read to: its latest misses and events, and what they say of stages."""
+"""The log of a run, read on from where it was read to: its latest misses and events, and what they say of stages.
+
+A file that takes the log's place may be the next part of it, or a copy: what a killed run wrote in memory is saved to
+the disk. It is a copy if it begins with the same line, and is read on from the same place.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ class Log:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
+        self._first = b""
+        """The first line of the file that is read, as far as it was written when it was opened."""
         self._rest = b""
         self.misses: deque[Told] = deque(maxlen=MISS_LIMIT)
         self.events: deque[Told] = deque(maxlen=EVENT_LIMIT)
@@ -50,8 +56,15 @@ class Log:
         yield from self._new_lines(file)
         if self._was_put_aside(file):
             yield from self._new_lines(file)
+            place, first = file.tell(), self._first
             file.close()
-            self._file = None
+            self._file = self._open()
+            if self._file is None:
+                return
+            if first and self._first.startswith(first):
+                self._file.seek(place)
+            else:
+                self._rest = b""
             yield from self._lines()
 
     def _new_lines(self, file: IO[bytes]) -> list[bytes]:
@@ -63,6 +76,8 @@ class Log:
             self._file = self._folder.events.open("rb")
         except OSError:
             return None
+        self._first = self._file.readline()
+        self._file.seek(0)
         size = os.fstat(self._file.fileno()).st_size
         if size > BACKLOG_SIZE and not self.events and not self.misses:
             self._file.seek(size - BACKLOG_SIZE)

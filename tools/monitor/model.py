@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import is_
 from typing import Any
 
 from streamflow.core.graph import Resolved
 from tools.monitor.header import header
+from tools.monitor.help import help_page
 from tools.monitor.snapshot import Snapshot
 from tools.monitor.text import Line, Page, Span, Tone, cut_line, fit, line, line_width, short, wrapped
 from tools.monitor.views import events, paths, stages
@@ -23,8 +25,8 @@ Stamps = Callable[[str, int], Sequence[tuple[str, Any]]]
 
 WIDTH_MIN, HEIGHT_MIN = 40, 10
 FILTER_LIMIT = 60
-KEYS = "1-5 views  / filter  Space hold  ↑↓ move  Enter open  ? help  q quit"
-KEYS_SHORT = "1-5 / Space Enter  ? help  q quit"
+KEYS = "1-5 views  / filter  Space hold  ↑↓ move  Enter open  ? help  q leave"
+KEYS_SHORT = "1-5 / Space Enter  ? help  q leave"
 
 
 class View(Enum):
@@ -36,24 +38,6 @@ class View(Enum):
 
 
 VIEWS = tuple(View)
-HELP = """\
-1-5, Tab        the views, also by a click
-Up, Down, j, k  move the cursor; PageUp, PageDown, Home, End; the wheel
-Enter           open what has the cursor: everything about a stage, all stamps of a miss, a traceback
-/               show only what has this text in its name; Esc shows all again
-Space           hold the picture still, and go on
-?               this help
-q               leave; the run goes on
-
-Paths   bars end at the bound, which is marked ┃ (╋ where it was passed). In time: of all data whose end is known,
-        those that were on time; what was shed, dropped, rejected or lost was not.
-Graph   from senders to receivers; on each edge what passes in a second and how full its mailboxes are.
-Stages  rate and busy of the last second, service (p99) since the start, depth: what waits for it, drop: what its
-        mailboxes dropped, rest: restarts, MB: memory with what it shares, stall: how long its loop stood still in
-        the last minute. A stage is ready, busy (half of the time or more), blocked (waits for room), degraded
-        (works with a cheaper variant), hung, restarting, failed, draining or stopped.
-Misses  each with where its time went, from the event on; what is to blame stands out.
-"""
 
 
 @dataclass(slots=True)
@@ -66,6 +50,8 @@ class Model:
     is_paused: bool = False
     has_help: bool = False
     note: str = ""
+    is_own: bool = False
+    """Whether the run belongs to the command that shows it."""
     cursors: dict[View, str] = field(default_factory=dict)
     opened: dict[View, str] = field(default_factory=dict)
     offsets: dict[View, int] = field(default_factory=dict)
@@ -73,7 +59,7 @@ class Model:
     _misses: MissesView = field(default_factory=MissesView)
     _page: Page = field(default_factory=lambda: Page([]))
     _last_page: Page = field(default_factory=lambda: Page([]))
-    _last_shown: object = None
+    _last_shown: Sequence[object] = ()
     _last_key: object = None
     _help_offset: int = 0
     _body: tuple[int, int] = (0, 0)
@@ -96,7 +82,7 @@ class Model:
         lines = header(snapshot, width, note=note)[: height - HEIGHT_MIN + 4]
         self._tabs_line = len(lines)
         lines.append(self._tabs_told(snapshot, width))
-        page = self._help(width) if self.has_help else self._shown(snapshot, width - 1, stamps)
+        page = help_page(width - 1, is_own=self.is_own) if self.has_help else self._shown(snapshot, width - 1, stamps)
         self._page = page
         head = list(page.head)[: height - len(lines) - 3]
         lines += [line(" ", *one) for one in head]
@@ -119,10 +105,11 @@ class Model:
 
     def _shown(self, snapshot: Snapshot, width: int, stamps: Stamps | None) -> Page:
         """The page of before where nothing of it has changed: a run tells its paths once a second, events seldom."""
-        unchanged = {View.PATHS: snapshot.paths, View.MISSES: snapshot.misses, View.EVENTS: snapshot.events}
+        paths, misses, events = snapshot.paths, snapshot.misses, snapshot.events
+        shown = {View.PATHS: (paths,), View.MISSES: (misses, paths), View.EVENTS: (events,)}.get(self.view, ())
         key = (self.view, width, self.wanted, self.opened.get(self.view, ""))
-        shown = unchanged.get(self.view)
-        if shown is None or shown is not self._last_shown or key != self._last_key:
+        is_same = key == self._last_key and all(map(is_, shown, self._last_shown))
+        if not shown or not is_same:
             self._last_page = self._made(snapshot, width, stamps)
             self._last_shown, self._last_key = shown, key
         return self._last_page
@@ -140,10 +127,6 @@ class Model:
                 return self._misses.view(snapshot, width, wanted, opened, stamps)
             case View.EVENTS:
                 return events.view(snapshot, width, wanted, opened)
-
-    def _help(self, width: int) -> Page:
-        return Page([line(text) for one in HELP.splitlines() for text in (wrapped(one, width - 1, " " * 8)
-                     if len(one) >= width else [one])])  # fmt: skip
 
     def _window(self, page: Page, room: int) -> list[Line]:
         """The part of the page that is seen; the cursor is in it."""
@@ -169,8 +152,7 @@ class Model:
         return next((number for number, item in enumerate(page.items) if item.key == key), 0 if key is None else None)
 
     def _tabs_told(self, snapshot: Snapshot, width: int) -> Line:
-        missed = sum(path.counts["missed"] for path in snapshot.paths)
-        counts = {View.MISSES: missed, View.EVENTS: len(snapshot.events)}
+        counts = {View.MISSES: snapshot.missed_count, View.EVENTS: len(snapshot.events)}
         spans: list[Span] = []
         column = 0
         self._tabs = []
@@ -189,7 +171,11 @@ class Model:
     def _keys(self, page: Page, room: int, width: int) -> Line:
         hidden = len(page.lines) - room
         offset = self._help_offset if self.has_help else self.offsets.get(self.view, 0)
-        aside = f" {offset + 1}-{min(offset + room, len(page.lines))} of {len(page.lines)}" if hidden > 0 else ""
+        first, last, count = offset + 1, min(offset + room, len(page.lines)), len(page.lines)
+        if page.items and not self.has_help and self.view is not View.PATHS:  # then things are counted, not lines
+            seen = [n for n, item in enumerate(page.items, 1) if item.last >= offset and item.first < offset + room]
+            first, last, count = seen[0], seen[-1], len(page.items)
+        aside = f" {first}-{last} of {count}" if hidden > 0 else ""
         if self.is_typing:
             text = "type a part of a name; Enter keeps it, Esc shows all"
         elif self.has_help:
@@ -217,7 +203,7 @@ class Model:
             elif self.opened.pop(self.view, None) is None:
                 self.wanted = ""
         elif key == "slash":
-            self.is_typing, self.wanted = True, ""
+            self.is_typing, self.wanted, self.has_help = True, "", False
         elif key in ("space", "p"):
             self.is_paused = not self.is_paused
         elif key == "enter":

@@ -11,9 +11,11 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from streamflow.core.graph import Resolved
+from streamflow.core.paths import on_route
 from streamflow.core.portrait import from_values
 from streamflow.core.timebase import ms, s, seconds
 from streamflow.errors import RecorderError, StreamflowError
@@ -22,7 +24,19 @@ from streamflow.recorder.reader import Recording
 from streamflow.runtime.clock import now_ns
 from streamflow.runtime.rundir import RunFolder, live_runs
 from tools.monitor.log import Log
-from tools.monitor.snapshot import Edge, Path, Snapshot, Stage, Told, condition_of, mapping, measured, number, path_of
+from tools.monitor.snapshot import (
+    Edge,
+    Path,
+    Snapshot,
+    Stage,
+    Told,
+    condition_of,
+    mapping,
+    measured,
+    number,
+    path_of,
+    with_newer,
+)
 
 RATE_NS = 1 * s  # rates are of so long
 LAG_NS = 60 * s
@@ -74,8 +88,11 @@ class Observation:
         self._histories: dict[tuple[str, str], History] = {}
         self._memory_mb: dict[str, float | None] = {}
         self._slow_ns = 0
+        self._shown_s = 0.0
         self._is_live = True
+        self._told_paths: tuple[Path, ...] = ()
         self._paths: tuple[Path, ...] = ()
+        self._ways: dict[tuple[str, str], list[str]] = {}
         self._misses: tuple[Told, ...] = ()
         self._events: tuple[Told, ...] = ()
 
@@ -87,9 +104,13 @@ class Observation:
         """How the run is now; how it was last, once it is over."""
         at_ns = now_ns()
         self._is_live = self._is_live and self.folder.is_live()
-        self._read_state()
-        if self._log.read():
+        is_told = self._read_state()
+        if is_new := self._log.read():
             self._misses, self._events = tuple(self._log.misses), tuple(self._log.events)
+        if is_told or is_new:
+            told_ns = int(number(self._state.get("at_ns")) or 0)
+            newer = list(takewhile(lambda miss: miss.get("at_ns", 0) > told_ns, self._misses)) if self._state else []
+            self._paths = tuple(with_newer(path, newer) for path in self._told_paths)
         self._open_recordings()
         is_slow = at_ns - self._slow_ns >= SLOW_NS
         self._slow_ns = at_ns if is_slow else self._slow_ns
@@ -128,18 +149,31 @@ class Observation:
 
     # ------------------------------------------------------------------------------------ what is read
 
-    def _read_state(self) -> None:
+    def _read_state(self) -> bool:
+        """Whether there was a new one."""
         try:
             status = self.folder.state.stat()
             stamp = status.st_ino, status.st_mtime_ns
             if stamp == self._state_stamp:
-                return
+                return False
             self._state = json.loads(self.folder.state.read_bytes())
             self._state_stamp = stamp
         except (OSError, ValueError):
-            return  # it has told none yet, or has gone: what it told last stands
+            return False  # it has told none yet, or has gone: what it told last stands
         told = mapping(self._state, "paths")
-        self._paths = tuple(path_of(name, path, self._deadlines.get(name, {})) for name, path in told.items())
+        self._told_paths = tuple(
+            path_of(name, path, self._deadlines.get(name, {}), self._way(path)) for name, path in told.items()
+        )
+        return True
+
+    def _way(self, path: Told) -> list[str]:
+        """The stages on any way from its source to its sink."""
+        ends = source, sink = str(path.get("source")), str(path.get("sink"))
+        if self.resolved is not None and ends not in self._ways:
+            route = on_route(self.resolved.graph.edges, source, sink)
+            met = {source, sink, *(edge.source for edge in route), *(edge.target for edge in route)}
+            self._ways[ends] = [stage for stage in self.resolved.order if stage in met]
+        return self._ways.get(ends, [])
 
     def _open_recordings(self) -> None:
         if len(self._recordings) == len(self._names()):
@@ -161,11 +195,18 @@ class Observation:
         return self._log.ending or "killed"
 
     def _elapsed_s(self, at_ns: int, *, is_over: bool) -> float:
-        """From when data flow."""
+        """From when data flow, to the end; of a killed run that is the last sign of life of any stage. Never less than
+        before, for a killed run counts as live until it is cleared up."""
         started_ns = int(number(self._state.get("started_ns")) or 0)
-        if is_over or not started_ns:
-            return number(self._state.get("elapsed_s")) or 0.0
-        return max(seconds(at_ns - started_ns), 0.0)
+        found = number(self._state.get("elapsed_s")) or 0.0
+        if started_ns:
+            if not is_over:
+                found = seconds(at_ns - started_ns)
+            elif not self._log.ending:
+                beats = (recording.word(layout.BEAT_NS) for recording in self._recordings.values())
+                found = max(found, seconds(max(beats, default=0) - started_ns))
+        self._shown_s = max(found, self._shown_s)
+        return self._shown_s
 
     def _rate_hz(self, kind: str, name: str, at_ns: int, value: int) -> float | None:
         return self._history(kind, name, RATE_NS).rate_hz(at_ns, value)
@@ -277,10 +318,18 @@ class Observation:
         return _process_state(pid) in STOPPED
 
 
-def successor_of(folder: RunFolder, pipeline: str) -> RunFolder | None:
-    """The newest live run of the same pipeline, if it is another."""
-    others = [one for one in live_runs() if one.pipeline == pipeline and one.path != folder.path]
+def successor_of(folder: RunFolder, pipeline: str | None) -> RunFolder | None:
+    """The newest live run of the pipeline, or of any, if it is another."""
+    others = [one for one in live_runs() if pipeline in (None, one.pipeline) and one.path != folder.path]
     return others[-1] if others else None
+
+
+def next_of(folder: RunFolder) -> RunFolder | None:
+    """The live run that began next after this one, the oldest after the newest, if there is another."""
+    live = live_runs()
+    place = next((number for number, one in enumerate(live) if one.path == folder.path), -1)
+    following = live[(place + 1) % len(live)] if live else folder
+    return following if following.path != folder.path else None
 
 
 def _drawn(description: Mapping[str, Any]) -> Resolved | None:

@@ -5,8 +5,8 @@ Counts in recorders only grow, so that a rate is the difference of two looks; no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -84,6 +84,8 @@ class Path:
     name: str
     source: str
     sink: str
+    stages: Sequence[str]
+    """On any way from the source to the sink, both included; as far as they are known."""
     within_ms: float | None
     on_miss: str
     rate_hz: float | None
@@ -124,6 +126,11 @@ class Snapshot:
     """The same of all else that happened."""
 
     @property
+    def missed_count(self) -> int:
+        """By the accounts of all paths; of a run that has left none, by its log."""
+        return max(sum(path.counts["missed"] for path in self.paths), len(self.misses))
+
+    @property
     def is_over(self) -> bool:
         return bool(self.ending)
 
@@ -131,7 +138,7 @@ class Snapshot:
         return next((stage for stage in self.stages if stage.name == name), None)
 
 
-def path_of(name: str, told: Told, declared: Told) -> Path:
+def path_of(name: str, told: Told, declared: Told, stages: Sequence[str] = ()) -> Path:
     """`told` in the state of the run; `declared` among the graph's deadlines, empty for a way without one."""
     recent = mapping(told, "recent")
     short, long = mapping(recent, "10s"), mapping(recent, "60s")
@@ -142,6 +149,7 @@ def path_of(name: str, told: Told, declared: Told) -> Path:
         name=name,
         source=str(told.get("source", "?")),
         sink=str(told.get("sink", "?")),
+        stages=stages,
         within_ms=number(told.get("within_ms")),
         on_miss=str(declared.get("on_miss", "")),
         rate_hz=number(short.get("rate_hz")),
@@ -157,6 +165,18 @@ def path_of(name: str, told: Told, declared: Told) -> Path:
                 for key in ("produced", "met", "missed", "absorbed", *FAILED, "in_flight")},
         culprits={str(who): int(number(count) or 0) for who, count in mapping(told, "culprits").items()},
     )  # fmt: skip
+
+
+def with_newer(path: Path, misses: Iterable[Told]) -> Path:
+    """With what the log has told since the state was written, so that all of a picture is of one moment."""
+    own = [miss for miss in misses if miss.get("path") == path.name]
+    if not own:
+        return path
+    culprits = dict(path.culprits)
+    for miss in own:
+        blamed = " ".join(str(miss[key]) for key in ("culprit", "stage") if miss.get(key))
+        culprits[blamed] = culprits.get(blamed, 0) + 1
+    return replace(path, counts={**path.counts, "missed": path.counts["missed"] + len(own)}, culprits=culprits)
 
 
 def share(counts: Told) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -211,3 +211,11 @@ def duration(seconds: float) -> str:
 def each(counts: Iterable[tuple[str, int]]) -> str:
     """As in `too_old 3, drop_oldest 2`; nothing for none."""
     return ", ".join(f"{name} {count:,}" for name, count in counts if count)
+
+
+def given_up(dropped: Mapping[str, int], lost: int) -> str:
+    """As in `dropped 6 (drop_oldest), lost 2`; nothing where nothing was."""
+    reasons = [(reason, count) for reason, count in dropped.items() if count]
+    why = reasons[0][0] if len(reasons) == 1 else each(reasons)
+    told = f"dropped {sum(dropped.values()):,} ({why})" if reasons else ""
+    return ", ".join(filter(None, (told, f"lost {lost:,}" if lost else "")))

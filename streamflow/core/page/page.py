@@ -7,12 +7,15 @@ same page. There are no scripts in it, and it asks for nothing from any network.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from streamflow.core.course import FAILED, share_on_time
+from streamflow.core.graph import Resolved
+from streamflow.core.overflow import Overflow
 from streamflow.core.page import plots, tables
+from streamflow.core.page.marks import BROKEN, RESTART, Mark, marks
 from streamflow.core.page.plots import number
 from streamflow.core.page.style import STYLE
 from streamflow.core.page.tables import figure
@@ -22,28 +25,29 @@ from streamflow.core.svg import as_svg
 Told = Mapping[str, Any]
 
 QUANTILES = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"), ("max", "max"))
-LEGEND = (
-    '<i class="on-time"></i>on time<i class="missed"></i>missed<i class="given-up"></i>shed, dropped, rejected, lost'
-)
-LINES = '<i class="p50"></i>p50<i class="p99"></i>p99<i class="max"></i>max'
+ENDS = (("on-time", "on time"), ("missed", "missed"), ("given-up", "given up or gone"))
+LINES = (("p50", "p50"), ("p99", "p99"), ("max", "max"))
+MARKS = ((RESTART, "a stage on the way was started again"), (BROKEN, "contract broken"))
+DROPPING = (("dropping", "an edge that drops what has no room; the others make the sender wait"),)
 
 
 def page(report: Told) -> str:
     """The whole document. Raises LookupError, TypeError or ValueError for what is no report of this version."""
     with_bound = {name: path for name, path in report["paths"].items() if path["within_ms"] is not None}
     others = {name: path for name, path in report["paths"].items() if name not in with_bound and path["produced"]}
+    resolved = from_values(report["graph"]) if report.get("graph") else None
     parts = [
         _head(report),
         f"<h2>Deadlines</h2>{_deadlines(with_bound)}" if with_bound else "",
-        *(_path(name, path) for name, path in with_bound.items()),
+        *(_path(name, path, _marks(report, resolved, name, path)) for name, path in with_bound.items()),
         _others(others),
         _part("Recording", tables.recording(report.get("recording"))),
         _part("Rate deadlines", tables.rates(report)),
-        _part("Graph", _graph(report)),
+        _part("Graph", _graph(resolved)),
         _part("Stages", tables.stages(report)),
         _part("Edges", tables.edges(report)),
         _part("Missed deadlines, the latest", tables.misses(report.get("misses", ()))),
-        _part("What happened", tables.events(report.get("events", ()))),
+        _part(_happened(report.get("events", ())), tables.events(report.get("events", ()))),
         _part("Where", tables.environment(report.get("environment", {}))),
     ]
     title = escape(f"{report['pipeline']}: report of a run")
@@ -57,6 +61,22 @@ def page(report: Told) -> str:
 
 def _part(title: str, content: str) -> str:
     return f"<h2>{title}</h2>{content}" if content else ""
+
+
+def _marks(report: Told, resolved: Resolved | None, name: str, path: Told) -> list[Mark]:
+    course = _course(path)
+    return marks(report, resolved, name, course["end_s"][-1]) if course.get("end_s") else []
+
+
+def _happened(events: Sequence[Told]) -> str:
+    """A log begins with the start of the run, and what a report has of it is the end."""
+    is_whole = not events or events[0].get("event") == "started"
+    return "What happened" if is_whole else f"What happened, the last {len(events):,} events"
+
+
+def _legend(entries: Iterable[tuple[str, str]]) -> str:
+    told = "".join(f'<span><i class="{kind}"></i>{escape(name)}</span>' for kind, name in entries)
+    return f'<p class="legend">{told}</p>' if told else ""
 
 
 def _head(report: Told) -> str:
@@ -103,7 +123,7 @@ def _deadlines(paths: Told) -> str:
         )
     head = ["deadline", "way", "within, ms", "on time", "produced", *(end.replace("_", " ") for end in used),
             "p50 ms", "p99 ms", "max ms", "contract"]  # fmt: skip
-    return tables.table(head, rows, frozenset({0, 1, len(head) - 1}))
+    return tables.table(head, rows, frozenset({0, 1, len(head) - 1}), wide=len(head) - 1)
 
 
 def _against(path: Told, key: str) -> str:
@@ -118,14 +138,19 @@ def _contract(firm: Told | None) -> str:
         return tables.NOTHING
     terms = f"{firm['m']} of {firm['k']}"
     if firm["state"] == "broken":
-        return f'{terms} <b class="bad">broken, level {firm["level"]}</b>'
+        level = f", level {firm['level']}" if firm["level"] else ""
+        return f'{terms} <b class="bad">broken{level}; {_times(firm["breaches"])} in all</b>'
     if firm["breaches"]:
-        return f'{terms} <span class="warn">holds; was broken {firm["breaches"]:,} times</span>'
+        return f'{terms} <span class="warn">holds; was broken {_times(firm["breaches"])}</span>'
     return f'{terms} <span class="good">held</span>'
 
 
-def _path(name: str, path: Told) -> str:
-    figures = _plots(path)
+def _times(count: int) -> str:
+    return f"{count:,} time{'s' if count != 1 else ''}"
+
+
+def _path(name: str, path: Told, happened: Sequence[Mark]) -> str:
+    figures = _plots(path, happened)
     culprits = path.get("culprits") or {}
     if culprits:
         figures.append(figure("missed, by culprit", plots.bars(culprits.items(), "missed")))
@@ -143,7 +168,11 @@ def _path(name: str, path: Told) -> str:
             f'<div class="plots">{"".join(figures)}</div></section>')  # fmt: skip
 
 
-def _plots(path: Told) -> list[str]:
+def _course(path: Told) -> Told:
+    return path.get("course") or (path.get("recent") or {}).get("steps") or {}
+
+
+def _plots(path: Told, happened: Sequence[Mark] = ()) -> list[str]:
     """Latencies, shares and quantiles over the run, as far as there is something to be seen."""
     bound_ms, figures = path["within_ms"], []
     histogram = path.get("histogram") or {}
@@ -151,15 +180,17 @@ def _plots(path: Told) -> list[str]:
         figures.append(
             figure("latency", plots.latencies(histogram["le_ms"], histogram["count"], bound_ms))
         )  # fmt: skip
-    course = path.get("course") or (path.get("recent") or {}).get("steps") or {}
+    course = _course(path)
+    marked = _legend((kind, told) for kind, told in MARKS if any(mark.kind == kind for mark in happened))
     if course.get("end_s") and any(any(course[key]) for key in ("on_time", "missed", "failed")):
         parts = {"on time": course["on_time"], "missed": course["missed"], "given up": course["failed"]}
-        caption = f'what became of them <small class="legend">{LEGEND}</small>'
-        figures.append(figure(caption, plots.shares(course["end_s"], parts)))
+        used = [(kind, end) for (kind, end), values in zip(ENDS, parts.values(), strict=True) if any(values)]
+        plot = plots.shares(course["end_s"], parts, happened)
+        figures.append(figure("what became of them", _legend(used) + plot + marked))
     if course.get("end_s") and any(course["max_ms"]) and histogram:
         lines = {"max": course["max_ms"], "p99": course["p99_ms"], "p50": course["p50_ms"]}
-        caption = f'latency over the run <small class="legend">{LINES}</small>'
-        figures.append(figure(caption, plots.over_time(course["end_s"], lines, bound_ms)))
+        plot = plots.over_time(course["end_s"], lines, bound_ms, happened)
+        figures.append(figure("latency over the run", _legend(LINES) + plot + marked))
     if not histogram:
         figures.append(figure("latency", "<p class='faint'>none: offline, data have a time of their own.</p>"))
     elif not histogram.get("count"):
@@ -179,14 +210,15 @@ def _others(paths: Told) -> str:
     return f"<details><summary>Ways without a deadline ({len(paths)})</summary>{sections}</details>"
 
 
-def _graph(report: Told) -> str:
+def _graph(resolved: Resolved | None) -> str:
     """As `streamflow graph --format svg` draws it; a picture, whose style is its own."""
-    if not report.get("graph"):
+    if resolved is None:
         return ""
-    picture = b64encode(as_svg(from_values(report["graph"])).encode()).decode()
-    name = escape(str(report["pipeline"]))
+    picture = b64encode(as_svg(resolved).encode()).decode()
     source = f"data:image/svg+xml;base64,{picture}"
-    return f'<div class="scroll"><img class="graph" alt="graph of {name}" src="{source}"></div>'
+    drops = any(edge.overflow is not Overflow.BLOCK for edge in resolved.graph.edges)
+    return (f'<div class="scroll"><img class="graph" alt="graph of {escape(resolved.graph.name)}" src="{source}"></div>'
+            + _legend(DROPPING if drops else ()))  # fmt: skip
 
 
 def _percent(share: float | None) -> str:

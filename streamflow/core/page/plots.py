@@ -13,10 +13,13 @@ from html import escape
 from itertools import pairwise
 
 from streamflow.core.course import edge_before
+from streamflow.core.page.marks import RESTART, Mark
 from streamflow.core.timebase import ms
 
-WIDTH, HEIGHT = 640, 200
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 18, 34
+WIDTH, HEIGHT = 390, 190  # about the pixels of a column of a page of 1300, so that letters are as large as they say
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 30, 34
+STRIP = 4  # what holds for a while is a strip of that height, on top of a plot
+ABOVE = TOP - STRIP - 6  # where texts above a plot stand
 TICKS = 5
 LABEL_ROOM = 52  # pixels between two labels of a logarithmic axis
 
@@ -99,7 +102,7 @@ def latencies(le_ms: Sequence[float], counts: Sequence[int], bound_ms: float | N
     return _plot("latency, ms", "data", frame, y_ticks, axis, [*marks, line])
 
 
-def shares(end_s: Sequence[float], parts: Mapping[str, Sequence[float]]) -> str:
+def shares(end_s: Sequence[float], parts: Mapping[str, Sequence[float]], happened: Sequence[Mark] = ()) -> str:
     """What became of the data second by second: areas one above the other, `parts` from below, by their names."""
     totals = [sum(values) for values in zip(*parts.values(), strict=True)]
     y_ticks = ticks(max(totals))
@@ -113,22 +116,29 @@ def shares(end_s: Sequence[float], parts: Mapping[str, Sequence[float]]) -> str:
             title = f"<title>{escape(told)}</title>"
             marks.append(f'<path class="{_css(name)}" d="{_area(frame, end_s, base, top)}">{title}</path>')
         base = top
+    marks += _marked(frame, happened)
     return _plot("s", "data", frame, y_ticks, _labels(frame, ticks(end_s[-1]), end_s[-1]), marks)
 
 
-def over_time(end_s: Sequence[float], lines: Mapping[str, Sequence[float]], bound_ms: float | None) -> str:
+def over_time(
+    end_s: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    bound_ms: float | None,
+    happened: Sequence[Mark] = (),
+) -> str:
     """Quantiles in milliseconds second by second; where nothing arrived, which is a 0, there is a gap."""
     greatest = max([*(value for values in lines.values() for value in values), (bound_ms or 0.0) * 1.1])
     y_ticks = ticks(greatest)
     frame = _Frame(0.0, end_s[-1], y_ticks[-1])
-    marks = []
+    marks = _marked(frame, happened)
     for name, values in lines.items():
         points = [(frame.x(at), frame.y(value)) if value > 0 else None for at, value in zip(end_s, values, strict=True)]
         marks.append(f'<path class="line {_css(name)}" d="{_line(points)}"><title>{escape(name)}</title></path>')
     if bound_ms is not None:
         y = frame.y(bound_ms)
         marks.append(f'<line class="bound" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        marks.append(_text("bound-name", LEFT + 4, y - 4, f"deadline {number(bound_ms)} ms"))
+        told = f"deadline {number(bound_ms)} ms"  # above the plot: in it there are curves
+        marks.append(_text("bound-name", WIDTH - RIGHT, ABOVE, told, anchor="end"))
     return _plot("s", "ms", frame, y_ticks, _labels(frame, ticks(end_s[-1]), end_s[-1]), marks)
 
 
@@ -160,9 +170,22 @@ def _plot(x_name: str, y_name: str, frame: _Frame, y_ticks: Sequence[float], x_a
         y = frame.y(value)
         grid.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         grid.append(_text("tick", LEFT - 6, y + 4, number(value), anchor="end"))
-    names = _text("axis", WIDTH - RIGHT, HEIGHT - 3, x_name, anchor="end") + _text("axis", 4, TOP - 6, y_name)
+    names = _text("axis", WIDTH - RIGHT, HEIGHT - 3, x_name, anchor="end") + _text("axis", 4, ABOVE, y_name)
     return (f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(grid)}{x_axis}{"".join(marks)}'
             f"{names}</svg>")  # fmt: skip
+
+
+def _marked(frame: _Frame, happened: Sequence[Mark]) -> list[str]:
+    """A restart is a line, however short it was; what was broken is a strip."""
+    found = []
+    for mark in happened:
+        x, end = frame.x(mark.begin_s), frame.x(mark.end_s)
+        if mark.kind == RESTART:
+            title = f"<title>{escape(mark.told)}</title>"
+            found.append(f'<path class="mark restart" d="M{x:.1f} {TOP - STRIP}V{HEIGHT - BOTTOM}">{title}</path>')
+        else:
+            found.append(_rect("mark broken", x, TOP - STRIP - 1, max(end - x, 2), STRIP, mark.told))
+    return found
 
 
 def _labels(frame: _Frame, values: Sequence[float], greatest: float) -> str:
@@ -190,9 +213,9 @@ def _log_labels(frame: _Frame, least: float, greatest: float) -> str:
 def _bound_line(frame: _Frame, bound_ms: float) -> str:
     x = frame.x(bound_ms)
     anchor = "end" if x > WIDTH / 2 else "start"
-    beside = x - 5 if anchor == "end" else x + 5
+    beside = min(max(x - 5 if anchor == "end" else x + 5, LEFT), WIDTH - RIGHT)
     return (f'<line class="bound" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-            + _text("bound-name", beside, TOP - 5, f"deadline {number(bound_ms)} ms", anchor=anchor))  # fmt: skip
+            + _text("bound-name", beside, ABOVE, f"deadline {number(bound_ms)} ms", anchor=anchor))  # fmt: skip
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, told: str) -> str:

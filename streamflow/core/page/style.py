@@ -17,13 +17,13 @@ code, td, .mono { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas
 table { border-collapse: collapse; } th, td { padding: 3px 10px 3px 0; text-align: right; white-space: nowrap;
   vertical-align: top; border-bottom: 1px solid var(--edge); }
 th { font-weight: 600; color: var(--faint); font-size: 12.5px; } th.text, td.text { text-align: left; }
-td.wide { white-space: normal; min-width: 220px; }
+td.wide { white-space: normal; min-width: 150px; overflow-wrap: anywhere; }
 section.path { border: 1px solid var(--edge); border-radius: 8px; padding: 4px 16px 16px; margin: 16px 0; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 12px; }
 figure { margin: 0; background: var(--panel); border-radius: 6px; padding: 8px; }
 figcaption { font-weight: 600; font-size: 13px; }
 svg.plot { width: 100%; height: auto; display: block; }
-svg.plot text { font: 11px system-ui, sans-serif; fill: var(--faint); } svg.plot .axis { font-style: italic; }
+svg.plot text { font: 12px system-ui, sans-serif; fill: var(--faint); } svg.plot .axis { font-style: italic; }
 svg.plot .grid { stroke: var(--edge); stroke-width: 1; }
 svg.plot .bound { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 3; }
 svg.plot .bound-name { fill: var(--bad); font-weight: 600; } svg.plot .name { fill: var(--ink); font-weight: 600; }
@@ -31,7 +31,14 @@ svg.plot rect.good, svg.plot .on-time { fill: var(--blue); } svg.plot rect.bad, 
 svg.plot .given-up { fill: var(--warn); } svg.plot .line { fill: none; stroke-width: 1.6; stroke-linecap: round; }
 svg.plot .line.p50 { stroke: var(--good); } svg.plot .line.p99 { stroke: var(--blue); }
 svg.plot .line.max { stroke: var(--faint); stroke-dasharray: 2 3; }
-.legend i { display: inline-block; width: 10px; height: 10px; margin: 0 4px 0 10px; border-radius: 2px; }
+svg.plot .restart { fill: none; stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 2; }
+svg.plot .broken { fill: var(--bad); }
+.legend { display: flex; flex-wrap: wrap; gap: 0 12px; color: var(--faint); font-size: 12px; }
+.legend span { white-space: nowrap; } .legend i { display: inline-block; width: 10px; height: 10px; margin-right: 4px;
+  border-radius: 2px; }
+i.restart { width: 0; border-left: 2px dashed var(--ink); border-radius: 0; } i.broken { height: 4px; }
+i.broken { background: var(--bad); margin-bottom: 3px; }
+.legend i.dropping { background: #b4540a; height: 3px; width: 24px; margin-bottom: 3px; }
 i.on-time, .bars i { background: var(--blue); } i.missed, .bars i.missed { background: var(--bad); }
 i.p50 { background: var(--good); } i.p99 { background: var(--blue); } i.max { background: var(--faint); }
 i.given-up, .bars i.dropped { background: var(--warn); }

@@ -14,11 +14,19 @@ Told = Mapping[str, Any]
 NOTHING = '<span class="faint">-</span>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: frozenset[int] = frozenset({0})) -> str:
-    """Of cells that are HTML already; `text_columns` stand at the left."""
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text_columns: frozenset[int] = frozenset({0}),
+    wide: int | None = None,
+) -> str:
+    """Of cells that are HTML already; `text_columns` stand at the left, and the text of the `wide` one is wrapped."""
     if not rows:
         return ""
-    kinds = ['class="text"' if i in text_columns else "" for i in range(len(head))]
+    classes = [
+        " ".join([*(["text"] if i in text_columns else []), *(["wide"] if i == wide else [])]) for i in range(len(head))
+    ]
+    kinds = [f'class="{one}"' if one else "" for one in classes]
     top = "".join(f"<th {kind}>{escape(title)}</th>" for title, kind in zip(head, kinds, strict=True))
     body = "".join(
         "<tr>" + "".join(f"<td {kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
@@ -155,7 +163,7 @@ def misses(told: Sequence[Told]) -> str:
         for one in told
     ]
     head = ["at", "deadline", "datum", "late so far, ms", "culprit", "where its time went, ms"]
-    return table(head, rows, frozenset({0, 1, 2, 4, 5}))
+    return table(head, rows, frozenset({0, 1, 2, 4, 5}), wide=5)
 
 
 def events(told: Sequence[Told]) -> str:
@@ -167,7 +175,7 @@ def events(told: Sequence[Told]) -> str:
         if happening.traceback:
             sentence += f"<details><summary>traceback</summary><pre>{escape(happening.traceback)}</pre></details>"
         rows.append([escape(_time(one)), escape(happening.level.name.lower()), escape(str(one["event"])), sentence])
-    return table(["at", "level", "event", ""], rows, frozenset({0, 1, 2, 3}))
+    return table(["at", "level", "event", ""], rows, frozenset({0, 1, 2, 3}), wide=3)
 
 
 def environment(told: Told) -> str:

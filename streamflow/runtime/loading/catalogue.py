@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 PIPELINES, NODES = "pipelines", "nodes"
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A pipeline (`pipelines.speech`, `pipelines.speech:build_long`) or a node's class (`nodes.ingest.WavFile`).
 
-    `summary` is the first line of its docstring; `parameters` are those of a pipeline's function, the ones
-    without a default first named bare, the others as `name=default`; `fault` says why the file cannot be read.
+    `summary` is the first line of its docstring, or the sentence that begins there, if it is longer; `parameters` are
+    those of a pipeline's function, the ones without a default first named bare, the others as `name=default`; `fault`
+    says why the file cannot be read.
     """
 
     name: str
@@ -193,4 +196,7 @@ def _exports(module: _Module) -> set[str]:
 
 
 def _summary(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> str:
-    return next(iter((ast.get_docstring(node) or "").splitlines()), "")
+    lines = (ast.get_docstring(node) or "").partition("\n\n")[0].splitlines()
+    whole = " ".join(lines)
+    end = SENTENCE_END.search(whole, len(lines[0]) - 1) if lines else None
+    return whole if end is None else whole[: end.start() + 1]

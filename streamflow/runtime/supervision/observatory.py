@@ -362,6 +362,7 @@ class Observatory:
             report["failure"] = failure.sentence
         report |= {
             "at": state["at"],
+            "started_ns": state["started_ns"],
             "misses": self._log.latest.misses,
             "events": self._log.latest.events,
             "graph": as_values(self._resolved),

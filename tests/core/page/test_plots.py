@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.core.page.plots import against, bars, decades, latencies, number, over_time, shares, ticks
+from streamflow.core.page.marks import BROKEN, RESTART, Mark
+from streamflow.core.page.plots import (
+    TOP,
+    WIDTH,
+    against,
+    bars,
+    decades,
+    latencies,
+    number,
+    over_time,
+    shares,
+    ticks,
+)
+from streamflow.core.page.style import STYLE
 
 FIGURES = st.just(0.0) | st.floats(1e-6, 1e9)  # a nanosecond is the least that there is
 
@@ -81,6 +95,27 @@ def test_any_course_is_whole_svg(values, bound_ms):
     ends = [float(second) for second in range(1, len(values) + 1)]
     ElementTree.fromstring(over_time(ends, {"p50": values, "<&>": values}, bound_ms))
     ElementTree.fromstring(shares(ends, {"on time": values, "missed": values}))
+
+
+def test_a_restart_is_a_line_at_its_time_and_a_broken_contract_a_strip_above_the_data():
+    happened = [Mark(RESTART, 2.0, 2.1, "detect was started again"), Mark(BROKEN, 1.0, 3.0, "contract broken")]
+    for svg in (
+        shares([1.0, 2.0, 3.0, 4.0], {"on time": [5, 5, 0, 5]}, happened),
+        over_time([1.0, 2.0, 3.0, 4.0], {"p99": [5, 5, 0, 5]}, 10.0, happened),
+    ):
+        (restart,), (broken,) = elements(svg, "mark restart"), elements(svg, "mark broken")
+        x, width = float(broken.get("x", 0)), float(broken.get("width", 0))
+        assert restart.get("d", "").startswith(f"M{x + width / 2:.1f} ")
+        assert float(broken.get("y", 0)) + float(broken.get("height", 0)) < TOP
+
+
+def test_the_deadline_is_named_above_the_curves_and_letters_are_as_large_as_they_say():
+    (name,) = elements(over_time([1.0, 2.0], {"p99": [95, 95]}, 100.0), "bound-name")
+    assert float(name.get("y", 0)) < TOP
+    column_width = (1280 - 2 * 24 - 2 * 17 - 2 * 12) / 3 - 2 * 8  # of a page of 1300, as the style sheet has it
+    letters = re.search(r"svg.plot text \{ font: (\d+)px", STYLE)
+    assert letters
+    assert int(letters[1]) * column_width / WIDTH >= 11
 
 
 def test_names_are_escaped():

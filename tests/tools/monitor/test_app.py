@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from textual.pilot import Pilot
 
 from tests.left_behind import LeftBehind
-from tools.monitor.app import Canvas, MonitorApp
+from tools.monitor.app import Canvas, MonitorApp, Scope
 from tools.monitor.model import View
 from tools.monitor.observation import Observation
 
@@ -20,11 +21,11 @@ def on_screen(app: MonitorApp) -> list[str]:
     return [canvas.render_line(y).text.rstrip() for y in range(canvas.size.height)]
 
 
-def driven(run: LeftBehind, acts: Acts, size: tuple[int, int] = (80, 24)) -> None:
+def driven(run: LeftBehind, acts: Acts, size: tuple[int, int] = (80, 24), scope: Scope = Scope.PIPELINE) -> None:
     """Textual needs asyncio, and the tests' own loop is trio's."""
 
     async def main() -> None:
-        app = MonitorApp(Observation(run.folder))
+        app = MonitorApp(Observation(run.folder), scope)
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             await acts(app, pilot)
@@ -97,5 +98,32 @@ def test_a_run_that_is_over_is_told_with_what_q_does(left):
         await pilot.pause(0.5)
         assert "HAS ENDED: killed" in on_screen(app)[0]
         assert "q leaves" in on_screen(app)[0]
+
+    driven(left, acts, (120, 40))
+
+
+@pytest.mark.parametrize(
+    ("scope", "key", "code"),
+    [(Scope.OWN, "q", 0), (Scope.OWN, "ctrl+c", 130), (Scope.ANY, "ctrl+c", 0), (Scope.PIPELINE, "q", 0)],
+)
+def test_only_ctrl_c_asks_for_the_end_of_a_run_and_only_of_its_own(left, scope, key, code):
+    async def acts(app, pilot):
+        await pilot.press("question_mark")
+        text = "\n".join(on_screen(app))
+        assert ("drain the run" in text) is (scope is Scope.OWN)
+        await pilot.press(key)
+        assert app.return_code == code
+
+    driven(left, acts, (120, 40), scope)
+
+
+def test_n_says_where_there_is_no_other_run_and_is_a_letter_while_a_filter_is_typed(left, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+
+    async def acts(app, pilot):
+        await pilot.press("n")
+        assert "no other run is live" in on_screen(app)[0]
+        await pilot.press("slash", "n", "enter")
+        assert app.model.wanted == "n"
 
     driven(left, acts, (120, 40))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
 from tests.left_behind import LeftBehind
-from tests.tools.monitor.conftest import told
-from tools.monitor.model import HELP, Model, View, as_text, widest
+from tests.tools.monitor.conftest import graph, told
+from tools.monitor.help import KEYS, LEAVING, VIEWS
+from tools.monitor.model import Model, View, as_text, widest
 from tools.monitor.observation import Observation
 from tools.monitor.snapshot import Condition, condition_of
+from tools.monitor.text import Tone
 
 SIZES = [(80, 24), (120, 40), (200, 60), (40, 10)]
 
@@ -67,7 +73,7 @@ def test_every_view_fills_the_screen_and_nothing_is_wider_than_it(left, show, si
 
 def test_a_path_has_its_bound_its_shares_its_quantiles_and_whose_fault_it_was(shown):
     text = shown.text()
-    assert "speech  mic → log  within 50.0 ms  shed  9 of 10 BROKEN (level 1)" in text
+    assert "speech  mic → log  within 50.0 ms  shed\n   9 of 10 BROKEN (level 1), 2 times so far" in text
     assert "10 s 93.55%  1 min 100%  all 71.43%" in text
     assert "61.0 ms" in text
     assert "missed 15: service vad 12, stall log 3; shed 3" in text
@@ -87,7 +93,47 @@ def test_the_head_tells_how_the_run_ended(shown):
 def test_the_graph_leads_each_edge_to_its_receiver(shown):
     lines = shown.press("2").splitlines()[3:]
     assert [line.split()[0] for line in lines[:5]] == ["mic", "╭──", "╰─▶vad", "╭──", "╰─▶log"]
-    assert "drop_oldest 2" in lines[1]
+    assert lines[1].endswith("dropped 2 (drop_oldest)")
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_names_of_edges_are_whole_where_there_is_room_and_what_was_dropped_is_told_with_why(left, show, width):
+    left.folder.describe(
+        json.loads(json.dumps({"graph": graph(), "pipeline": "speech"}).replace("signal", "windows_of_sensor"))
+    )
+    content = told(left)
+    edge = content["edges"].pop("mic.signal->vad.x") | {"dropped": {"drop_oldest": 6, "too_old": 1}, "lost": 2}
+    left.state(edges={"mic.windows_of_sensor->vad.x": edge})
+    text = show(left, width, 24).press("2")
+    assert ".windows_of_sensor → vad.x " in text
+    expected = "dropped 7 (drop_oldest 6, too_old 1), lost 2" if width == 160 else "dropped 7, lost 2"
+    assert expected in text
+    assert "…" not in text
+
+
+def test_a_contract_without_escalation_has_no_level_and_its_breaches_are_told(left, show):
+    content = told(left)
+    content["paths"]["speech"]["firm"] |= {"level": 0, "breaches": 1}
+    left.state(paths=content["paths"])
+    assert "9 of 10 BROKEN, 1 time so far" in show(left).text()
+
+
+def test_the_share_in_the_head_says_of_which_path_it_is(left, show):
+    assert "in time 71.43%  missed" in show(left).text()
+    content = told(left)
+    content["paths"]["calm"] = content["paths"]["speech"] | {"missed": 0, "shed": 0}
+    left.state(paths=content["paths"])
+    assert "in time 71.43% at worst (speech)  missed 15" in show(left).text()
+
+
+def test_all_counts_of_a_picture_are_of_one_moment(left, shown):
+    left.miss(10, 2100)
+    shown.snapshot = shown.observation.look()
+    text = shown.text()
+    assert "missed 16  restarts" in text
+    assert "4 Misses 16 " in text
+    assert "missed 16: service vad 13, stall log 3" in text
+    assert " 16 missed, the last 4 of them here" in shown.press("4")
 
 
 def test_a_stage_is_opened_and_closed_with_enter(shown):
@@ -129,16 +175,52 @@ def test_a_filter_shows_what_has_it_in_its_name_and_escape_shows_all(shown):
     assert "no stage has q in its name" in shown.press("3", "/", "q")
 
 
+def test_a_filter_keeps_paths_whose_stages_or_culprits_have_it(shown):
+    for wanted in ("vad", "stall"):
+        assert "within 50.0 ms" in shown.press("escape", "/", *wanted, "enter")
+    assert "no path has nobody in its name, its stages or its culprits" in shown.press("/", *"nobody", "enter")
+
+
+def test_a_filter_dims_what_of_the_graph_does_not_have_it(shown):
+    shown.press("2", "/", *"vad.x", "enter")
+    lines = [line for line in shown.model.screen(shown.snapshot, 80, 24)[3:8] if line]
+    bright = [any(tone not in (Tone.DIM, Tone.STRONG) for text, tone in line if text.strip()) for line in lines]
+    assert bright == [False, True, False, False, False]
+    assert "no stage and no edge has q in its name" in shown.press("/", "q")
+
+
+def test_what_a_filter_is_typed_for_is_seen(shown):
+    assert "this help" in shown.press("?")
+    assert "this help" not in shown.press("/", "v")
+
+
 def test_letters_are_text_while_a_filter_is_typed(shown):
     shown.press("/", *"jkp2")
     assert (shown.model.wanted, shown.model.is_paused, shown.model.view) == ("jkp2", False, View.PATHS)
 
 
-def test_help_tells_every_key_and_closes(shown):
+@pytest.mark.parametrize("width", [60, 80, 100, 130])
+def test_help_is_wrapped_to_the_width_and_closes(shown, width):
+    shown.size = (width, 60)
+    lines = shown.press("?").splitlines()
+    begin = next(i for i, line in enumerate(lines) if "1-5, Tab" in line)
+    told = [line for line in lines[begin:-1] if line]
+    for name, text in (*KEYS, *LEAVING, *VIEWS):
+        first = next(i for i, line in enumerate(told) if line[1:].startswith(f"{name}  "))
+        rest = itertools.takewhile(lambda line: line.startswith("  "), told[first + 1 :])
+        assert " ".join([told[first][1 + len(name) :].strip(), *(line.strip() for line in rest)]) == text
+    for line, following in pairwise(told):
+        if following.startswith("  "):  # a line ends only where the next word had no room
+            assert len(line) + 1 + len(following.split()[0]) > width - 1
+    assert "this help" not in shown.press("escape")
+
+
+def test_help_tells_of_the_own_run_that_ctrl_c_ends_it_and_q_does_not(shown):
     shown.size = (130, 60)
-    text = shown.press("?")
-    assert all(line.strip() in text for line in HELP.splitlines())
-    assert "PAUSED" not in shown.press("escape")
+    assert "drain the run" not in shown.press("?")
+    shown.model.is_own = True
+    assert re.search(r"^ q +leave the screen; the run goes on", text := shown.text(), re.MULTILINE)
+    assert re.search(r"^ Ctrl-C +leave the screen, drain the run", text, re.MULTILINE)
 
 
 def test_a_click_on_a_view_goes_there_and_on_a_thing_opens_it(shown):
@@ -162,7 +244,7 @@ def test_a_long_list_scrolls_and_says_where_it_is(left, show):
     assert "mic#119" in shown.press("4")
     assert "mic#119" not in shown.press("pagedown")
     assert "mic#7" in shown.press("end")
-    assert "206 of 206" in shown.text().splitlines()[-1]
+    assert "-103 of 103" in shown.text().splitlines()[-1]
 
 
 def test_what_is_wrong_with_the_run_stands_above_every_view(left, show):

@@ -15,8 +15,8 @@ from tools.monitor.text import (
     bar,
     cut,
     cut_line,
-    each,
     fit,
+    given_up,
     line,
     line_width,
     milliseconds,
@@ -26,7 +26,9 @@ from tools.monitor.text import (
 from tools.monitor.views.stages import TONES
 
 DEPTH_WIDTH = 8
-NAME_WIDTH_MAX = 28
+POLICY_WIDTH = 12
+WIDE = 100  # from here on there is room for an edge's policy
+BESIDE = 50  # what stands beside a name, at least; with the policy so much more
 
 
 class GraphView:
@@ -40,19 +42,23 @@ class GraphView:
             return Page([line(("this run, of another version, has left no graph", Tone.DIM))])
         edges = {edge.name: edge for edge in snapshot.edges}
         names = [row.stage if row.edge is None else _receiver(row.edge) for row in self._rows]
-        name_width = min(max(len(name) for name in names), NAME_WIDTH_MAX, max(width - 50, 12))
+        beside = BESIDE + (POLICY_WIDTH + 1 if width >= WIDE else 0)
+        name_width = min(max(len(name) for name in names), max(width - beside, 12))
+        is_found = [wanted in (row.stage if row.edge is None else row.edge.name) for row in self._rows]
+        if not any(is_found):
+            return Page([line((f"no stage and no edge has {wanted} in its name", Tone.DIM))])
         lines: list[Line] = []
-        for row in self._rows:
+        for row, is_wanted in zip(self._rows, is_found, strict=True):
             if row.edge is None:
-                stage = snapshot.stage(row.stage)
-                lines.append(_stage_line(row, stage, name_width, width, wanted))
+                drawn = _stage_line(row, snapshot.stage(row.stage), name_width, width)
             else:
-                lines.append(_edge_line(row, edges.get(row.edge.name), name_width, width))
+                drawn = _edge_line(row, edges.get(row.edge.name), name_width, width)
+            lines.append(drawn if is_wanted else line(("".join(text for text, _ in drawn), Tone.DIM)))
         return Page([cut_line(one, width) for one in lines])
 
 
-def _stage_line(row: Row, stage: Stage | None, name_width: int, width: int, wanted: str) -> Line:
-    name: Span = (fit(row.stage, name_width), Tone.STRONG if wanted in row.stage else Tone.DIM)
+def _stage_line(row: Row, stage: Stage | None, name_width: int, width: int) -> Line:
+    name: Span = (fit(row.stage, name_width), Tone.STRONG)
     if stage is None:
         return line((row.rail, Tone.DIM), name)
     tone = TONES[stage.condition]
@@ -93,14 +99,14 @@ def _edge_line(row: Row, edge: Edge | None, name_width: int, width: int) -> Line
         (filled, tone),
         ("▏", Tone.DIM),
         (f"{depth:<7}", tone),
-        (cut(edge.policy, 12) if width >= 100 else "", Tone.DIM),
+        (f"{cut(edge.policy, POLICY_WIDTH):<{POLICY_WIDTH}}" if width >= WIDE else "", Tone.DIM),
     ]
-    lost = f" lost {short(edge.lost)}" if edge.lost else ""
-    dropped = sum(edge.dropped.values())
-    told = f" dropped {each(edge.dropped.items())}" if dropped else ""
-    if line_width(tuple(spans)) + len(told) + len(lost) > width:
-        told = f" dropped {short(dropped)}" if dropped else ""
-    return (*spans, (told + lost, Tone.BAD))
+    told = given_up(edge.dropped, edge.lost)
+    if told and line_width(tuple(spans)) + 1 + len(told) > width:
+        dropped, lost = sum(edge.dropped.values()), edge.lost
+        parts = (f"dropped {short(dropped)}" if dropped else "", f"lost {short(lost)}" if lost else "")
+        told = ", ".join(filter(None, parts))
+    return (*spans, (f" {told}" if told else "", Tone.BAD))
 
 
 def _receiver(edge: EdgeDef) -> str:

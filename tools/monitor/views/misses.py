@@ -40,7 +40,7 @@ class MissesView:
     def view(self, snapshot: Snapshot, width: int, wanted: str, opened: str, stamps: Stamps | None) -> Page:
         """`opened`: the key of the miss of which everything is told; `stamps`: what recorders know of a datum."""
         misses = [one for one in snapshot.misses if wanted in _searched(one)] if wanted else snapshot.misses
-        missed = sum(path.counts["missed"] for path in snapshot.paths)
+        missed = snapshot.missed_count
         if not misses:
             told = "no deadline was missed" if not missed else "the log holds none of them any more"
             if snapshot.misses:
@@ -48,7 +48,7 @@ class MissesView:
             return Page([line((told, Tone.GOOD if not missed else Tone.DIM))])
         more = f", the last {len(snapshot.misses):,} of them here" if missed > len(snapshot.misses) else ""
         shown = f", {len(misses)} with {wanted}" if wanted else ""
-        head = [line((f"{max(missed, len(snapshot.misses)):,} missed{more}{shown}", Tone.HEAD))]
+        head = [line((f"{missed:,} missed{more}{shown}", Tone.HEAD))]
         head += [line((text.replace(JOINT, " "), Tone.DIM))
                  for text in wrapped(" ".join(one.replace(" ", JOINT) for one in LEGEND), width)]  # fmt: skip
         path_width = min(max(len(str(one.get("path", "?"))) for one in misses), max(width // 4, 8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamflow.core.course import FAILED
-from tools.monitor.snapshot import Path, Snapshot
+from tools.monitor.snapshot import Path, Snapshot, number
 from tools.monitor.text import (
     Item,
     Line,
@@ -30,7 +30,7 @@ SPARK_LABEL = "60 s "
 def view(snapshot: Snapshot, width: int, wanted: str) -> Page:
     lines: list[Line] = []
     items: list[Item] = []
-    shown = [path for path in snapshot.paths if wanted in path.name or wanted in f"{path.source} {path.sink}"]
+    shown = [path for path in snapshot.paths if wanted in _searched(path)]
     for path in [one for one in shown if one.within_ms is not None]:
         block = _deadline(path, width)
         items.append(Item(path.name, len(lines), len(lines) + len(block) - 1))
@@ -46,8 +46,12 @@ def view(snapshot: Snapshot, width: int, wanted: str) -> Page:
     if not snapshot.paths:
         lines.append(line(("the run has told nothing of its paths yet", Tone.DIM)))
     elif not shown:
-        lines.append(line((f"no path has {wanted} in its name", Tone.DIM)))
+        lines.append(line((f"no path has {wanted} in its name, its stages or its culprits", Tone.DIM)))
     return Page([cut_line(one, width) for one in lines], items)
+
+
+def _searched(path: Path) -> str:
+    return "\n".join((path.name, path.source, path.sink, *path.stages, *path.culprits))
 
 
 def _deadline(path: Path, width: int) -> list[Line]:
@@ -56,24 +60,25 @@ def _deadline(path: Path, width: int) -> list[Line]:
         (path.name, Tone.STRONG),
         f"  {path.source} → {path.sink}  within {milliseconds(path.within_ms)}",
         (f"  {path.on_miss}" if path.on_miss else "", Tone.DIM),
-        *_contract(path),
     )
+    contract = line(*_contract(path))
     shares = [("in time", Tone.DIM)]
     for label, share in (("10 s", path.share_10s), ("1 min", path.share_60s), ("all", path.share)):
         shares += [(f"  {label} ", Tone.DIM), (percent(share), _share_tone(share))]
     in_flight = (f"  in flight {path.counts['in_flight']}", Tone.DIM)
     figures = line(MARGIN, rate(path.rate_hz).rjust(7), "  ", *shares, in_flight)
-    lines = [head, figures]
+    is_roomy = line_width((*head, *contract)) <= width
+    lines = [line(*head, *contract), figures] if is_roomy else [head, contract, figures]
     span = "10 s" if path.is_recent else "all"
     bar_width = max(width - len(MARGIN) - 16 - len(span) - 4, 16)
-    for number, (key, label) in enumerate(QUANTILES):
+    for row, (key, label) in enumerate(QUANTILES):
         value = path.latency_ms.get(key)
         if value is None:
             absorbed = path.counts["absorbed"]
             told = f"no result has arrived{f', {absorbed:,} were absorbed on the way' if absorbed else ''}"
             lines.append(line(MARGIN, (told, Tone.DIM)))
             break
-        aside = f"  {span}" if number == 0 else ""
+        aside = f"  {span}" if row == 0 else ""
         tone = Tone.BAD if value > path.within_ms else Tone.PLAIN
         filled = against(value, path.within_ms, bar_width)
         figure = (milliseconds(value).rjust(8), tone)
@@ -107,11 +112,13 @@ def _contract(path: Path) -> list[Span]:
     if firm is None:
         return []
     terms = f"  {firm.get('m')} of {firm.get('k')} "
+    level, breaches = int(number(firm.get("level")) or 0), int(number(firm.get("breaches")) or 0)
+    times = f"{breaches:,} time{'s' if breaches != 1 else ''}"
     if firm.get("state") == "broken":
-        return [(terms, Tone.DIM), (f"BROKEN (level {firm.get('level')})", Tone.BAD)]
-    breaches = int(firm.get("breaches") or 0)
-    times = f", broken {breaches} time{'s' if breaches != 1 else ''} before" if breaches else ""
-    return [(terms, Tone.DIM), (f"held{times}", Tone.WARN if breaches else Tone.GOOD)]
+        step = f" (level {level})" if level else ""
+        return [(terms, Tone.DIM), (f"BROKEN{step}, {times} so far", Tone.BAD)]
+    before = f", broken {times} before" if breaches else ""
+    return [(terms, Tone.DIM), (f"held{before}", Tone.WARN if breaches else Tone.GOOD)]
 
 
 def _share_tone(share: float | None) -> Tone:

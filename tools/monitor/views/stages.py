@@ -15,6 +15,7 @@ from tools.monitor.text import (
     cut_line,
     each,
     fit,
+    given_up,
     line,
     milliseconds,
     rate,
@@ -158,10 +159,9 @@ def _everything(stage: Stage, snapshot: Snapshot, width: int) -> list[Line]:
             lines += [line((f"    {name if i == 0 else '':<15}", Tone.DIM), text) for i, text in enumerate(texts)]
     for edge in snapshot.edges:
         if edge.name.partition("->")[2].partition(".")[0] == stage.name:
-            dropped = each(edge.dropped.items()) or "none dropped"
+            gone = given_up(edge.dropped, edge.lost) or "none dropped"
             waiting = f"waiting {edge.depth} of {edge.capacity} (peak {edge.depth_peak})"
-            lost = f", lost {edge.lost:,}" if edge.lost else ""
-            text = f"{edge.name}: {rate(edge.rate_hz)}, {waiting}, {edge.policy}, {dropped}{lost}"
+            text = f"{edge.name}: {rate(edge.rate_hz)}, {waiting}, {edge.policy}, {gone}"
             lines += [line((f"    {'gets' if i == 0 else '':<15}", Tone.DIM), part)
                       for i, part in enumerate(wrapped(text, width - 20, "  "))]  # fmt: skip
     return lines

@@ -81,6 +81,11 @@ def _stat(file: IO[bytes]) -> os.stat_result:
     return os.fstat(file.fileno())
 
 
+def _begin_of(file: IO[bytes]) -> bytes:
+    """Its first line, which has an instant."""
+    return os.pread(file.fileno(), LINE_SIZE_LIMIT, 0).partition(b"\n")[0]
+
+
 def _event(line: bytes) -> Event | None:
     try:
         found = json.loads(line)
@@ -93,7 +98,8 @@ def _event(line: bytes) -> Event | None:
 def followed_events(folder: RunFolder, pause: Callable[[], None]) -> Iterator[Event]:
     """The events of a run from the first of its present log on, to its end; `pause` is called when there is no more.
 
-    A log that is put aside is read to its end first.
+    A log that is put aside is read to its end first. One that begins as it did is a copy, which takes the place of what
+    a killed run has written in memory: it is read on from the same place.
     """
     begun, present = b"", None
     with ExitStack() as files:
@@ -107,8 +113,12 @@ def followed_events(folder: RunFolder, pause: Callable[[], None]) -> Iterator[Ev
                     event, begun = _event(begun), b""
                     if event is not None:
                         yield event
-            if is_new:
-                present, begun = opened, b""
+            if is_new and opened is not None:
+                if present is not None and _begin_of(opened) == _begin_of(present):
+                    opened.seek(present.tell())
+                else:
+                    begun = b""
+                present = opened
                 continue
             if opened is not None:
                 opened.close()

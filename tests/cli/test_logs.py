@@ -93,3 +93,21 @@ def test_who_follows_hears_all_over_a_log_that_is_put_aside(tmp_path: Path) -> N
 
     heard = [event["event"] for event in followed_events(folder, pause)]
     assert heard == ["started", "hung", "back", "left", "whole", "ended"]
+
+
+def test_who_follows_a_run_that_is_killed_hears_nothing_twice(tmp_path: Path) -> None:
+    """Its log in memory is copied to the disk, and goes."""
+    run = LeftBehind(tmp_path / "run")
+    folder = Living(run.folder.path)
+    run.event("started", 0)
+    run.event("hung", 1)
+
+    def moved() -> None:
+        text = folder.events.read_text()
+        folder.events.unlink()
+        folder.events.write_text(text)
+        run.event("failed", 2)
+
+    script = [moved, lambda: setattr(folder, "is_over", True)]
+    heard = [event["event"] for event in followed_events(folder, lambda: script.pop(0)())]
+    assert heard == ["started", "hung", "failed"]

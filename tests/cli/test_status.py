@@ -56,7 +56,7 @@ def test_what_a_stage_took_can_be_summed_up(streamflow, run):
     run.state(stages=content["stages"])
     ended = streamflow("status", "run")
     assert "data  shed  left out" in ended.out
-    assert row(ended, "vad") == "vad running 4711 1,060 9 7 12.50 62.5% 3 1 7.0 ms"
+    assert row(ended, "vad") == "vad killed - 1,060 9 7 12.50 62.5% 3 1 7.0 ms"
 
 
 def test_an_edge_has_what_it_dropped(streamflow, run):

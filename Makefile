@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TOPICS := core deadlines speed rates monitor
+TOPICS := core deadlines speed rates monitor gpu
 # What else runs compiled, where that could make a difference.
 INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test_credit_keeps.py tests/core/test_credit_lives.py \
 	tests/core/test_credit_preference.py tests/core/test_mailbox.py tests/core/test_message.py tests/core/test_losses.py \
@@ -11,7 +11,7 @@ INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test
 KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing
 # Real processes of which something is counted and nothing timed, so that others may work beside them.
-RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin faults hygiene large_tensors logs many_streams \
+RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin devices faults hygiene large_tensors logs many_streams \
 	metrics monitor priority)
 MORE_RUNS := $(patsubst %,tests/end_to_end/test_%.py,readme recording_mcap recordings report smoother states survival trace \
 	warm_start wheel)
@@ -66,7 +66,7 @@ bench-peers: compiled
 compiled: $(VENV)/ready
 	@$(BIN)/python -m tools.compile
 
-# The lock holds every extra and the development tools, with hashes, for Python 3.11 and newer.
+# The lock holds what extra `all` has and the development tools, with hashes, for Python 3.11 and newer.
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("streamflow needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one with make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@echo "making $(VENV) and installing what is locked: half a minute"
@@ -77,7 +77,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 
 # Run by a maintainer with uv installed; users never need it.
 lock:
-	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
 
 clean:

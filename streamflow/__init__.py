@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streamflow.core.supervision import Restart, RestartStrategy
     from streamflow.core.timebase import ms, ns, s, us
     from streamflow.core.variants import VariantStates
+    from streamflow.device.on_device import OnDevice
     from streamflow.errors import (
         InputError,
         MissingExtraError,
@@ -52,6 +53,7 @@ else:
         "core.state_rules": ("StateRules",),
         "core.supervision": ("Restart", "RestartStrategy"),
         "core.timebase": ("ms", "ns", "s", "us"),
+        "device.on_device": ("OnDevice",),
         "errors": ("InputError", "MissingExtraError", "PipelineError", "StreamflowError", "UsageError", "WireError"),
         "core.variants": ("VariantStates",),
         "memory.state_layout": ("StateTensor",),
@@ -83,6 +85,7 @@ __all__ = [
     "Message",
     "MissingExtraError",
     "Node",
+    "OnDevice",
     "OnGap",
     "OnMiss",
     "Order",

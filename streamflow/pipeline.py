@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from streamflow.core.batch import Batch
 from streamflow.core.deadline import Criticality, OnMiss, Order, PathDef, RateDef
+from streamflow.core.device_names import devices_named
 from streamflow.core.firm import Escalation, Firm
 from streamflow.core.graph import EdgeDef, Graph, StageDef
 from streamflow.core.joins.contract import Join
@@ -100,6 +101,7 @@ class Pipeline:
         spin: int | None = None,
         join: Join | None = None,
         batch: Batch | None = None,
+        device: str | Sequence[str] | None = None,
     ) -> Stage:
         """Put `node` into the graph. Stages of one `process` share it; by default each has its own.
 
@@ -109,7 +111,9 @@ class Pipeline:
         and the like, in all its lives; the report says what it got. `spin` (ns, at most 10 ms; 0: never): for so long
         it waits awake for its next datum before it sleeps, where that pays; by default as the run says (`--spin-us`).
         `join`: how several inputs of one `process` come together, one of `streamflow.joins`. `batch`: how the data of a
-        node with `process_batch` do; where nothing is said `Batch()`, or one by one to a `process` beside it.
+        node with `process_batch` do; where nothing is said `Batch()`, or one by one to a `process` beside it. `device`:
+        what `self.context.device` is, `"cuda:0"` or `["cuda:0", "host"]`: the first of them that can be used, the next
+        where that fails. Stages of one GPU share a process unless `process` says otherwise.
 
         `variants` in place of a node: several with the same ports, the best first, of which the best that keeps up
         works on each datum: a cheaper one as soon as the better would be too late for it or for what waits behind it,
@@ -137,6 +141,11 @@ class Pipeline:
             return Stage(name)
         if any(node is other for other in self._nodes.values()):
             self._faults.append(Fault(f"stage {name}", "a node that another stage has", "a node of its own"))
+        devices: tuple[str, ...] = ()
+        try:
+            devices = devices_named(f"stage {name}", device)
+        except Fault as wrong:
+            self._faults.append(wrong)
         stage, fault = stage_of(
             name,
             node,
@@ -147,6 +156,7 @@ class Pipeline:
             spin,
             join if isinstance(join, Join) else None,
             batch if isinstance(batch, Batch) else None,
+            devices,
         )
         if fault is not None:
             self._faults.append(fault)

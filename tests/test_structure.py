@@ -65,6 +65,7 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
         "Eviction",
         "Fill",
         "Flag",
+        "OnDevice",
         "OnGap",
         "OnMiss",
         "Order",

@@ -1,5 +1,6 @@
 """Nodes that compute results: models in ONNX files, functions, rules, a tracker, forecasters that learn as they run."""
 
+from nodes.infer.cupy_function import CupyFunction
 from nodes.infer.forecaster import EchoForecaster
 from nodes.infer.function import Function
 from nodes.infer.onnx_model import OnnxModel
@@ -7,4 +8,15 @@ from nodes.infer.rules import BrightBox, Loudness, Tilt
 from nodes.infer.tracker import Correct, Predict
 from nodes.infer.trend import Trend
 
-__all__ = ["BrightBox", "Correct", "EchoForecaster", "Function", "Loudness", "OnnxModel", "Predict", "Tilt", "Trend"]
+__all__ = [
+    "BrightBox",
+    "Correct",
+    "CupyFunction",
+    "EchoForecaster",
+    "Function",
+    "Loudness",
+    "OnnxModel",
+    "Predict",
+    "Tilt",
+    "Trend",
+]

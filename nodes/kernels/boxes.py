@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.kernels.activations import sigmoid
+
 Floats = NDArray[np.float32]
 
 
@@ -28,11 +30,6 @@ def decode_fastestdet(raw: Any, score_limit: float) -> tuple[Floats, Floats, NDA
     )
     kind = classes[:, row, column].argmax(axis=0).astype(np.int64)
     return box.astype(np.float32), score[row, column].astype(np.float32), kind
-
-
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x), written with tanh so that no large exponent overflows."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
 
 
 def overlap_of(box: Any, boxes: Any) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streamflow.core.budget import Budgets, Share
 from streamflow.core.timebase import ms
@@ -81,11 +81,15 @@ class Drop(NamedTuple):
     at_ns: int
 
 
+NOT_DONE: Final = 1 << 62  # ns
+
+
 @dataclass(frozen=True, slots=True)
 class Hop:
     """The datum at one stage. None: not yet. `sent_ns`: when the stage before offered it.
 
-    `blocked_ns`: of the time between started and ended, waiting for room downstream. `device_done_ns` 0: no device.
+    `blocked_ns`: of the time between started and ended, waiting for room downstream. `device_done_ns` 0: no device;
+    `NOT_DONE`: one has it still.
     """
 
     stage: str

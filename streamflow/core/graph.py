@@ -60,6 +60,8 @@ class StageDef:
     """By name, the best first; empty where there is but one way to work."""
     has_own_states: bool = True
     """Whether each of them keeps states of its own, where they keep any."""
+    devices: tuple[str, ...] = ()
+    """On which it may work, the best first; none: it asks for none."""
     is_observer: bool = False
     """It looks on: no path ends there, and what sends to it alone is a sink all the same."""
 

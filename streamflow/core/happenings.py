@@ -54,6 +54,7 @@ _TOLD: Final = {
     "heard": (Level.WARNING, "deadline {rate}: {stage}.{port} is heard again, after {gap_ms:.0f} ms"),
     "refused": (Level.WARNING, "{sentence}"),
     "states": (Level.WARNING, "{sentence}"),
+    "device": (Level.WARNING, "{sentence}"),
     "variant": (Level.WARNING, "stage {stage}: works with {variant} from now on"),
     "started": (Level.INFO, "{pipeline}: starting {names}; the supervisor is process {supervisor}"),
     "hung": (Level.INFO, "stage {stage}: {reason}"),

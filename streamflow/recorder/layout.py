@@ -76,6 +76,7 @@ UNDONE_SEQ: Final = FIRST_WORD + 52  # a source is to emit again the datum befor
 UNDONE_HEAD: Final = FIRST_WORD + 55  # and the newest record of the life that had begun with it
 UNDONE_TURN: Final = FIRST_WORD + 53  # names the handling that was undone last, and its steps: its turn
 UNDONE_STARTED_NS: Final = FIRST_WORD + 54  # and its start
+GIVEN_NS: Final = FIRST_WORD + 56  # when a device was given what is in service, if it began before that; 0: none has it
 
 COUNTERS: Final = {
     "processed": PROCESSED,

@@ -22,6 +22,7 @@ from streamflow.core.state_rules import StateRules
 from streamflow.errors import Fault, ResultError, StateError
 
 if TYPE_CHECKING:
+    from streamflow.device.contract import Device
     from streamflow.memory.state_layout import StateTensor
     from streamflow.runtime.stream_states import Stepping, StreamStates
 
@@ -130,6 +131,8 @@ class Context(Protocol):
     """In how many threads the stage is to compute, where it was given cpus or threads; else None."""
     states: StreamStates | None
     """What it keeps of each stream from step to step, from the end of `open` on; None where that is nothing."""
+    device: Device
+    """What it computes on: what its pipeline says, or the host."""
     recordings: Path | None
     """The folder of the run's flight recorders, a file for each stage, which anybody may read; None without a run."""
 

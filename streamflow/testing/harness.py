@@ -16,6 +16,8 @@ import trio
 
 from streamflow.core.joins.in_order import InOrder
 from streamflow.core.message import Attribute, Message
+from streamflow.device.contract import Device
+from streamflow.device.host import HostDevice
 from streamflow.errors import Fault
 from streamflow.memory.state_layout import StateTensor
 from streamflow.memory.states import States
@@ -62,6 +64,7 @@ class _Context:
         self.limit: int | None = None
         self.threads: int | None = None
         self.states: StreamStates | None = None
+        self.device: Device = HostDevice()
         self.recordings: Path | None = None
         self.open_files = ExitStack()
 

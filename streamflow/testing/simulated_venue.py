@@ -15,6 +15,8 @@ from streamflow.core.enforcement import Act
 from streamflow.core.graph import Graph
 from streamflow.core.message import Message
 from streamflow.core.verdict import Kind
+from streamflow.device.opening import Devices
+from streamflow.device.virtual import VirtualDevice
 from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.clock import TrioClock
 from streamflow.runtime.loading.definition import Definition
@@ -144,6 +146,7 @@ class SimulatedVenue(TaskVenue):
                 context,
                 clock,
                 _Hand(script, life),
+                devices=Devices(lambda name: VirtualDevice(script.clock, name)),
             ),
             self._memory,
             script.begin,

@@ -259,10 +259,12 @@ class Logbook:
         flags: int,
         repeated: Sequence[Origin] = (),
         batch: int = 1,
+        device_done_ns: int = 0,
     ) -> bool:
         """The handling is over. Returns whether anything went on; `repeated`: origins of merged pieces beyond one.
 
-        `batch`: how many data were handled at once.
+        `batch`: how many data were handled at once. `device_done_ns`: when a device was done with what the stage had
+        given it by `ended_ns`; 0: none had to be waited for.
         """
         recorder = self.recorder
         covered = self._covered
@@ -274,13 +276,13 @@ class Logbook:
             mask = self._through.get(origin.stream, 0) & ~covered
             recorder.record(
                 kind, flags, stream, origin.seq, origin.event_time_ns, message.sent_ns,
-                message.enqueued_ns or message.sent_ns, started_ns, ended_ns, 0, message.deadline_ns, blocked_ns,
-                sender, batch, mask,
+                message.enqueued_ns or message.sent_ns, started_ns, ended_ns, device_done_ns, message.deadline_ns,
+                blocked_ns, sender, batch, mask,
             )  # fmt: skip
             if mask & self._ending.get(origin.stream, 0):
                 for path, histogram in recorder.latency.items():
                     if mask >> path & 1:
-                        histogram.record(ended_ns - origin.event_time_ns)
+                        histogram.record((device_done_ns or ended_ns) - origin.event_time_ns)
         for origin in repeated:
             merged = self._through.get(origin.stream, 0)
             stream = self.streams.get(origin.stream, NOWHERE)

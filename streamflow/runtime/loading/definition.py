@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamflow.core.batch import Batch
 from streamflow.core.batching import Fill
+from streamflow.core.device_names import is_gpu
 from streamflow.core.graph import EdgeDef, Graph, PortDef, Resolved, StageDef
 from streamflow.core.joins.contract import Join
 from streamflow.core.joins.exact import Exact
@@ -66,6 +67,7 @@ def stage_of(
     spin_ns: int | None = None,
     join: Join | None = None,
     batch: Batch | None = None,
+    devices: tuple[str, ...] = (),
 ) -> tuple[StageDef, StreamflowError | None]:
     """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
     fault: StreamflowError | None = None
@@ -86,7 +88,7 @@ def stage_of(
     stage = StageDef(
         name,
         " | ".join(variants) or type(node).__name__,
-        process or name,
+        process or _usual_process(name, devices),
         {port: _port_def(inputs[port]) for port in inputs},
         {port: _port_def(outputs[port]) for port in outputs},
         node.is_source,
@@ -95,7 +97,7 @@ def stage_of(
         is_known=fault is None,
         restart=restart,
         hang_limit_ns=hang_limit_ns,
-        is_fork_safe=node.fork_safe,
+        is_fork_safe=node.fork_safe and not any(map(is_gpu, devices)),
         realtime=realtime,
         spin_ns=spin_ns,
         join=join or node.join or Exact(),
@@ -104,8 +106,15 @@ def stage_of(
         variants=variants,
         has_own_states=not isinstance(node, VariantsNode) or node.states is not VariantStates.SHARED,
         is_observer=node.observes,
+        devices=devices,
     )
     return stage, fault
+
+
+def _usual_process(stage: str, devices: Sequence[str]) -> str:
+    """Stages of one GPU share a process: each that uses it takes hundreds of megabytes of it, and takes turns with the
+    others by the driver's choice."""
+    return devices[0].replace(":", "") if devices and is_gpu(devices[0]) else stage
 
 
 def _seed_fault(edge: EdgeDef, resolved: Resolved) -> Fault | None:

@@ -59,7 +59,7 @@ _READY = b"ready"
 
 def starts_warm(definition: Definition, stages: Sequence[str]) -> bool:
     """Whether a process with these stages may be a copy of the warm one."""
-    return all(definition.nodes[stage].fork_safe for stage in stages)
+    return all(definition.graph.stage(stage).is_fork_safe for stage in stages)
 
 
 class ForkServer:

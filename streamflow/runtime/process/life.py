@@ -15,3 +15,5 @@ class Life:
     down_since_ns: int = 0
     gone: frozenset[str] = frozenset()
     """Edges whose other end is gone for good."""
+    lost_devices: frozenset[str] = frozenset()
+    """Devices that failed in a former life."""

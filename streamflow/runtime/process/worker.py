@@ -23,6 +23,8 @@ from streamflow.core.paths import Paths
 from streamflow.core.realtime import Effect
 from streamflow.core.supervision import Restart
 from streamflow.core.timebase import us
+from streamflow.device.contract import DeviceError, DeviceLostError
+from streamflow.device.opening import Devices
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
@@ -30,6 +32,7 @@ from streamflow.runtime.accounts.keeping import Keeping
 from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.accounts.tables import shape_of
 from streamflow.runtime.clock import Clock
+from streamflow.runtime.guard import blamed
 from streamflow.runtime.loading.definition import Definition
 from streamflow.runtime.process.control import Channel, Telegram
 from streamflow.runtime.process.hygiene import Hygiene
@@ -89,8 +92,9 @@ class Worker:
         clock: Clock,
         interference: Interference | None = None,
         hygiene: Hygiene | None = None,
+        devices: Devices | None = None,
     ) -> None:
-        """Without `hygiene` the process is not the stages' own, and stays as it is."""
+        """Without `hygiene` the process is not the stages' own, and stays as it is. `devices`: in place of its own."""
         self._hygiene = hygiene or Hygiene(resolved.graph, stages, is_own=False)
         self._definition = definition
         self._resolved = resolved
@@ -105,6 +109,7 @@ class Worker:
         self._actors: dict[str, Actor] = {}
         self._recorders: list[Recorder] = []
         self._keepings: list[Keeping] = []
+        self._devices = devices or Devices()
         self._wiring = Wiring(
             resolved,
             self._paths,
@@ -150,6 +155,7 @@ class Worker:
                     nursery.start_soon(self._live, name)
         finally:
             self._wiring.close()
+            self._devices.close()
             for keeping in self._keepings:
                 keeping.close()
             for recorder in self._recorders:
@@ -228,7 +234,11 @@ class Worker:
 
     def _hear_life(self, telegram: Telegram) -> None:
         self._life = Life(
-            telegram["generation"], telegram["edges"], telegram["down_since_ns"], frozenset(telegram["gone"])
+            telegram["generation"],
+            telegram["edges"],
+            telegram["down_since_ns"],
+            frozenset(telegram["gone"]),
+            frozenset(telegram["lost_devices"]),
         )
         self._is_born.set()
 
@@ -314,6 +324,7 @@ class Worker:
         is_open = False
         try:
             try:
+                self._lend_device(actor)
                 await actor.open()
                 is_open = True
                 told = lend_states(actor, self._definition, self._options.recordings, self._options.state)
@@ -346,6 +357,17 @@ class Worker:
                 await self._close(actor)
         recorder.set(layout.PHASE, layout.CLOSED)
         self._channel.tell({"is": "closed", "stage": name})
+
+    def _lend_device(self, actor: Actor) -> None:
+        names = self._resolved.graph.stage(actor.stage).devices
+        try:
+            opened = self._devices.open(names, self._life.lost_devices)
+        except DeviceError as error:
+            raise blamed(actor.stage, error, "open") from error
+        actor.device = opened.device
+        if names:
+            told = {"device": opened.device.name, "description": opened.device.description}
+            self._channel.tell({"is": "device", "stage": actor.stage, "passed_over": opened.passed_over, **told})
 
     def _tell_effects(self, effects: Sequence[Effect]) -> None:
         """What this process has of all that was asked for."""
@@ -384,6 +406,7 @@ class Worker:
         if self._has_vanished:
             return
         is_final = isinstance(error, ClosedOutputError) or (isinstance(error, NodeError) and error.is_final)
+        causes = (error, error.__cause__)
         traceback_text = error.traceback_text if isinstance(error, NodeError) else ""
         self._channel.tell(
             {
@@ -393,6 +416,7 @@ class Worker:
                 "is_final": is_final,
                 "sentence": str(error),
                 "traceback": traceback_text,
+                "lost_device": next((one.subject for one in causes if isinstance(one, DeviceLostError)), ""),
                 "exit_code": error.exit_code if isinstance(error, ClosedOutputError) else NodeError.exit_code,
             }
         )

@@ -21,6 +21,7 @@ from streamflow.core.graph import Resolved
 from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.core.verdict import Kind
+from streamflow.device.contract import Device
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.accounts.keeping import Keeping
@@ -79,6 +80,7 @@ class Actor:
         self.enforcer = enforcer
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
+        self.device: Device
         self.recordings: Path | None = None
         self.states: StreamStates | None = None
         self.all_states: list[StreamStates] = []

@@ -30,6 +30,7 @@ from streamflow.core.enforcement import Act, Verdict
 from streamflow.core.joins.contract import Reason
 from streamflow.core.message import Flag, Message
 from streamflow.core.verdict import Kind
+from streamflow.device.on_device import OnDevice
 from streamflow.errors import NodeError, StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.guard import RAISED, blamed
@@ -101,6 +102,7 @@ class Batcher:
         self._waker = waker
         self._interference = interference
         self._is_offline = offline
+        self._on_device: OnDevice | None = None  # what came of the batch at hand, where a device made it
         self._held = HeldBack(handling.logbook, {port: inlet.edge})
         self._waiting: list[_Datum] = []  # as they came
         self._is_undecided = False
@@ -344,12 +346,17 @@ class Batcher:
         self._logbook.begin(row.message, self._inlet.sender, started_ns)
 
     async def _results(self, messages: list[Message], alone: Callable[[Message], Any] | None) -> Sequence[Any]:
+        self._on_device = None
         if self._interference is not None:
             await self._interference.before_batch(self._stage, messages)
         try:
             found = self._process(messages) if alone is None else alone(messages[0])
             if inspect.isawaitable(found):
-                found = await found
+                if type(found) is OnDevice:
+                    self._on_device = found
+                    found = await self._handling.done_on_device(found)
+                else:
+                    found = await found
         except RAISED as error:
             raise blamed(self._stage, error, WHERE if alone is None else "process") from error
         return [found] if alone is not None else results_of(self._stage, found, len(messages))
@@ -359,17 +366,21 @@ class Batcher:
         logbook, message = self._logbook, row.message
         ended_ns = self._now_ns()
         flags = message.flags & ~_MISSED | (_MISSED if self._enforcer.is_late(message, ended_ns) else 0)
+        given_ns, done_ns = ended_ns, 0
+        busy_ns = service_ns = ended_ns - started_ns - blocked_ns
+        if self._on_device is not None:
+            given_ns, done_ns = self._on_device.span_ns(started_ns, ended_ns)
+            service_ns = given_ns - started_ns
         goes_on = logbook.ended(
-            Kind.RUN, message, self._inlet.sender, started_ns, ended_ns, blocked_ns, flags, (), size
+            Kind.RUN, message, self._inlet.sender, started_ns, given_ns, blocked_ns, flags, (), size, done_ns
         )
-        service_ns = ended_ns - started_ns - blocked_ns
-        logbook.service(service_ns, 1, service_ns - busy_before_ns)
+        logbook.service(service_ns, 1, busy_ns - busy_before_ns)
         if not goes_on and self._sending.outlets:
             logbook.recorder.add(layout.ABSORBED)
         self._held.end(row)
         if self._interference is not None:
             self._interference.handled(self._stage, message)
-        return service_ns
+        return busy_ns
 
     def _learn(self, data: Sequence[_Datum], started_ns: int, blocked_ns: int) -> None:
         """What the batch took, and whether its tightest datum was in time but for the wait for room."""

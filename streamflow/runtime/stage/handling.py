@@ -17,6 +17,7 @@ from streamflow.core.enforcement import RUN, TRY, Act, Verdict
 from streamflow.core.message import Flag, Message
 from streamflow.core.ports import PortType
 from streamflow.core.verdict import Kind
+from streamflow.device.on_device import OnDevice
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.accounts.logbook import Logbook
@@ -68,6 +69,8 @@ class Handling:
         self._last_result: tuple[int, list[tuple[str, Message]]] = (0, [])
         self._keeps_results = enforcer.holds_results
         self._choosing: Choosing | None = None
+        self._on_device: OnDevice | None = None
+        """What came of the datum at hand, where a device made it."""
         self._is_plain = interference is None and not self._keeps_results
 
     def choose_by(self, choosing: Choosing) -> None:
@@ -123,9 +126,11 @@ class Handling:
 
     async def _send_awaited(self, result: Awaitable[Any], message: Message) -> None:
         try:
-            returned = await result
+            returned = await result if type(result) is not OnDevice else await self.done_on_device(result)
         except RAISED as error:
             raise blamed(self._stage, error, "process") from error
+        if type(result) is OnDevice:
+            self._on_device = result
         rest = self._sending.send_result(returned, message, "process")
         if rest is not None:
             await rest
@@ -145,7 +150,13 @@ class Handling:
         elif act is Act.DEGRADE:
             enforcer.cheap_cost.served(service_ns, is_late=is_late)
         flags = message.flags & ~_MISSED | (_MISSED if is_late else 0)
-        if row is None and act is Act.RUN and not message.origins:
+        on_device = self._on_device
+        if on_device is not None:
+            self._on_device = None
+            goes_on = self._finish_on_device(
+                on_device, message, inlet, row, act, (started_ns, ended_ns), blocked_ns, flags
+            )
+        elif row is None and act is Act.RUN and not message.origins:
             goes_on = logbook.finished(message, ended_ns, blocked_ns, flags)
         else:
             repeated = merged(row.data) if row is not None else ()
@@ -156,6 +167,41 @@ class Handling:
                 logbook.idle()
         if not goes_on and self._outputs:
             logbook.recorder.add(layout.ABSORBED)
+
+    async def done_on_device(self, given: OnDevice) -> Any:
+        """Its results; until they are there, whoever looks sees that the device has it."""
+        recorder = self._logbook.recorder
+        given.given_ns = self._now_ns()
+        recorder.set(layout.GIVEN_NS, given.given_ns)
+        try:
+            return await given
+        finally:
+            recorder.set(layout.GIVEN_NS, 0)
+
+    def _finish_on_device(
+        self,
+        on_device: OnDevice,
+        message: Message,
+        inlet: Inlet,
+        row: Joined | None,
+        act: Act,
+        span_ns: tuple[int, int],
+        blocked_ns: int,
+        flags: int,
+    ) -> bool:
+        """The stage's own work ended when it gave the rest to the device; it was not free before that was sent on."""
+        logbook, (started_ns, ended_ns) = self._logbook, span_ns
+        given_ns, done_ns = on_device.span_ns(started_ns, ended_ns)
+        repeated = merged(row.data) if row is not None else ()
+        kind = _KINDS.get(act, Kind.HELD)
+        goes_on = logbook.ended(
+            kind, message, inlet.sender, started_ns, given_ns, blocked_ns, flags, repeated, 1, done_ns
+        )
+        busy_ns = ended_ns - started_ns - blocked_ns
+        logbook.service(given_ns - started_ns, 0 if row is None else len(row.data), busy_ns)
+        if row is None:
+            logbook.idle()
+        return goes_on
 
     # ------------------------------------------------------------------------- the longer way round
 
@@ -214,7 +260,11 @@ class Handling:
         try:
             result = handler(message) if row is None or row.arguments is None else handler(**row.arguments)
             if type(result) is not np.ndarray and inspect.isawaitable(result):
-                result = await result
+                if type(result) is OnDevice:
+                    self._on_device = result
+                    result = await self.done_on_device(result)
+                else:
+                    result = await result
         except RAISED as error:
             raise blamed(self._stage, error, "process") from error
         send = self.send_good if act is Act.RUN else self._sending.send_result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from streamflow.core.blame import Blame, Doings, Down, Drop, Hop, Journey, Service, Stall, blame
+from streamflow.core.blame import NOT_DONE, Blame, Doings, Down, Drop, Hop, Journey, Service, Stall, blame
 from streamflow.core.budget import Budgets
 from streamflow.core.graph import EdgeDef, Graph
 from streamflow.core.paths import Paths
@@ -98,9 +98,9 @@ class Inquest:
                 break
             hop = min(known, key=lambda one: (one.ended_ns is not None, one.started_ns is not None, -one.sent_ns))
             hops.append(hop)
-            if hop.ended_ns is None:
+            if hop.ended_ns is None or hop.device_done_ns == NOT_DONE:
                 break
-            here, left_ns = hop.stage, hop.ended_ns
+            here, left_ns = hop.stage, hop.device_done_ns or hop.ended_ns
         return hops
 
     def _hop(
@@ -109,21 +109,24 @@ class Inquest:
         stage = edge.target
         is_sink = not self._graph.forward.edges_from(stage)
         record = next((one for one in found.get(stage, ()) if one.kind in WORK or one.kind == Kind.SHED), None)
+        given_ns = 0
         if record is None and stage in self._recordings:
+            given_ns = self._recordings[stage].word(layout.GIVEN_NS)
             record = self._recordings[stage].in_service()
             if record is not None and (record.stream, record.seq) != (stream, seq):
                 record = None
         if record is None:
             return None if left_ns is None else Hop(stage, edge.name, left_ns, is_sink=is_sink)
+        is_on_device = not record.ended_ns and given_ns >= record.started_ns > 0
         return Hop(
             stage,
             edge.name,
             record.sent_ns,
             record.enqueued_ns or None,
             record.started_ns,
-            record.ended_ns or None,
+            given_ns if is_on_device else record.ended_ns or None,
             record.blocked_ns,
-            record.device_done_ns,
+            NOT_DONE if is_on_device else record.device_done_ns,
             record.batch,
             is_sink,
         )

@@ -35,6 +35,7 @@ class Lives:
         self._process_of = {stage: process for process, own in processes.items() for stage in own}
         self._control = control
         self._observatory = observatory
+        self._lost_devices: dict[str, set[str]] = {}
         self._gone: set[str] = set()
         self._over: set[str] = set()  # edges whose streams had ended at living receivers when the senders died
         self._stillborn: set[str] = set()  # ended before they had bound; what their recorders show was read before
@@ -56,8 +57,14 @@ class Lives:
                 "edges": {name: self._observatory.edge_generation(name) for name in edges},
                 "down_since_ns": self.down_since.get(process, 0),
                 "gone": gone,
+                "lost_devices": sorted(self._lost_devices.get(process, ())),
             },
         )
+
+    def lost_device(self, process: str, device: str) -> None:
+        """Its next lives use it last."""
+        if device:
+            self._lost_devices.setdefault(process, set()).add(device)
 
     def _let_go(self, edge: str) -> None:
         settled = self._observatory.casualties.let_go(edge)

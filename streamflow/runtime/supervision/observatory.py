@@ -70,6 +70,7 @@ class Observatory:
         self._switches: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
         self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._devices: dict[str, str] = {}
         self._told_refused: set[str] = set()
         self._hung: dict[str, str] = {}
         self._left: set[str] = set()
@@ -120,6 +121,8 @@ class Observatory:
         match telegram["is"]:
             case "realtime":
                 self._has_taken_effect(telegram["stages"], telegram["effects"])
+            case "device":
+                self._works_on(telegram["stage"], telegram["device"], telegram["passed_over"])
             case "states":
                 self.tell_states(telegram["sentences"])
             case "logged":
@@ -134,6 +137,15 @@ class Observatory:
             if sentence not in self._told_refused:
                 self._told_refused.add(sentence)
                 self._log.write("refused", stages=list(stages), sentence=sentence)
+
+    def _works_on(self, stage: str, device: str, passed_over: Mapping[str, str]) -> None:
+        """In this life; why not on those that it would rather work on is told when that has changed."""
+        if self._devices.get(stage) == device:
+            return
+        if passed_over or stage in self._devices:
+            why = f", not on what it would rather: {'; '.join(passed_over.values())}" if passed_over else " again"
+            self._log.write("device", stage=stage, device=device, sentence=f"stage {stage}: works on {device}{why}")
+        self._devices[stage] = device
 
     def tell_states(self, sentences: Sequence[str]) -> None:
         """What became of the states that a former run has kept, or of those that this one keeps."""
@@ -314,6 +326,7 @@ class Observatory:
                 self._restarts,
                 special,
                 self._effects,
+                self._devices,
                 now_ns,
             ),
             "rates": self.watch.rates(),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamflow.core.accounting import EdgeCounts, StageCounts
+from streamflow.core.device_names import HOST
 from streamflow.core.graph import Graph, Resolved
 from streamflow.core.ledger import Ledger
 from streamflow.core.paths import Paths
@@ -130,12 +131,13 @@ def stage_states(
     restarts: Mapping[str, int],
     special: Mapping[str, str],
     effects: Mapping[str, Sequence[Mapping[str, Any]]],
+    devices: Mapping[str, str],
     now_ns: int,
 ) -> dict[str, Any]:
     """By the name of the stage, in the graph's order.
 
     `done_found`: what dead processes had done and not counted. `special`: states that its recorder does not know of.
-    `effects`: of what it asked of the machine.
+    `effects`: of what it asked of the machine. `devices`: that those who asked for one work on.
     """
     states: dict[str, Any] = {}
     for name in resolved.order:
@@ -171,7 +173,7 @@ def stage_states(
             "variant_switches": recording.word(layout.VARIANT_SWITCHES),
             "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
             "join": _join(recording),
-            "device": "host",
+            "device": devices.get(name, HOST),
             "depth": sum(one.held for one in recording.inputs()),
             "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
             "pool_mb": round(counters["pool_bytes"] / 1e6, 3),

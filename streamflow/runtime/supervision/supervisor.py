@@ -217,7 +217,7 @@ class Supervisor:
                 return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
-            case "realtime" | "states" | "logged":
+            case "realtime" | "device" | "states" | "logged":
                 self._observatory.heard(telegram)
                 return []
             case "closed":
@@ -231,6 +231,7 @@ class Supervisor:
             case "failed":
                 failure = Failure(telegram["stage"], telegram["sentence"], telegram["traceback"], telegram["exit_code"])
                 self._tell_traceback(failure)
+                self._lives.lost_device(process, telegram["lost_device"])
                 is_contained = telegram["is_contained"]
                 ending = "" if is_contained or telegram["is_final"] else process
                 return self._roll_call.failed(failure, is_contained=is_contained, process=ending)

@@ -1,0 +1,88 @@
+"""A function of arrays, written once for NumPy and CuPy, on whatever device its stage has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamflow import Batch, In, InputError, Message, Node, OnDevice, Out
+from streamflow.core.ports import PortType
+from streamflow.device.slots import Slot, SlotRing
+from streamflow.wire.arrays import Array
+
+SLOT_COUNT = 2  # one is computed with, the next is filled
+
+
+class CupyFunction(Node):
+    """`f(x, xp) -> y` for a batch: `x` [rows, ...] and `y` [rows, ...] are arrays of `xp`, NumPy or CuPy.
+
+    `p.add("spectra", CupyFunction(f, input="float32[512]", output="float32[257]"), device=["cuda:0", "host"])`. It runs
+    where the stage's device is, and is batched over data of all streams: rows say nothing of each other. Dimensions
+    are numbers, or names of which `sizes` has the number. `rows_max`: how many data may be in one batch; buffers for
+    them are allocated on the device once, when the stage opens. `f` waits for nothing, and no host array goes into it;
+    what it allocates on the way comes from the device's pool.
+
+    Raises InputError for a type whose dimensions are not all known.
+    """
+
+    stateful = False
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        *,
+        input: str,
+        output: str,
+        sizes: Mapping[str, int] | None = None,
+        rows_max: int = 32,
+        rate_hz: float | str | None = None,
+    ) -> None:
+        self._f = f
+        self._rows_max = rows_max
+        self.batch = Batch(rows_max)
+        self.input = In(input)
+        self.output = Out(output, rate_hz=rate_hz)
+        self._shapes = [
+            _shape(what, port.type, sizes or {}) for what, port in (("input", self.input), ("output", self.output))
+        ]
+
+    def open(self) -> None:
+        device = self.context.device
+        self._xp = device.xp
+        x, y = (((self._rows_max, *shape), dtype) for shape, dtype in self._shapes)
+        self._ring = SlotRing(device, {"x": x}, {"y": y}, count=SLOT_COUNT)
+
+    def close(self) -> None:
+        if hasattr(self, "_ring"):
+            self._ring.close()
+
+    def process_batch(self, messages: Sequence[Message]) -> OnDevice:
+        slot = self._ring.take()
+        assert slot is not None, "the one before was waited for"
+        rows, given = len(messages), slot.inputs["x"]
+        try:
+            for row, message in enumerate(messages):
+                given[row] = message.array
+            return OnDevice(self._ring.submit(slot, self._work, rows), lambda: self._results(slot, rows))
+        finally:
+            self._ring.give_back(slot)
+
+    def _work(self, x: Any, y: Any) -> None:
+        y[...] = self._f(x, self._xp)
+
+    def _results(self, slot: Slot, rows: int) -> list[Array]:
+        """Copies: the slot is filled again before they are sent."""
+        return list(slot.outputs["y"][:rows].copy())
+
+
+def _shape(what: str, port: PortType, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], Any]:
+    (tensor,) = port.tensors.values()
+    unknown = [str(one) for one in tensor.dimensions if not isinstance(one, int) and one not in sizes]
+    if unknown or len(tensor.dtypes) != 1:
+        raise InputError(
+            f"CupyFunction({what})", f"{tensor}", "one dtype and sizes", "sizes={'time': 512} says a name's"
+        )
+    shape = tuple(one if isinstance(one, int) else sizes[one] for one in tensor.dimensions)
+    return shape, np.dtype(next(iter(tensor.dtypes)))

@@ -1,0 +1,31 @@
+"""What a node returns of work that a device does: awaited for it, the results are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, final
+
+from streamflow.device.contract import Ticket
+
+
+@final
+class OnDevice:
+    """`results()` is called once the device is done, and returns like `process`. The stage's own work ends when this is
+    returned (`given_ns`); from then until the ticket is done the device has it, and a miss is blamed on the device
+    where that is what took too long."""
+
+    __slots__ = ("_results", "_ticket", "given_ns")
+
+    def __init__(self, ticket: Ticket, results: Callable[[], Any]) -> None:
+        self.given_ns = 0
+        self._ticket = ticket
+        self._results = results
+
+    def span_ns(self, started_ns: int, ended_ns: int) -> tuple[int, int]:
+        """When the device was given its work and when it was done with it, for a handling of that time."""
+        given_ns = min(max(self.given_ns, started_ns), ended_ns)
+        return given_ns, min(max(self._ticket.done_ns, given_ns), ended_ns)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        yield from self._ticket.wait().__await__()
+        return self._results()

@@ -1,0 +1,63 @@
+"""Opens devices by name, each once in a process, however many stages share it; the next where one cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from streamflow.core.device_names import HOST, index_of
+from streamflow.device.contract import Device, DeviceError
+from streamflow.device.cuda import CudaDevice
+from streamflow.device.host import HostDevice
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a stage works on, and which it would have had before, each with the reason why not."""
+
+    device: Device
+    passed_over: dict[str, str]
+
+
+def device_of(name: str) -> Device:
+    """Not opened yet: nothing of a driver is touched before that."""
+    return HostDevice() if name == HOST else CudaDevice(index_of(name))
+
+
+class Devices:
+    """Of one process."""
+
+    def __init__(self, make: Callable[[str], Device] = device_of) -> None:
+        self._make = make
+        self._open: dict[str, Device] = {}
+
+    def open(self, names: Sequence[str], lost: Collection[str] = ()) -> Opened:
+        """The first of them that can be opened. `lost`: those that failed in a former life come last.
+
+        Raises DeviceError, of the first, where none can.
+        """
+        names = names or (HOST,)
+        passed_over: dict[str, str] = {}
+        failure: DeviceError | None = None
+        for name in sorted(names, key=lambda name: name in lost):
+            try:
+                device = self._open_one(name)
+            except DeviceError as error:
+                failure = failure or error
+                passed_over[name] = str(error)
+                continue
+            before = names[: names.index(name)]
+            return Opened(device, {one: passed_over.get(one, f"{one}: it failed in use") for one in before})
+        assert failure is not None
+        raise failure
+
+    def close(self) -> None:
+        for device in self._open.values():
+            device.close()
+
+    def _open_one(self, name: str) -> Device:
+        if name not in self._open:
+            device = self._make(name)
+            device.open()
+            self._open[name] = device
+        return self._open[name]

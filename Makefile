@@ -10,15 +10,15 @@ INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test
 	tests/simulation/test_crash_points.py
 KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing
-# Real processes of which something is counted and nothing timed, so that others may work beside them.
-RUNS := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin devices faults hygiene large_tensors logs many_streams \
-	metrics monitor priority)
-MORE_RUNS := $(patsubst %,tests/end_to_end/test_%.py,readme recording_mcap recordings report smoother states survival trace \
-	warm_start wheel)
+# Real processes of which something is counted and nothing timed, so that others may work beside them; in three parts.
+RUNS_A := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin devices faults hygiene large_tensors)
+RUNS_B := $(patsubst %,tests/end_to_end/test_%.py,logs many_streams metrics monitor priority readme recordings report)
+RUNS_C := $(patsubst %,tests/end_to_end/test_%.py,recording_mcap smoother states survival trace warm_start wheel)
+RUNS := $(RUNS_A) $(RUNS_B) $(RUNS_C)
 COMMANDS := tests/cli tests/conformance tests/transport tests/test_structure.py tests/tools/monitor \
 	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates dashboards peers reclaim)
 
-.PHONY: demo test sources kernels pipelines-in-virtual-time runs more-runs commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
+.PHONY: demo test sources kernels pipelines-in-virtual-time runs-A runs-B runs-C commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 
 demo: compiled
 	@echo "15 s of this machine's own signals; what is unusual appears as an alert. Start something heavy to see one."
@@ -26,8 +26,8 @@ demo: compiled
 
 # First what measures no time, side by side: runs, which mostly wait, beside what computes. The rest has the machine alone.
 test: $(VENV)/ready
-	$(MAKE) --jobs=2 --output-sync compiled lint sources runs kernels pipelines-in-virtual-time commands more-runs
-	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL) $(RUNS) $(MORE_RUNS) $(COMMANDS))
+	$(MAKE) --jobs=2 --output-sync compiled lint sources runs-A runs-B kernels pipelines-in-virtual-time runs-C commands
+	$(BIN)/python -m pytest $(patsubst %,--ignore=%,$(KERNELS) $(VIRTUAL) $(RUNS) $(COMMANDS))
 
 sources: $(VENV)/ready
 	STREAMFLOW_COMPILED=no $(BIN)/python -m pytest $(INTERPRETED)
@@ -38,11 +38,8 @@ kernels: compiled
 pipelines-in-virtual-time: compiled
 	$(BIN)/python -m pytest $(VIRTUAL)
 
-runs: compiled
-	$(BIN)/python -m pytest $(RUNS)
-
-more-runs: compiled
-	$(BIN)/python -m pytest $(MORE_RUNS)
+runs-A runs-B runs-C: runs-%: compiled
+	$(BIN)/python -m pytest $(RUNS_$*)
 
 commands: compiled
 	$(BIN)/python -m pytest $(COMMANDS)

@@ -91,6 +91,7 @@ async def main():
 
 trio.run(main)
 """
+OPEN_LIMIT_S = 20
 COLUMNS = ("pid", "parent", "group", "loaded_by", "preloaded_by", "chance", "thread_count", "orphan")
 
 
@@ -129,10 +130,11 @@ class Run:
     async def open_stages(self, generation: int = 0) -> None:
         """Answer the next process until its stages are open."""
         while True:
-            _, telegram = await self.control.hear()
+            with trio.fail_after(OPEN_LIMIT_S):  # it may have died of what it heard
+                _, telegram = await self.control.hear()
             assert telegram["is"] != "failed", telegram
             if telegram["is"] == "hello":
-                life = {"generation": generation, "edges": {}, "down_since_ns": 0, "gone": []}
+                life = {"generation": generation, "edges": {}, "down_since_ns": 0, "gone": [], "lost_devices": []}
                 self.control.tell_all({"is": "life", **life})
             if telegram["is"] == "bound":
                 self.control.tell_all({"is": "connect", "endpoints": {}})

@@ -87,7 +87,7 @@ async def _start(
         assert process is not None
         await _hear(control, "hello", 1)
         joined = time.monotonic()
-        life = {"generation": generation, "edges": {}, "down_since_ns": 0, "gone": []}
+        life = {"generation": generation, "edges": {}, "down_since_ns": 0, "gone": [], "lost_devices": []}
         control.tell_all({"is": "life", **life})
         await _hear(control, "bound", 1)
         control.tell_all({"is": "connect", "endpoints": {}})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamflow import Batch, In, InputError, Message, Node, OnDevice, Out
+from streamflow.core.latency_profile import powers_of_two
 from streamflow.core.ports import PortType
 from streamflow.device.slots import Slot, SlotRing
 from streamflow.wire.arrays import Array
@@ -20,9 +21,14 @@ class CupyFunction(Node):
 
     `p.add("spectra", CupyFunction(f, input="float32[512]", output="float32[257]"), device=["cuda:0", "host"])`. It runs
     where the stage's device is, and is batched over data of all streams: rows say nothing of each other. Dimensions
-    are numbers, or names of which `sizes` has the number. `rows_max`: how many data may be in one batch; buffers for
-    them are allocated on the device once, when the stage opens. `f` waits for nothing, and no host array goes into it;
-    what it allocates on the way comes from the device's pool.
+    are numbers, or names of which `sizes` has the number. `rows_max`: how many data may be in one batch, where the
+    stage's `batch` does not say; buffers for them are allocated on the device once, when the stage opens. `f` waits for
+    nothing, and no host array goes into it; what it allocates on the way comes from the device's pool.
+
+    When the stage opens `f` is done some times with zeros, or with `example`, a datum, to find out for each size of
+    batches (the batch's `buckets`, else powers of two) what is quicker: to launch it, or to replay it as a graph of
+    that size. A graph repeats what `f` gave to the device: nothing in `f` may depend on how often it was called. The
+    report tells what was found, `stages.NAME.launches`.
 
     Raises InputError for a type whose dimensions are not all known.
     """
@@ -38,21 +44,26 @@ class CupyFunction(Node):
         sizes: Mapping[str, int] | None = None,
         rows_max: int = 32,
         rate_hz: float | str | None = None,
+        example: Array | None = None,
     ) -> None:
         self._f = f
-        self._rows_max = rows_max
-        self.batch = Batch(rows_max)
+        self._example = None if example is None else {"x": example}
+        self.batch: Batch = Batch(rows_max)
         self.input = In(input)
         self.output = Out(output, rate_hz=rate_hz)
         self._shapes = [
             _shape(what, port.type, sizes or {}) for what, port in (("input", self.input), ("output", self.output))
         ]
 
-    def open(self) -> None:
-        device = self.context.device
+    async def open(self) -> None:
+        device, batch = self.context.device, self.context.batch or self.batch
         self._xp = device.xp
-        x, y = (((self._rows_max, *shape), dtype) for shape, dtype in self._shapes)
+        x, y = (((batch.size_max, *shape), dtype) for shape, dtype in self._shapes)
         self._ring = SlotRing(device, {"x": x}, {"y": y}, count=SLOT_COUNT)
+        await self._ring.measure(self._work, batch.buckets or powers_of_two(batch.size_max), self._example)
+
+    def device_report(self) -> dict[str, Any]:
+        return self._ring.told()
 
     def close(self) -> None:
         if hasattr(self, "_ring"):
@@ -61,10 +72,9 @@ class CupyFunction(Node):
     def process_batch(self, messages: Sequence[Message]) -> OnDevice:
         slot = self._ring.take()
         assert slot is not None, "the one before was waited for"
-        rows, given = len(messages), slot.inputs["x"]
+        rows = len(messages)
         try:
-            for row, message in enumerate(messages):
-                given[row] = message.array
+            self._ring.put(slot, "x", [message.array for message in messages])
             return OnDevice(self._ring.submit(slot, self._work, rows), lambda: self._results(slot, rows))
         finally:
             self._ring.give_back(slot)
@@ -74,6 +84,7 @@ class CupyFunction(Node):
 
     def _results(self, slot: Slot, rows: int) -> list[Array]:
         """Copies: the slot is filled again before they are sent."""
+        slot.let_go()
         return list(slot.outputs["y"][:rows].copy())
 
 

@@ -43,6 +43,21 @@ __device__ __forceinline__ void add_up(float (&sums)[GATES][TILE]) {
         for (int row = 0; row < TILE; ++row) sums[gate][row] = sum_of_warp(sums[gate][row]);
 }
 
+// Where inputs and states of TILE rows from `first` on begin, states of VECTORS each. Past the last row it is that one
+// again, and nobody writes it.
+template <int VECTORS>
+__device__ __forceinline__ void find_rows(
+    const float* x, const float* slab, const int* from, int first, int rows, const float* (&inputs)[TILE],
+    const float* (&states)[TILE]
+) {
+#pragma unroll
+    for (int row = 0; row < TILE; ++row) {
+        const int one = min(first + row, rows - 1);
+        inputs[row] = x + one * INPUTS;
+        states[row] = slab + from[one] * VECTORS * HIDDEN;
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(32 * WARPS) gru_step(
     const float* x, float* slab, const int* from, const int* to, const float* w_x, const float* w_h, const float* b_x,
     const float* b_h, float* y, int rows
@@ -50,12 +65,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) gru_step(
     const int lane = threadIdx.x % 32, unit = blockIdx.x * WARPS + threadIdx.x / 32, first = blockIdx.y * TILE;
     if (unit >= HIDDEN) return;
     const float *inputs[TILE], *states[TILE];
-#pragma unroll
-    for (int row = 0; row < TILE; ++row) {  // past the last row: that one again, and nobody writes it
-        const int one = min(first + row, rows - 1);
-        inputs[row] = x + one * INPUTS;
-        states[row] = slab + from[one] * HIDDEN;
-    }
+    find_rows<1>(x, slab, from, first, rows, inputs, states);
     float of_x[3][TILE] = {}, of_h[3][TILE] = {};
     add_products<3, INPUTS>(of_x, w_x, inputs, unit, lane);
     add_products<3, HIDDEN>(of_h, w_h, states, unit, lane);
@@ -82,12 +92,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) lstm_step(
     const int lane = threadIdx.x % 32, unit = blockIdx.x * WARPS + threadIdx.x / 32, first = blockIdx.y * TILE;
     if (unit >= HIDDEN) return;
     const float *inputs[TILE], *states[TILE];
-#pragma unroll
-    for (int row = 0; row < TILE; ++row) {
-        const int one = min(first + row, rows - 1);
-        inputs[row] = x + one * INPUTS;
-        states[row] = slab + from[one] * 2 * HIDDEN;
-    }
+    find_rows<2>(x, slab, from, first, rows, inputs, states);
     float sums[4][TILE] = {};
     add_products<4, INPUTS>(sums, w_x, inputs, unit, lane);
     add_products<4, HIDDEN>(sums, w_h, states, unit, lane);

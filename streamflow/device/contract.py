@@ -40,6 +40,8 @@ class Capabilities:
     """It compiles CUDA C."""
     in_flight_max: int
     """How many batches it is sensibly given at once: one that runs, and those that are staged."""
+    is_timed: bool = True
+    """What is measured on it is what it takes; in virtual time it is what was modelled."""
 
 
 class DeviceError(StreamflowError):
@@ -87,6 +89,13 @@ class Ticket(Protocol):
 
 class Graph(Protocol):
     """Work that was captured, with the arrays that it computes with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Work that the device cannot capture, and why."""
+
+    reason: str
 
 
 class Kernel(Protocol):
@@ -149,8 +158,15 @@ class Device(Protocol):
         """The higher its priority, the sooner what it was given is begun where several wait; as far as there are
         priorities."""
 
-    def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> Graph | None:
-        """What `work` gives to the queue, to be replayed; with nothing done yet. None where that cannot be captured."""
+    def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> Graph | Refusal:
+        """What `work` gives to the queue, to be replayed; with nothing done yet. What `work` raises comes out."""
+
+    def register(self, memory: Array) -> bool:
+        """Whether the device copies from this memory by itself from now on, which others may have mapped too.
+
+        `memory`: whole pages. It stays mapped until the device is closed. By any thread; it may take a millisecond for
+        some MB. Told again it is not done again.
+        """
 
     def kernel(self, source: str, name: str, constants: Mapping[str, int]) -> Kernel:
         """The function `name` of CUDA C `source`, with `constants` defined for its preprocessor. It is compiled now.

@@ -9,6 +9,7 @@ captured may only touch memory that nobody else gets, so a graph has a pool of i
 from __future__ import annotations
 
 import importlib
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,13 +26,21 @@ from streamflow.device.contract import (
     Mark,
     NoDeviceError,
     Queue,
+    Refusal,
     Work,
     WorkError,
     require_like,
 )
+from streamflow.memory.pool import address_of
 from streamflow.wire.arrays import Array
 
 MEMORY_STATUS: Final = 2  # cudaErrorMemoryAllocation
+REGISTERED_STATUS: Final = 712  # cudaErrorHostMemoryAlreadyRegistered
+CAPTURE_STATUS: Final = range(900, 909)  # cudaErrorStreamCaptureUnsupported to ...WrongThread
+CAPTURE_WORDS: Final = ("stream is capturing", "stream was capturing", "during stream capture")
+"""Of CuPy's own refusals: RuntimeError for copies and waits, NotImplementedError of cuBLAS and its kin."""
+REGISTER_PORTABLE: Final = 1  # for all devices of the process
+REGISTER_READ_ONLY: Final = 8  # cudaHostRegisterReadOnly: without it no memory that is mapped to be read can be
 LOST_STATUS: Final = frozenset({46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 720, 721, 999})
 """Of cudaError_t: those after which "the process must be terminated and relaunched", and a device that went away."""
 WARM_UP_COUNT: Final = 2  # the first compiles kernels, the second finds all its memory in the pool
@@ -153,6 +162,8 @@ class CudaDevice:
         self._queues: list[CudaQueue] = []
         self._allocations: Any = None
         self._pinned_count = 0
+        self._registered: list[int] = []  # where each piece of memory begins
+        self._registering = threading.Lock()
 
     @property
     def description(self) -> str:
@@ -208,7 +219,7 @@ class CudaDevice:
         self._queues.append(queue)
         return queue
 
-    def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> CudaGraph | None:
+    def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> CudaGraph | Refusal:
         """The work is done twice first, on whatever is in the arrays. On a stream of its own: one that could not be
         captured leaves nothing behind in the queue's."""
         cuda = self.cupy.cuda
@@ -222,15 +233,32 @@ class CudaDevice:
                 stream.begin_capture()
                 try:
                     work(*arrays)
-                except (NotImplementedError, RuntimeError):  # cuBLAS and its kin, and what waits or copies
-                    with suppress(RuntimeError):
+                except BaseException as error:
+                    with suppress(RuntimeError):  # it was ended by what went wrong
                         stream.end_capture()
-                    return None
+                    return refused(self.cupy, error)
                 try:
                     graph = stream.end_capture()
-                except RuntimeError:
-                    return None
+                except RuntimeError as error:
+                    return refused(self.cupy, error)
             return CudaGraph(graph, arrays, pool, stream, work)
+
+    def register(self, memory: Array) -> bool:
+        runtime = self.cupy.cuda.runtime
+        address = address_of(memory)
+        flags = REGISTER_PORTABLE | (0 if memory.flags.writeable else REGISTER_READ_ONLY)
+        self.use()
+        with self.working(is_of_loop=False), self._registering:
+            if address in self._registered:
+                return True
+            try:
+                runtime.hostRegister(address, memory.nbytes, flags)
+            except runtime.CUDARuntimeError as error:
+                if error.status in LOST_STATUS:
+                    raise
+                return bool(error.status == REGISTERED_STATUS)  # for another device of this process
+            self._registered.append(address)
+        return True
 
     def kernel(self, source: str, name: str, constants: Mapping[str, int]) -> CudaKernel:
         options = ("-std=c++17", *(f"-D{constant}={value}" for constant, value in constants.items()))
@@ -246,6 +274,10 @@ class CudaDevice:
     def close(self) -> None:
         for queue in self._queues:
             queue.close()
+        with suppress(RuntimeError):  # of a device that is lost
+            for address in self._registered:
+                self.cupy.cuda.runtime.hostUnregister(address)
+        self._registered.clear()
         if self._allocations is not None:
             self._allocations.__exit__(None, None, None)
             self._allocations = None
@@ -283,6 +315,17 @@ def _as_ours(cupy: Any, name: str, error: BaseException) -> DeviceError | None:
     if status == MEMORY_STATUS:
         return DeviceMemoryError(name, str(error))
     return DeviceLostError(name, str(error)) if status in LOST_STATUS else WorkError(name, str(error))
+
+
+def refused(cupy: Any, error: BaseException) -> Refusal:
+    """Raises the error where it is none of capturing: then it is the user's, or the device's."""
+    reason = str(error).partition("\n")[0]
+    if isinstance(error, cupy.cuda.runtime.CUDARuntimeError | cupy.cuda.driver.CUDADriverError):
+        if int(error.status) in CAPTURE_STATUS:
+            return Refusal(reason)
+    elif isinstance(error, NotImplementedError | RuntimeError) and any(words in reason for words in CAPTURE_WORDS):
+        return Refusal(reason)
+    raise error
 
 
 def _counting_hook(cupy: Any) -> Any:

@@ -154,8 +154,8 @@ def _do(step: Callable[[], None], delay_ns: int) -> None:
     step()
 
 
-class HostDevice:
-    """As many as are wanted in a process: they share nothing."""
+class NumpyDevice:
+    """What the host is in real time and in virtual time: its arrays are NumPy's, and it reads all memory by itself."""
 
     xp: Any = np
     capabilities = Capabilities(is_async=True, has_graphs=True, has_ipc=False, has_kernels=False, in_flight_max=2)
@@ -167,7 +167,6 @@ class HostDevice:
         self._memory_limit = memory_limit
         self._allocated_bytes = 0
         self._allocation_count = 0
-        self._queues: list[HostQueue] = []
 
     @property
     def description(self) -> str:
@@ -188,13 +187,8 @@ class HostDevice:
         self._allocation_count += 1
         return np.empty(tuple(shape), dtype)
 
-    def mark(self) -> HostMark:
-        return HostMark()
-
-    def queue(self, priority: int = 0) -> HostQueue:
-        queue = HostQueue(f"{self.name} queue {len(self._queues) + 1}", self._delays)
-        self._queues.append(queue)
-        return queue
+    def register(self, memory: Array) -> bool:
+        return True
 
     def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> HostGraph:
         return HostGraph(work, arrays)
@@ -204,6 +198,22 @@ class HostDevice:
 
     def allocation_count(self) -> int:
         return self._allocation_count
+
+
+class HostDevice(NumpyDevice):
+    """As many as are wanted in a process: they share nothing."""
+
+    def __init__(self, delays: Delays = Delays(), memory_limit: int | None = None, name: str = "host") -> None:
+        super().__init__(delays, memory_limit, name)
+        self._queues: list[HostQueue] = []
+
+    def mark(self) -> HostMark:
+        return HostMark()
+
+    def queue(self, priority: int = 0) -> HostQueue:
+        queue = HostQueue(f"{self.name} queue {len(self._queues) + 1}", self._delays)
+        self._queues.append(queue)
+        return queue
 
     def close(self) -> None:
         for queue in self._queues:

@@ -4,10 +4,16 @@ A slot holds what one batch needs at both ends: host arrays to write inputs to a
 counterparts on the device. It is used again only when its ticket is done, so nothing in it is read or written by two
 at a time. Large tensors go over three queues (in, compute, out), which a device with copy engines works on at once;
 small ones over one queue, since a mark recorded and waited for takes longer than copying a few KiB.
+
+Two things go one way or the other, as `measure` has found: the work is launched, or replayed as a graph of the next
+larger size (the rows beyond are computed from what was there, and nobody reads them); and large tensors are copied from
+where they lie, in shared memory, or written to the slot and copied from there.
 """
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +22,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from streamflow.device.contract import Device, DeviceArray, Graph, Mark, Queue, Ticket, Work
+from streamflow.device.contract import Device, DeviceArray, Graph, Mark, Queue, Refusal, Ticket, Work
+from streamflow.device.registered import Registered
+from streamflow.device.ways import GRAPH, LAUNCH, MEASURING_NS, STAGED, STRAIGHT, Choice, compared
 from streamflow.wire.arrays import Array
+from streamflow.wire.data import INLINE_SIZE_LIMIT
 
 SPLIT_SIZE: Final = 64 * 1024
 """Bytes, in and out together, from which on three queues gain more than their marks take (`tools/gpu_check`)."""
+WARM_UP_COUNT: Final = 2  # the first compiles, the second finds all its memory in the pool
 
 Shapes = Mapping[str, tuple[Sequence[int], Any]]
 """Shape and dtype of each tensor, by name."""
@@ -35,9 +45,15 @@ class Slot:
     on_device: tuple[list[DeviceArray], list[DeviceArray]]
     copied_in: Mark
     computed: Mark
-    graphs: dict[int, Graph | None] = field(default_factory=dict)
-    """By rows; None where that cannot be captured."""
+    graphs: dict[int, Graph] = field(default_factory=dict)
+    """By rows, -1 for all that there are."""
+    sources: dict[str, list[tuple[Any, Array]]] = field(default_factory=dict)
+    """Inputs that are copied from where they lie, each piece with its place; held until `let_go`, when none is read."""
     ticket: Ticket | None = None
+
+    def let_go(self) -> None:
+        """The ticket is done, so nobody reads where the inputs lay."""
+        self.sources.clear()
 
 
 class SlotRing:
@@ -56,6 +72,15 @@ class SlotRing:
         """`is_split`: over three queues; by default as the size says. Raises DeviceMemoryError."""
         size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in (*inputs.values(), *outputs.values()))
         self.is_split = size >= SPLIT_SIZE if is_split is None else is_split
+        self.launches: list[Choice] = []
+        """How work of each size is given, ascending; empty until `measure`."""
+        self.copies: list[Choice] = []
+        """How large inputs of each size are copied in."""
+        self.straight_count = 0
+        """Rows that were copied from where they lay in shared memory."""
+        self.staged_count = 0
+        """Rows large enough for that which were written to a slot first."""
+        self.registered = Registered(device)
         self._device = device
         self.slots = [self._slot(inputs, outputs) for _ in range(count)]
         self._free = deque(self.slots)
@@ -67,12 +92,28 @@ class SlotRing:
         """One that nobody uses, to be filled and submitted; None while all are in use."""
         if not self._free or not _is_at_rest(self._free[0]):
             return None
-        return self._free.popleft()
+        slot = self._free.popleft()
+        slot.let_go()
+        return slot
 
     def give_back(self, slot: Slot) -> None:
         """Its outputs were read, or nobody wants them; it is taken again when the device is done with it."""
         assert all(slot is not free for free in self._free)
         self._free.append(slot)
+
+    def put(self, slot: Slot, name: str, rows: Array | Sequence[Array]) -> None:
+        """What input `name` has, whole or in its first rows: copied to the slot now, or left where it lies for the
+        device. Whoever owns that memory is not to write there before the ticket is done; the slot holds the arrays."""
+        given, pieces = slot.inputs[name], _pieces(rows)
+        is_large = pieces[0][1].nbytes > INLINE_SIZE_LIMIT
+        if is_large and self._is_straight(rows) and all(self._can_read(piece, given[at]) for at, piece in pieces):
+            slot.sources[name] = pieces
+            self.straight_count += len(pieces)
+            return
+        for place, piece in pieces:
+            given[place] = piece
+        if is_large:
+            self.staged_count += len(pieces)
 
     def submit(self, slot: Slot, work: Work, rows: int | None = None) -> Ticket:
         """Copy its inputs in, do `work(*inputs, *outputs)` on the device, copy its outputs out.
@@ -80,10 +121,9 @@ class SlotRing:
         With `rows` only so many of the first axis of each. What `work` raises is raised here or by the ticket; the slot
         is to be given back in any case.
         """
-        on_device = [_first(array, rows) for arrays in slot.on_device for array in arrays]
-        graph = slot.graphs.get(-1 if rows is None else rows)
-        for to, source in zip(on_device, slot.inputs.values(), strict=False):
-            self._in.copy_in(to, _first(source, rows))
+        on_device = _arrays(slot, rows)
+        self._copy_in(slot, on_device, rows)
+        graph = self._graph(slot, rows)
         try:
             self._hand_over(self._in, slot.copied_in, self._compute)
             if graph is None:
@@ -97,17 +137,55 @@ class SlotRing:
             slot.ticket = self._out.ticket()
         return slot.ticket
 
-    def capture(self, work: Work, sizes: Sequence[int | None] = (None,)) -> bool:
-        """Make a graph of the work for each slot and each number of rows; whether all could be captured."""
+    async def measure(
+        self, work: Work, sizes: Sequence[int | None] = (None,), example: Mapping[str, Array] | None = None
+    ) -> None:
+        """Find out which way is the quicker one for batches of each of these sizes, ascending, and take it from now on.
+
+        The work is done some times with zeros, or with `example`, a row of each input; what it raises comes out. All
+        in all that takes `MEASURING_NS`, and what has to be compiled. To be called before a slot is taken.
+        """
+        if not self._device.capabilities.is_timed:
+            self.launches = [Choice(rows, LAUNCH, reason="in virtual time nothing can be measured") for rows in sizes]
+            return
         for slot in self.slots:
-            for rows in sizes:
-                arrays = [_first(array, rows) for both in slot.on_device for array in both]
-                slot.graphs[-1 if rows is None else rows] = self._device.capture(self._compute, work, *arrays)
-        return all(graph is not None for slot in self.slots for graph in slot.graphs.values())
+            for (name, given), there in zip(slot.inputs.items(), slot.on_device[0], strict=True):
+                given[...] = 0 if example is None else example[name]
+                self._compute.copy_in(there, given)
+        await self._compute.ticket().wait()
+        left_ns = MEASURING_NS
+        for rows in sizes:
+            began_ns = time.monotonic_ns()
+            self.launches.append(await self._launch_or_graph(work, rows, left_ns // 2))
+            if any(_is_large(given, rows) for given in self.slots[0].inputs.values()):
+                self.copies.append(await self._straight_or_staged(rows, left_ns // 2))
+            left_ns = max(left_ns - (time.monotonic_ns() - began_ns), 0)
+
+    def capture(self, work: Work, sizes: Sequence[int | None] = (None,)) -> bool:
+        """Make a graph of the work for each slot and each of these sizes, ascending; whether all could be captured.
+
+        Rows that no batch had yet are undefined, and may be computed with.
+        """
+        self.launches = [Choice(rows, self._captured(work, rows)) for rows in sizes]
+        return all(one.way == GRAPH for one in self.launches)
+
+    def told(self) -> dict[str, Any]:
+        """What was measured and chosen, as a report has it."""
+        launches = [one.told() for one in self.launches]
+        copies = {
+            "ways": [one.told() for one in self.copies],
+            "straight": self.straight_count,
+            "staged": self.staged_count,
+            "refused": self.registered.refused_count,
+        }
+        return {"launches": launches, "copies": copies}
 
     def close(self) -> None:
         for queue in {id(queue): queue for queue in (self._in, self._compute, self._out)}.values():
             queue.close()
+        self.registered.close()
+        for slot in self.slots:
+            slot.let_go()
 
     def _slot(self, inputs: Shapes, outputs: Shapes) -> Slot:
         device = self._device
@@ -118,14 +196,125 @@ class SlotRing:
         there = tuple([device.array(*spec) for spec in shapes.values()] for shapes in (inputs, outputs))
         return Slot(host(inputs), host(outputs), (there[0], there[1]), device.mark(), device.mark())
 
+    def _is_straight(self, rows: Array | Sequence[Array]) -> bool:
+        found = _of_size(self.copies, None if isinstance(rows, np.ndarray) else len(rows))
+        return found is not None and found.way == STRAIGHT
+
+    def _can_read(self, piece: Array, given: Array) -> bool:
+        """Whether the device copies it from where it lies, as it lies there."""
+        is_like = piece.shape == given.shape and piece.dtype == given.dtype and piece.flags.c_contiguous
+        return is_like and self.registered.has(piece)
+
+    def _copy_in(self, slot: Slot, on_device: Sequence[DeviceArray], rows: int | None) -> None:
+        for to, (name, given) in zip(on_device, slot.inputs.items(), strict=False):
+            sources = slot.sources.get(name)
+            if sources is None:
+                self._in.copy_in(to, _first(given, rows))
+            else:
+                for place, source in sources:
+                    self._in.copy_in(to[place], source)
+
     def _hand_over(self, before: Queue, mark: Mark, after: Queue) -> None:
         if before is not after:
             before.record(mark)
             after.wait_for(mark)
 
+    def _graph(self, slot: Slot, rows: int | None) -> Graph | None:
+        """Of the size that has room for so many rows, where that is to be replayed."""
+        found = _of_size(self.launches, rows)
+        return slot.graphs.get(_key(found.rows)) if found is not None and found.way == GRAPH else None
+
+    def _captured(self, work: Work, rows: int | None) -> str:
+        """In every slot that has no graph of that size yet; the way that is taken then."""
+        for slot in self.slots:
+            if _key(rows) not in slot.graphs:
+                graph = self._device.capture(self._compute, work, *_arrays(slot, rows))
+                if isinstance(graph, Refusal):
+                    return LAUNCH
+                slot.graphs[_key(rows)] = graph
+        return GRAPH
+
+    async def _launch_or_graph(self, work: Work, rows: int | None, limit_ns: int) -> Choice:
+        slot, queue = self.slots[0], self._compute
+        on_device = _arrays(slot, rows)
+
+        def launched() -> Ticket:
+            queue.launch(work, *on_device)
+            return queue.ticket()
+
+        for _ in range(WARM_UP_COUNT):
+            await launched().wait()
+        graph = self._device.capture(queue, work, *on_device)
+        if isinstance(graph, Refusal):
+            return Choice(rows, LAUNCH, reason=graph.reason)
+
+        def replayed() -> Ticket:
+            queue.replay(graph)
+            return queue.ticket()
+
+        await replayed().wait()
+        chosen = await compared(rows, LAUNCH, launched, GRAPH, replayed, limit_ns)
+        if chosen.way == GRAPH:
+            slot.graphs[_key(rows)] = graph
+            self._captured(work, rows)
+        return chosen
+
+    async def _straight_or_staged(self, rows: int | None, limit_ns: int) -> Choice:
+        """With what is in another slot in the place of what lies in shared memory."""
+        slot, other, queue = self.slots[0], self.slots[-1], self._compute
+        large = [name for name, given in slot.inputs.items() if _is_large(given, rows)]
+        there = dict(zip(slot.inputs, _arrays(slot, rows), strict=False))
+        pieces = {name: _pieces(_rows(other.inputs[name], rows)) for name in large}
+
+        def straight() -> Ticket:
+            for name in large:
+                for place, piece in pieces[name]:
+                    queue.copy_in(there[name][place], piece)
+            return queue.ticket()
+
+        def staged() -> Ticket:
+            for name in large:
+                for place, piece in pieces[name]:
+                    slot.inputs[name][place] = piece
+                queue.copy_in(there[name], _first(slot.inputs[name], rows))
+            return queue.ticket()
+
+        return await compared(rows, STAGED, staged, STRAIGHT, straight, limit_ns)
+
+
+def _key(rows: int | None) -> int:
+    return -1 if rows is None else rows
+
 
 def _first(array: DeviceArray, rows: int | None) -> DeviceArray:
     return array if rows is None else array[:rows]
+
+
+def _arrays(slot: Slot, rows: int | None) -> list[DeviceArray]:
+    """Inputs and outputs on the device."""
+    return [_first(array, rows) for arrays in slot.on_device for array in arrays]
+
+
+def _rows(array: Array, rows: int | None) -> Array | list[Array]:
+    return array if rows is None else list(array[:rows])
+
+
+def _pieces(rows: Array | Sequence[Array]) -> list[tuple[Any, Array]]:
+    """Each with its place."""
+    return [(..., rows)] if isinstance(rows, np.ndarray) else list(enumerate(rows))
+
+
+def _is_large(given: Array, rows: int | None) -> bool:
+    """Whether what comes may lie in shared memory."""
+    return (given if rows is None else given[0]).nbytes > INLINE_SIZE_LIMIT
+
+
+def _of_size(choices: Sequence[Choice], rows: int | None) -> Choice | None:
+    """That of the smallest size that has room for so many; of all there are only what was found for all."""
+    if rows is None:
+        return next((one for one in choices if one.rows is None), None)
+    nth = bisect_left(choices, rows, key=lambda one: one.rows or 0)
+    return choices[nth] if nth < len(choices) else None
 
 
 def _is_at_rest(slot: Slot) -> bool:

@@ -6,13 +6,14 @@ With threads nothing would be reproducible: virtual time does not pass while the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from streamflow.core.device_names import HOST
 from streamflow.device.contract import Graph, Mark, Work, require_like
-from streamflow.device.host import Delays, HostDevice, HostGraph
+from streamflow.device.host import Delays, HostGraph, NumpyDevice
 from streamflow.wire.arrays import Array
 
 
@@ -103,17 +104,19 @@ class VirtualQueue:
         self._since_ticket = self._since_ticket or error
 
 
-class VirtualDevice(HostDevice):
+class VirtualDevice(NumpyDevice):
     """Whatever device its stage asked for."""
+
+    capabilities = replace(NumpyDevice.capabilities, is_timed=False)
 
     def __init__(self, timeline: Timeline, name: str = HOST, delays: Delays | None = None) -> None:
         super().__init__(delays or Delays(), name=name)
         self._timeline = timeline
 
-    def mark(self) -> VirtualMark:  # type: ignore[override]
+    def mark(self) -> VirtualMark:
         return VirtualMark()
 
-    def queue(self, priority: int = 0) -> VirtualQueue:  # type: ignore[override]
+    def queue(self, priority: int = 0) -> VirtualQueue:
         return VirtualQueue(self._timeline, self._delays)
 
     def close(self) -> None:

@@ -133,6 +133,8 @@ class Context(Protocol):
     """What it keeps of each stream from step to step, from the end of `open` on; None where that is nothing."""
     device: Device
     """What it computes on: what its pipeline says, or the host."""
+    batch: Batch | None
+    """How data come to `process_batch`, as was said where the stage was added, or by the node; else None."""
     recordings: Path | None
     """The folder of the run's flight recorders, a file for each stage, which anybody may read; None without a run."""
 
@@ -227,6 +229,11 @@ class Node:
         the last step that was committed.
         """
         return ()
+
+    def device_report(self) -> Mapping[str, Any]:
+        """What was measured and chosen on the device, for the report of the stage; asked for after `open`, and again
+        before `close`. `streamflow.device.slots.SlotRing.told` has it."""
+        return {}
 
     def close(self) -> Any:
         """Release it; called once after `open`, also when the run fails."""

@@ -19,6 +19,7 @@ from streamflow.device.contract import (
     Mark,
     NoDeviceError,
     Queue,
+    Refusal,
     Ticket,
     Work,
     WorkError,
@@ -41,6 +42,8 @@ class DeviceFaults:
     """This allocation and all later ones find no room."""
     is_absent: bool = False
     """It cannot be opened."""
+    captures_nothing: bool = False
+    registers_nothing: bool = False
 
 
 @dataclass(slots=True)
@@ -88,9 +91,14 @@ class FaultyDevice:
     def queue(self, priority: int = 0) -> FaultyQueue:
         return FaultyQueue(self._device.queue(priority), self.name, self._faults, self._counts)
 
-    def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> Graph | None:
+    def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> Graph | Refusal:
         assert isinstance(queue, FaultyQueue)
+        if self._faults.captures_nothing:
+            return Refusal("nothing can be captured, as planned")
         return self._device.capture(queue.queue, work, *arrays)
+
+    def register(self, memory: Array) -> bool:
+        return not self._faults.registers_nothing and self._device.register(memory)
 
     def kernel(self, source: str, name: str, constants: Mapping[str, int]) -> Kernel:
         return self._device.kernel(source, name, constants)

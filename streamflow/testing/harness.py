@@ -65,6 +65,7 @@ class _Context:
         self.threads: int | None = None
         self.states: StreamStates | None = None
         self.device: Device = HostDevice()
+        self.batch = node.batch
         self.recordings: Path | None = None
         self.open_files = ExitStack()
 

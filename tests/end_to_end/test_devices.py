@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from streamflow.device.contract import NoDeviceError
-from streamflow.device.cuda import CudaDevice
 from tests.end_to_end.project import Project
+from tests.marks import without_gpu
 
 PIPELINE = """
     from pathlib import Path
@@ -26,19 +23,11 @@ PIPELINE = """
         numbers = p.add("numbers", Numbers({count}, rate_hz={rate_hz}))
         work = p.add("work", CupyFunction(double, input="int64[]", output="int64[]", rows_max=1), device={device!r})
         keep = p.add("keep", Keep("kept"))
-        p.connect(numbers, work, capacity=64)
+        p.connect(numbers, work, capacity=1000)
         p.connect(work, keep, capacity=64)
         p.deadline("quick", numbers, keep, within={within} * ms)
         return p
 """
-
-
-def no_gpu() -> bool:
-    try:
-        CudaDevice().open()
-    except NoDeviceError:
-        return True
-    return False
 
 
 def pipeline(project: Project, device: object, **settings: object) -> object:
@@ -48,7 +37,7 @@ def pipeline(project: Project, device: object, **settings: object) -> object:
     return project.pipeline(body.replace("mark.", f"Path({str(project.folder / 'mark')!r})."))
 
 
-@pytest.mark.skipif(not no_gpu(), reason="there is a GPU")
+@without_gpu
 def test_where_there_is_no_gpu_the_next_device_does_it_and_that_is_told(project: Project) -> None:
     report = project.report(pipeline(project, ["cuda:0", "host"]))
     assert report["stages"]["work"]["device"] == "host"
@@ -57,7 +46,7 @@ def test_where_there_is_no_gpu_the_next_device_does_it_and_that_is_told(project:
     assert told["sentence"].startswith("stage work: works on host, not on what it would rather: cuda:0: ")
 
 
-@pytest.mark.skipif(not no_gpu(), reason="there is a GPU")
+@without_gpu
 def test_where_there_is_no_other_the_run_ends_with_what_is_missing(project: Project) -> None:
     ended = project.run(pipeline(project, "cuda"))
     assert ended.code == 1
@@ -65,9 +54,9 @@ def test_where_there_is_no_other_the_run_ends_with_what_is_missing(project: Proj
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.skipif(not no_gpu(), reason="there is a GPU")
+@without_gpu
 def test_a_device_that_is_lost_ends_the_process_and_the_next_life_goes_on(project: Project) -> None:
-    report = project.report(pipeline(project, ["host", "cuda:0"], breaks=True))
+    report = project.report(pipeline(project, ["host", "cuda:0"], breaks=True, within=20, rate_hz=200.0))
     work = report["stages"]["work"]
     assert work["restarts"] == 1
     assert 0 < work["lost"] < 20, "what was in hand, and what waited there for a batch"
@@ -82,3 +71,54 @@ def test_what_a_device_takes_too_long_for_is_its_fault(project: Project) -> None
     assert sum(culprits.values()) == report["paths"]["quick"]["missed"] == 30
     assert report["stages"]["work"]["busy"] > 0.5
     assert culprits.get("device work", 0) > 0.8 * sum(culprits.values()), culprits
+
+
+LARGE = """
+    from nodes.infer import CupyFunction
+
+    class Frames(Node):
+        frame = Out("float32[65536]")
+
+        async def run(self):
+            for number in range(200):
+                await self.pace(number * 5_000_000)
+                frame = self.allocate((65536,), "float32")
+                frame[...] = number
+                await self.emit(frame)
+
+    class Check(Node):
+        frame = In("float32[65536]")
+
+        def process(self, message):
+            seq = message.seq
+            if not (message.array == 3 * seq + 1).all():
+                raise ValueError(f"frame {seq} is not whole")
+
+    def build():
+        p = Pipeline("large")
+        frames = p.add("frames", Frames())
+        work = CupyFunction(lambda x, xp: x * 3 + 1, input="float32[65536]", output="float32[65536]", rows_max=4)
+        work = p.add("work", work, device="host")
+        check = p.add("check", Check())
+        p.connect(frames, work, capacity=8)
+        p.connect(work, check, capacity=8)
+        return p
+"""
+
+
+def test_large_tensors_reach_the_device_from_shared_memory_whole_and_the_report_tells_what_was_measured(
+    project: Project,
+) -> None:
+    report = project.report(project.pipeline(LARGE))
+    work, check = report["stages"]["work"], report["stages"]["check"]
+    assert check["processed"] == 200
+    assert report["conserved"] is True
+    for choices, ways in ((work["launches"], {"launch", "graph"}), (work["copies"]["ways"], {"staged", "straight"})):
+        assert [one["rows"] for one in choices] == [1, 2, 4]
+        assert all(one["way"] in ways for one in choices)
+        assert all({f"{way}_us" for way in ways} <= set(one) or one["reason"] for one in choices)
+    assert work["copies"]["straight"] + work["copies"]["staged"] == 200
+    assert work["copies"]["refused"] == 0
+    if {one["way"] for one in work["copies"]["ways"]} == {"straight"}:
+        assert work["copies"]["straight"] > 100, "all but those that came before their segment was registered"
+    assert check["launches"] == []

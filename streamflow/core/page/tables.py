@@ -69,7 +69,7 @@ def figure(caption: str, content: str) -> str:
 
 
 def _more(name: str, stage: Told) -> str:
-    """What only some stages have: batches, variants, a join, what the machine answered."""
+    """What only some stages have: batches, variants, a device, a join, what the machine answered."""
     parts = []
     sizes = {int(size): count for size, count in stage.get("batch", {}).items()}
     if any(size > 1 for size in sizes):
@@ -79,6 +79,8 @@ def _more(name: str, stage: Told) -> str:
     if stage.get("variants"):
         switches = f"<p class='faint'>{stage.get('variant_switches', 0):,} switches</p>"
         parts.append(figure("data by variant", bars(stage["variants"].items(), "variants") + switches))
+    if stage.get("launches"):
+        parts.append(figure("tried on its device", _ways(stage)))
     if join := stage.get("join"):
         measured = {"skew of a row": join["skew_ms"], **join["age_ms"]}
         ages = [[escape(port), *(_ms(summary, key) for key in ("p50", "p99", "max"))]
@@ -103,6 +105,25 @@ def _more(name: str, stage: Told) -> str:
         answers = table(["what", "asked", "got", "as asked"], machine, frozenset({0, 1, 2}))
         parts.append(figure("asked of the machine", answers))
     return f'<h3>{escape(name)}</h3><div class="plots">{"".join(parts)}</div>' if parts else ""
+
+
+def _ways(stage: Told) -> str:
+    """How work is given to the device and large tensors get there, for each size of batches."""
+    copies = stage.get("copies", {})
+    rows = [
+        [what, NOTHING if one["rows"] is None else f"{one['rows']:,}", escape(one["way"]), escape(_tried(one))]
+        for what, choices in (("work", stage["launches"]), ("copy in", copies.get("ways", ())))
+        for one in choices
+    ]
+    counts = [f"{copies.get(key, 0):,} {key}" for key in ("straight", "staged", "refused") if copies.get(key)]
+    told = f"<p class='faint'>large tensors: {', '.join(counts)}</p>" if counts else ""
+    return table(["", "rows", "way", "µs"], rows, frozenset({0, 2, 3}), 3) + told
+
+
+def _tried(choice: Told) -> str:
+    """What each way took, or why they were not tried."""
+    times = [f"{key.removesuffix('_us')} {value:,.1f}" for key, value in choice.items() if key.endswith("_us")]
+    return ", ".join(times) or str(choice.get("reason", ""))
 
 
 def edges(report: Told) -> str:

@@ -154,8 +154,8 @@ class Worker:
                 for name in self._stages:
                     nursery.start_soon(self._live, name)
         finally:
+            self._devices.close()  # first: they copy from memory that the wiring has mapped
             self._wiring.close()
-            self._devices.close()
             for keeping in self._keepings:
                 keeping.close()
             for recorder in self._recorders:
@@ -330,6 +330,7 @@ class Worker:
                 told = lend_states(actor, self._definition, self._options.recordings, self._options.state)
                 if told:
                     self._channel.tell({"is": "states", "stage": name, "sentences": told})
+                self._tell_device_work(actor)
                 self._channel.tell({"is": "opened", "stage": name})
                 if not self._life.generation:
                     for sender in self._senders_of(name):
@@ -352,6 +353,7 @@ class Worker:
                 await actor.discard_inputs()
             for sender in self._senders_of(name):
                 await sender.wait_closed()
+            self._tell_device_work(actor)
         finally:
             if is_open and not self._has_vanished:
                 await self._close(actor)
@@ -368,6 +370,12 @@ class Worker:
         if names:
             told = {"device": opened.device.name, "description": opened.device.description}
             self._channel.tell({"is": "device", "stage": actor.stage, "passed_over": opened.passed_over, **told})
+
+    def _tell_device_work(self, actor: Actor) -> None:
+        """What its node has found out on its device until now."""
+        report = actor.node.device_report()
+        if report:
+            self._channel.tell({"is": "device_work", "stage": actor.stage, "report": report})
 
     def _tell_effects(self, effects: Sequence[Effect]) -> None:
         """What this process has of all that was asked for."""

@@ -106,7 +106,7 @@ class Actor:
         self._join = definition.join
         self._loops = resolved.graph.loops_into(stage)
         self._joiner: Joiner | None = None
-        self._batch = definition.batch
+        self.batch = definition.batch
         self._clock = clock
         self._promises: Promises | None = None
         self._input_types = {port: resolved.input_types[stage, port] for port in definition.inputs}
@@ -297,8 +297,8 @@ class Actor:
         if self._is_joined:
             await self._run_joined(process)
             return
-        if self._batch is not None:
-            await self._run_batches(self._batch)
+        if self.batch is not None:
+            await self._run_batches(self.batch)
             return
         handlers: dict[str, Handler] = {port: process or getattr(self.node, f"process_{port}") for port in self.inlets}
 

@@ -71,6 +71,7 @@ class Observatory:
         self._restarts: Counter[str] = Counter()
         self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._devices: dict[str, str] = {}
+        self._device_work: dict[str, Mapping[str, Any]] = {}
         self._told_refused: set[str] = set()
         self._hung: dict[str, str] = {}
         self._left: set[str] = set()
@@ -123,6 +124,8 @@ class Observatory:
                 self._has_taken_effect(telegram["stages"], telegram["effects"])
             case "device":
                 self._works_on(telegram["stage"], telegram["device"], telegram["passed_over"])
+            case "device_work":
+                self._device_work[telegram["stage"]] = telegram["report"]
             case "states":
                 self.tell_states(telegram["sentences"])
             case "logged":
@@ -327,6 +330,7 @@ class Observatory:
                 special,
                 self._effects,
                 self._devices,
+                self._device_work,
                 now_ns,
             ),
             "rates": self.watch.rates(),

@@ -132,12 +132,14 @@ def stage_states(
     special: Mapping[str, str],
     effects: Mapping[str, Sequence[Mapping[str, Any]]],
     devices: Mapping[str, str],
+    device_work: Mapping[str, Mapping[str, Any]],
     now_ns: int,
 ) -> dict[str, Any]:
     """By the name of the stage, in the graph's order.
 
     `done_found`: what dead processes had done and not counted. `special`: states that its recorder does not know of.
-    `effects`: of what it asked of the machine. `devices`: that those who asked for one work on.
+    `effects`: of what it asked of the machine. `devices`: that those who asked for one work on;
+    `device_work`: what they found out there.
     """
     states: dict[str, Any] = {}
     for name in resolved.order:
@@ -174,6 +176,8 @@ def stage_states(
             "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
             "join": _join(recording),
             "device": devices.get(name, HOST),
+            "launches": device_work.get(name, {}).get("launches", []),
+            "copies": device_work.get(name, {}).get("copies", {}),
             "depth": sum(one.held for one in recording.inputs()),
             "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
             "pool_mb": round(counters["pool_bytes"] / 1e6, 3),

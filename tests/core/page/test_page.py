@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamflow.core.page import tables
 from streamflow.core.page.marks import BROKEN, RESTART, Mark, marks
 from streamflow.core.page.page import page
 from streamflow.core.portrait import from_values
@@ -89,3 +90,21 @@ def test_what_is_drawn_of_an_edge_that_drops_is_explained():
     for edge in told["graph"]["edges"]:
         edge["overflow"] = "block"
     assert "an edge that drops" not in shown(told)
+
+
+def test_what_a_stage_has_tried_on_its_device_is_told_with_what_each_way_took_or_why_it_was_not_tried():
+    stage = {
+        **{"process": "work", "device": "cuda:0", "processed": 10, "emitted": 10, "absorbed": 0, "busy": 0.1},
+        "service_ms": {},
+        "launches": [
+            {"rows": 8, "way": "graph", "launch_us": 61.0, "graph_us": 34.0},
+            {"rows": 16, "way": "launch", "reason": "cuBLAS & its kin cannot be captured"},
+        ],
+        "copies": {"ways": [], "straight": 9, "staged": 1, "refused": 0},
+    }
+    told = tables.stages({"stages": {"work": stage}})
+    assert "launch 61.0, graph 34.0" in told
+    assert "cuBLAS &amp; its kin cannot be captured" in told
+    assert "9 straight, 1 staged<" in told
+    without = tables.stages({"stages": {"work": stage | {"launches": [], "copies": {}}}})
+    assert "tried on its device" not in without

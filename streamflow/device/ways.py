@@ -1,0 +1,74 @@
+"""Which of two ways of doing the same is the quicker one on a device, by trying both when a stage opens.
+
+They are tried in turns, and the other way is taken only where it was clearly the quicker in most of the pairs: what
+holds up one try on a busy machine is as likely to hold up its neighbour. *Not taken*: medians; of a tie they name one
+or the other by chance, and a tie is to go the usual way in every run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final
+
+from streamflow.core.timebase import ms, us
+from streamflow.device.contract import Ticket
+
+LAUNCH: Final = "launch"
+GRAPH: Final = "graph"
+STAGED: Final = "staged"
+STRAIGHT: Final = "straight"
+
+MEASURING_NS: Final = 200 * ms  # a stage's start is not held up by more
+PAIRS_MIN: Final = 6
+PAIRS_MAX: Final = 16
+PAIRS_SHARE: Final = 0.75
+CLEARLY: Final = 0.95
+
+Attempt = Callable[[], Ticket]
+"""Gives what is to be tried; the time until its ticket is done is what it takes, the giving included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The way for so many rows (None: all that there are), and what each took, or why they were not tried."""
+
+    rows: int | None
+    way: str
+    took_ns: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """As a report has it."""
+        times = {f"{way}_us": round(took_ns / us, 1) for way, took_ns in self.took_ns.items()}
+        return {"rows": self.rows, "way": self.way, **times, **({"reason": self.reason} if self.reason else {})}
+
+
+def choice(rows: int | None, usual: str, usual_ns: Sequence[int], other: str, other_ns: Sequence[int]) -> Choice:
+    """Of two ways, by what each took in pairs of tries; told are the medians."""
+    clear_count = sum(one <= CLEARLY * its_usual for its_usual, one in zip(usual_ns, other_ns, strict=True))
+    way = other if clear_count >= PAIRS_SHARE * len(usual_ns) else usual
+    return Choice(rows, way, {usual: round(median(usual_ns)), other: round(median(other_ns))})
+
+
+async def compared(
+    rows: int | None, usual: str, try_usual: Attempt, other: str, try_other: Attempt, limit_ns: int
+) -> Choice:
+    """For so long at most; both have been done before. What they raise comes out."""
+    usual_ns, other_ns = [await took_ns(try_usual)], [await took_ns(try_other)]
+    pair_ns = usual_ns[0] + other_ns[0]
+    if pair_ns * PAIRS_MIN > limit_ns:
+        return Choice(rows, usual, reason=f"it takes {pair_ns / 2 / ms:.1f} ms, too long to be tried often enough")
+    for _ in range(min(PAIRS_MAX, limit_ns // max(pair_ns, 1)) - 1):
+        usual_ns.append(await took_ns(try_usual))
+        other_ns.append(await took_ns(try_other))
+    return choice(rows, usual, usual_ns, other, other_ns)
+
+
+async def took_ns(attempt: Attempt) -> int:
+    began_ns = time.monotonic_ns()
+    ticket = attempt()
+    await ticket.wait()
+    return ticket.done_ns - began_ns

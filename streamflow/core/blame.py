@@ -58,10 +58,11 @@ class Stall(NamedTuple):
 
 
 class Down(NamedTuple):
-    """A stage had no process; `ended_ns` None: it still has none."""
+    """A stage had no process; `ended_ns` None: it still has none. `lost_device`: it ended since that one was lost."""
 
     started_ns: int
     ended_ns: int | None
+    lost_device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +339,12 @@ class _Stage:
             ended_ns = end_ns if ended_ns is None else ended_ns
             return _Layer(began_ns, ended_ns, kind, name, detail, ended_ns - began_ns)
 
-        self.standstills = [layer(*down, Culprit.RESTART) for down in doings.downs]
+        self.standstills = [
+            layer(began_ns, ended_ns, Culprit.DEVICE, f"{lost} was lost")
+            if lost
+            else layer(began_ns, ended_ns, Culprit.RESTART)
+            for began_ns, ended_ns, lost in doings.downs
+        ]
         self.standstills += [
             layer(began_ns, ended_ns, Culprit.STALL, "garbage collection" if is_gc else "")
             for began_ns, ended_ns, is_gc in doings.stalls

@@ -116,6 +116,14 @@ def test_the_queue_that_a_stall_or_a_restart_left_behind_is_its_fault() -> None:
     assert named(blame(journey(waiting, until_ms=22, pre=down), BUDGETS)) == (Culprit.RESTART, "pre")
 
 
+def test_a_wait_for_a_stage_that_went_with_its_device_is_the_devices_fault() -> None:
+    waiting = hop("pre", 1)
+    lost = Doings(downs=[Down(-5 * ms, None, "cuda:0")])
+    found = blame(journey(waiting, until_ms=22, pre=lost), BUDGETS)
+    assert named(found) == (Culprit.DEVICE, "pre")
+    assert found.sentence().endswith(", cuda:0 was lost")
+
+
 def test_a_stall_that_prolonged_a_service_is_not_the_services_fault() -> None:
     stalled = Doings(services((0, 31)), stalls=[Stall(1 * ms, 30 * ms, is_gc=True)])
     found = blame(journey(hop("pre", 0.2, 0.4, 31, 33), until_ms=33, pre=stalled), BUDGETS)

@@ -61,6 +61,8 @@ def test_a_device_that_is_lost_ends_the_process_and_the_next_life_goes_on(projec
     assert work["restarts"] == 1
     assert 0 < work["lost"] < 20, "what was in hand, and what waited there for a batch"
     assert report["conserved"] is True
+    culprits = report["paths"]["quick"]["culprits"]
+    assert culprits.get("device work", 0) > sum(culprits.values()) / 2, culprits
     (failed,) = [event for event in report["events"] if event["event"] == "restarting"]
     assert "host: an illegal memory access" in failed["reason"]
 

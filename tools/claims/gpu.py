@@ -22,6 +22,7 @@ from streamflow.device.contract import Device, NoDeviceError, Refusal
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.slots import SlotRing
 from tools.claims.framework import ROOT, AbsentError, Claim, Options, Row, ShortfallError, main
+from tools.claims.gpu_pipelines import ON_A_GPU, ON_THE_HOST
 
 SUITES = (
     "tests/conformance/test_devices.py",
@@ -343,12 +344,14 @@ def _cudnn_step_us(torch: Any, hidden: int, rows: int, count: int = 200) -> floa
 
 CLAIMS = [
     Claim("host equivalent", host_equivalent),
+    *ON_THE_HOST,
     Claim("correctness", correctness),
     Claim("overlap", overlap),
     Claim("launch", launch),
     Claim("GRU step", gru_step),
     Claim("giving", giving),
     Claim("completion", completion),
+    *ON_A_GPU,
 ]
 
 if __name__ == "__main__":

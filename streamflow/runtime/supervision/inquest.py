@@ -32,13 +32,22 @@ class Inquest:
         self._names = [stage.name for stage in graph.stages]
         self._windows: dict[str, tuple[int, int, list[Record]]] = {}
         self._last_down: dict[str, Down] = {}
+        self._lost_devices: dict[str, tuple[int, str]] = {}  # of stages that go down for it, or are down; since when
+        self._downs_by_device: dict[tuple[str, int], str] = {}
         self.down_since: dict[str, int] = {}
+
+    def lost_device(self, stage: str, device: str, now_ns: int) -> None:
+        """Its process is about to end for that; what waits for it from now on, waits for the device."""
+        self._lost_devices[stage] = now_ns, device
 
     def came_back(self, stage: str, now_ns: int) -> None:
         """It goes to work again; until its new life writes something, what the former one wrote last is old."""
         since_ns = self.down_since.pop(stage, None)
         if since_ns is not None:
-            self._last_down[stage] = Down(since_ns, now_ns)
+            lost_ns, device = self._lost_devices.pop(stage, (since_ns, ""))
+            self._last_down[stage] = Down(lost_ns, now_ns, device)
+            if device:
+                self._downs_by_device[stage, since_ns] = device
 
     def judge(self, path: int, stream: int, seq: int, event_time_ns: int, until_ns: int, budgets: Budgets) -> Blame:
         """The blame for the time of a datum on a path from its event to `until_ns`."""
@@ -147,7 +156,8 @@ class Inquest:
             elif one.kind == Kind.STALL:
                 stalls.append(Stall(one.started_ns, one.ended_ns, bool(one.flags & 1)))
             elif one.kind == Kind.RESTARTED:
-                downs.append(Down(one.started_ns, one.ended_ns))
+                device = self._downs_by_device.get((stage, one.started_ns), "")
+                downs.append(Down(one.started_ns, one.ended_ns, device))
         working_on = recording.in_service()
         if working_on is not None and (working_on.stream, working_on.seq) != (stream, seq):
             if services and services[-1].started_ns == working_on.started_ns:
@@ -158,7 +168,10 @@ class Inquest:
             downs.append(down)
             alive_ns = max(alive_ns, down.ended_ns)
         down_since = self.down_since.get(stage)
-        if down_since is not None:
+        if stage in self._lost_devices:
+            lost_ns, device = self._lost_devices[stage]
+            downs.append(Down(lost_ns, None, device))
+        elif down_since is not None:
             downs.append(Down(down_since, None))
         elif working_on is None and beat_ns:
             due_ns = max(alive_ns, beat_ns + BEAT_NS)

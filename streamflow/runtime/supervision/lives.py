@@ -62,8 +62,9 @@ class Lives:
         )
 
     def lost_device(self, process: str, device: str) -> None:
-        """Its next lives use it last."""
+        """Its next lives use it last, and what is late for that is the device's fault."""
         if device:
+            self._observatory.lost_device(self._processes[process], device)
             self._lost_devices.setdefault(process, set()).add(device)
 
     def _let_go(self, edge: str) -> None:

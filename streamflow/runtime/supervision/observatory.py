@@ -166,6 +166,11 @@ class Observatory:
             self._hung.pop(stage, None)
             self._vitals.forget(stage)
 
+    def lost_device(self, stages: Sequence[str], device: str) -> None:
+        """Their process is about to end for it."""
+        for stage in stages:
+            self.inquest.lost_device(stage, device, self._clock.now_ns())
+
     def left(self, stages: Sequence[str]) -> None:
         """They stay ended: nothing of theirs is under way any more."""
         self._left.update(stages)

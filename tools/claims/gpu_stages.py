@@ -1,0 +1,141 @@
+"""Pipelines for the claims of GPU stages: tensors through it and back, and a kernel that writes where nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nodes.infer import CupyFunction
+from streamflow import In, InputError, Message, Node, Out, Pipeline, ms
+from streamflow.device.contract import Device, DeviceLostError
+from streamflow.testing.device_faults import DeviceFaults, FaultyDevice
+from streamflow.wire.arrays import Array
+
+ILLEGAL = 'extern "C" __global__ void illegal(float* x) { reinterpret_cast<float*>(64)[threadIdx.x] = x[0]; }'
+
+
+class Tensors(Node):
+    """Full of their own number, in turns to each of its outputs."""
+
+    first = Out("float32[n]")
+    second = Out("float32[n]")
+
+    def __init__(self, size: int, count: int, rate_hz: float) -> None:
+        self._size = size
+        self._count = count
+        self._rate_hz = rate_hz
+
+    async def run(self) -> None:
+        for number in range(self._count):
+            await self.pace(round(number * 1e9 / self._rate_hz))
+            tensor = self.allocate((self._size,), "float32")
+            tensor[...] = number
+            await self.emit(tensor, port="second" if number % 2 else "first")
+
+
+class Check(Node):
+    """Fails for one that is not what was sent, threefold."""
+
+    tensor = In("float32[n]")
+
+    def process(self, message: Message) -> None:
+        if not (message.array == 3 * message.seq).all():
+            raise InputError(f"tensor {message.seq}", f"has {message.array.max():g} in it", f"{3 * message.seq}")
+
+
+class PageableDevice(FaultyDevice):
+    """The same device, with host buffers that it cannot copy from and to by itself."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device, DeviceFaults(registers_nothing=True))
+
+    def host_array(self, shape: Sequence[int], dtype: Any) -> Array:
+        return np.empty(tuple(shape), dtype)
+
+
+class PageableFunction(CupyFunction):
+    """The same function, by way of pageable memory."""
+
+    async def open(self) -> None:
+        self.context.device = PageableDevice(self.context.device)
+        await super().open()
+
+
+def threefold(x: Any, xp: Any) -> Any:
+    return x * 3
+
+
+def round_trip(device: str, kib: int = 64, count: int = 400, rate_hz: float = 200.0) -> Pipeline:
+    """`count` tensors of that size from one process to another by way of the device's, every second one pageable."""
+    size = kib * 256
+    p = Pipeline("round_trip")
+    tensors = p.add("tensors", Tensors(size, count, rate_hz))
+    for port, kind, name in ((tensors.first, CupyFunction, "direct"), (tensors.second, PageableFunction, "pageable")):
+        function = kind(threefold, input=f"float32[{size}]", output=f"float32[{size}]", rows_max=1)
+        stage = p.add(name, function, device=device, process="device")
+        check = p.add(f"{name}_check", Check())
+        p.connect(port, stage, capacity=16)
+        p.connect(stage, check, capacity=16)
+        p.deadline(name, tensors, check, within=1000 * ms)
+    return p
+
+
+class Numbers(Node):
+    """One after the other, to both of its outputs."""
+
+    first = Out("float32[]")
+    second = Out("float32[]")
+
+    def __init__(self, count: int, rate_hz: float) -> None:
+        self._count = count
+        self._rate_hz = rate_hz
+
+    async def run(self) -> None:
+        for number in range(self._count):
+            await self.pace(round(number * 1e9 / self._rate_hz))
+            await self.emit(np.float32(number), port="first")
+            await self.emit(np.float32(number), port="second")
+
+
+class Sink(Node):
+    data = In("float32[]")
+
+    def process(self, message: Message) -> None:
+        """It has arrived."""
+
+
+class Breaking:
+    """Twice the number; once, from `breaks_at` on, with what no device survives: `mark` tells that it has been."""
+
+    def __init__(self, mark: str, breaks_at: float) -> None:
+        self._mark = Path(mark)
+        self._breaks_at = breaks_at
+
+    def __call__(self, x: Any, xp: Any) -> Any:
+        if not self._mark.exists() and float(x.max()) >= self._breaks_at:
+            self._mark.touch()
+            self._break(x, xp)
+        return x * 2
+
+    def _break(self, x: Any, xp: Any) -> None:
+        if xp is np:
+            raise DeviceLostError("host", "an illegal memory access, as planned")
+        xp.RawKernel(ILLEGAL, "illegal")((1,), (32,), (x,))
+
+
+def faults(device: str, mark: str, breaks_at: int = 200, count: int = 1500, rate_hz: float = 200.0) -> Pipeline:
+    """Two stages of one process on one device, and one of them destroys it for both."""
+    p = Pipeline("faults")
+    numbers = p.add("numbers", Numbers(count, rate_hz))
+    functions: dict[str, Callable[..., Any]] = {"broken": Breaking(mark, breaks_at), "beside": threefold}
+    for port, (name, function) in zip((numbers.first, numbers.second), functions.items(), strict=True):
+        stage = CupyFunction(function, input="float32[]", output="float32[]", rows_max=1)
+        added = p.add(name, stage, device=device, process="device")
+        sink = p.add(f"{name}_sink", Sink())
+        p.connect(port, added, capacity=1000)
+        p.connect(added, sink, capacity=1000)
+        p.deadline(name, numbers, sink, within=20 * ms)
+    return p

@@ -40,8 +40,8 @@ def resize_area(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.ND
     if rows % height == 0 and columns % width == 0:
         return _block_means(image, rows // height, columns // width)
     lines = image.reshape(rows, columns * channels)
-    along_rows = _weighted(lines, _plan(columns, width, channels), axis=1)
-    total = _weighted(along_rows, _plan(rows, height, 1), axis=0)
+    along_rows = _weighted(lines, taps_of(columns, width, channels), axis=1)
+    total = _weighted(along_rows, taps_of(rows, height, 1), axis=0)
     np.rint(total, out=total)
     return total.astype(np.uint8).reshape(height, width, channels)
 
@@ -88,8 +88,8 @@ def _weighted(lines: Array, taps: Taps, axis: int) -> npt.NDArray[np.float32]:
 
 
 @lru_cache(PLAN_LIMIT)
-def _plan(size: int, result_size: int, channels: int) -> Taps:
-    """The taps of an axis; positions and weights are repeated for interleaved channels."""
+def taps_of(size: int, result_size: int, channels: int) -> Taps:
+    """Of an axis; positions and weights are repeated for interleaved channels."""
     reach = _linear_reach(size, result_size) if result_size > size else _area_reach(size, result_size)
     taps = []
     for tap in range(max(map(len, reach))):

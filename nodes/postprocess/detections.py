@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +67,24 @@ class Detections(Node):
         box, score, kind = decode_fastestdet(raw.reshape(raw.shape[-3:]), self._score)
         kept = suppress(box, score, self._overlap)
         return {
-            "box": box[kept] * self._scale(message),
+            "box": box[kept] * frame_scale(message, self._size),
             "score": score[kept],
             "class": kind[kept],
-            "name": self._names_of(kind[kept]),
+            "name": names_of(kind[kept], self._names),
         }
 
-    def _scale(self, message: Message) -> NDArray[np.float32]:
-        width, height = self._size or (1, 1)
-        width = int(message.attributes.get("frame_width", width))
-        height = int(message.attributes.get("frame_height", height))
-        return np.asarray([width, height, width, height], np.float32)
 
-    def _names_of(self, kinds: NDArray[np.int64]) -> NDArray[np.str_]:
-        return np.asarray([self._names[kind] if self._names else str(kind) for kind in kinds], dtype=np.str_)
+def frame_scale(message: Message, size: tuple[int, int] | None) -> NDArray[np.float32]:
+    """Of a relative box in pixels of the original frame: width, height, width, height."""
+    width, height = size or (1, 1)
+    width = int(message.attributes.get("frame_width", width))
+    height = int(message.attributes.get("frame_height", height))
+    return np.asarray([width, height, width, height], np.float32)
+
+
+def names_of(kinds: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.str_]:
+    """Without names they are the numbers."""
+    return np.asarray([names[kind] if names else str(kind) for kind in kinds], dtype=np.str_)
 
 
 def read_names(path: str) -> list[str]:

@@ -20,6 +20,11 @@ def devices_named(subject: str, asked: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_full_name(subject, name) for name in names))
 
 
+def devices_of(text: str) -> list[str] | None:
+    """What a pipeline's setting says, names with commas between them, as `p.add(device=)` takes it; None of none."""
+    return [name.strip() for name in text.split(",")] if text.strip() else None
+
+
 def index_of(name: str) -> int:
     """Of a GPU, among those that are visible."""
     return int(name.partition(":")[2])

@@ -15,6 +15,7 @@ from nodes.kernels.wfdb_format import parse_annotations
 from tests.end_to_end.project import Project
 
 Recordings = Callable[[str], Path]
+VIDEO = {"video": "bottle-detection.mp4", "model": "FastestDet.onnx", "names": "coco.names"}
 PLACES = pytest.mark.parametrize("place", [[], ["--inline"]], ids=["processes", "inline"])
 
 
@@ -63,6 +64,21 @@ def test_objects_are_found_where_they_are_known_to_be(project: Project, recordin
     assert [frame["frame"] for frame in frames] == list(range(len(frames)))
     same = sum(is_same(frame["detections"], known) for frame, known in zip(frames, expected, strict=False))
     assert same >= 0.99 * len(frames)
+
+
+def test_what_is_computed_on_a_device_is_found_as_without_one(project: Project, recordings: Recordings) -> None:
+    """On the host as a device: the kernels of `detect_gpu` are for batches, and for NumPy and CuPy alike."""
+    folder = recordings("cam_fastestdet/FastestDet.onnx").parent
+    settings = [f"{name}={folder / file}" for name, file in VIDEO.items()]
+    frames = {}
+    for pipeline, device in (("detect", []), ("detect_gpu", ["device=host"])):
+        words = [word for one in (*settings, *device, f"out={pipeline}.jsonl") for word in ("--set", one)]
+        report = project.report(f"pipelines.{pipeline}", "--offline", "--inline", "--duration", 2, *words)
+        assert report["conserved"] is True
+        frames[pipeline] = (project.folder / f"{pipeline}.jsonl").read_text().splitlines()
+    count = min(map(len, frames.values()))
+    assert count > 10
+    assert frames["detect_gpu"][:count] == frames["detect"][:count]
 
 
 def is_same(found: list[dict[str, Any]], known: list[list[float]]) -> bool:

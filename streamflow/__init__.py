@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamflow.core.timebase import ms, ns, s, us
     from streamflow.core.variants import VariantStates
     from streamflow.device.on_device import OnDevice
+    from streamflow.device.resident import DeviceTensor
     from streamflow.errors import (
         InputError,
         MissingExtraError,
@@ -54,6 +55,7 @@ else:
         "core.supervision": ("Restart", "RestartStrategy"),
         "core.timebase": ("ms", "ns", "s", "us"),
         "device.on_device": ("OnDevice",),
+        "device.resident": ("DeviceTensor",),
         "errors": ("InputError", "MissingExtraError", "PipelineError", "StreamflowError", "UsageError", "WireError"),
         "core.variants": ("VariantStates",),
         "memory.state_layout": ("StateTensor",),
@@ -76,6 +78,7 @@ else:
 __all__ = [
     "Batch",
     "Criticality",
+    "DeviceTensor",
     "Escalation",
     "Eviction",
     "Fill",

@@ -61,6 +61,7 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
     assert set(streamflow.__all__) == {
         "Batch",
         "Criticality",
+        "DeviceTensor",
         "Escalation",
         "Eviction",
         "Fill",

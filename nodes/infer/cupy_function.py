@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streamflow import Batch, In, InputError, Message, Node, OnDevice, Out
+from streamflow import Batch, DeviceTensor, In, InputError, Message, Node, OnDevice, Out
 from streamflow.core.latency_profile import powers_of_two
 from streamflow.core.ports import PortType
 from streamflow.device.slots import Slot, SlotRing
@@ -24,6 +24,7 @@ class CupyFunction(Node):
     are numbers, or names of which `sizes` has the number. `rows_max`: how many data may be in one batch, where the
     stage's `batch` does not say; buffers for them are allocated on the device once, when the stage opens. `f` waits for
     nothing, and no host array goes into it; what it allocates on the way comes from the device's pool.
+    Between stages of one process that work on one device data stay there.
 
     When the stage opens `f` is done some times with zeros, or with `example`, a datum, to find out for each size of
     batches (the batch's `buckets`, else powers of two) what is quicker: to launch it, or to replay it as a graph of
@@ -49,8 +50,8 @@ class CupyFunction(Node):
         self._f = f
         self._example = None if example is None else {"x": example}
         self.batch: Batch = Batch(rows_max)
-        self.input = In(input)
-        self.output = Out(output, rate_hz=rate_hz)
+        self.input = In(input, on_device=True)
+        self.output = Out(output, rate_hz=rate_hz, on_device=True)
         self._shapes = [
             _shape(what, port.type, sizes or {}) for what, port in (("input", self.input), ("output", self.output))
         ]
@@ -60,6 +61,7 @@ class CupyFunction(Node):
         self._xp = device.xp
         x, y = (((batch.size_max, *shape), dtype) for shape, dtype in self._shapes)
         self._ring = SlotRing(device, {"x": x}, {"y": y}, count=SLOT_COUNT)
+        self._resident = self.context.resident("output", *self._shapes[1])
         await self._ring.measure(self._work, batch.buckets or powers_of_two(batch.size_max), self._example)
 
     def device_report(self) -> dict[str, Any]:
@@ -75,17 +77,22 @@ class CupyFunction(Node):
         rows = len(messages)
         try:
             self._ring.put(slot, "x", [message.array for message in messages])
-            return OnDevice(self._ring.submit(slot, self._work, rows), lambda: self._results(slot, rows))
+            stays = None if self._resident is None else self._resident.take_all(rows)
+            if stays is not None:
+                self._ring.keep(slot, "y", stays)
+            return OnDevice(self._ring.submit(slot, self._work, rows), lambda: self._results(slot, rows, stays))
         finally:
             self._ring.give_back(slot)
 
     def _work(self, x: Any, y: Any) -> None:
         y[...] = self._f(x, self._xp)
 
-    def _results(self, slot: Slot, rows: int) -> list[Array]:
-        """Copies: the slot is filled again before they are sent."""
+    def _results(
+        self, slot: Slot, rows: int, stays: Sequence[DeviceTensor] | None
+    ) -> Sequence[Array] | Sequence[DeviceTensor]:
+        """What stays on the device, or copies: the slot is filled again before they are sent."""
         slot.let_go()
-        return list(slot.outputs["y"][:rows].copy())
+        return list(slot.outputs["y"][:rows].copy()) if stays is None else stays
 
 
 def _shape(what: str, port: PortType, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], Any]:

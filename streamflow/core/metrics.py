@@ -130,7 +130,7 @@ CATALOGUE: Final = (
     Metric("streamflow_stage_pool_bytes", "gauge", "Shared memory for its large tensors" + _READ, "bytes"),
     Metric(
         "streamflow_stage_pool_exhausted", "counter",
-        "Large tensors that were copied into messages because no slot was free" + _READ,
+        "Tensors that were copied into messages, or off their device, because no slot was free" + _READ,
     ),
     Metric("streamflow_process_resident_memory_bytes", "gauge", "Of the stages' processes" + _READ, "bytes"),
 )  # fmt: skip

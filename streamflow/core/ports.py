@@ -48,11 +48,13 @@ class TensorType:
 class PortType:
     """What a port carries: tensors by name; `rate_hz` is the sampling rate of the signal, where there is one.
 
-    An In port without tensors takes whatever is sent.
+    An In port without tensors takes whatever is sent. `on_device`: tensors may be on a device, where an Out leaves
+    them and an In takes them.
     """
 
     tensors: Mapping[str, TensorType]
     rate_hz: float | None = None
+    on_device: bool = False
 
     def __str__(self) -> str:
         if not self.tensors:

@@ -28,4 +28,9 @@ class OnDevice:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         yield from self._ticket.wait().__await__()
-        return self._results()
+        results, self._results = self._results, _nothing
+        return results()  # what it has kept for the device is let go with it
+
+
+def _nothing() -> None:
+    """There are no results any more."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from streamflow.device.contract import Device, DeviceArray, Graph, Mark, Queue, Refusal, Ticket, Work
 from streamflow.device.registered import Registered
+from streamflow.device.resident import DeviceTensor, bring, keep
 from streamflow.device.ways import GRAPH, LAUNCH, MEASURING_NS, STAGED, STRAIGHT, Choice, compared
 from streamflow.wire.arrays import Array
 from streamflow.wire.data import INLINE_SIZE_LIMIT
@@ -49,11 +50,17 @@ class Slot:
     """By rows, -1 for all that there are."""
     sources: dict[str, list[tuple[Any, Array]]] = field(default_factory=dict)
     """Inputs that are copied from where they lie, each piece with its place; held until `let_go`, when none is read."""
+    there: dict[str, list[tuple[Any, DeviceTensor]]] = field(default_factory=dict)
+    """Inputs that are on the device already, in the same way."""
+    stays: dict[str, Sequence[DeviceTensor]] = field(default_factory=dict)
+    """Where outputs stay, whole or each of the first rows; one that is not named is copied out."""
     ticket: Ticket | None = None
 
     def let_go(self) -> None:
         """The ticket is done, so nobody reads where the inputs lay."""
         self.sources.clear()
+        self.there.clear()
+        self.stays.clear()
 
 
 class SlotRing:
@@ -101,12 +108,21 @@ class SlotRing:
         assert all(slot is not free for free in self._free)
         self._free.append(slot)
 
-    def put(self, slot: Slot, name: str, rows: Array | Sequence[Array]) -> None:
+    def put(self, slot: Slot, name: str, rows: Array | DeviceTensor | Sequence[Array | DeviceTensor]) -> None:
         """What input `name` has, whole or in its first rows: copied to the slot now, or left where it lies for the
         device. Whoever owns that memory is not to write there before the ticket is done; the slot holds the arrays."""
-        given, pieces = slot.inputs[name], _pieces(rows)
+        given, placed = slot.inputs[name], _pieces(rows)
+        slot.there[name] = [(at, piece) for at, piece in placed if isinstance(piece, DeviceTensor)]
+        pieces = [(at, piece) for at, piece in placed if not isinstance(piece, DeviceTensor)]
+        if not pieces:
+            return
         is_large = pieces[0][1].nbytes > INLINE_SIZE_LIMIT
-        if is_large and self._is_straight(rows) and all(self._can_read(piece, given[at]) for at, piece in pieces):
+        if (
+            is_large
+            and len(pieces) == len(placed)
+            and self._is_straight(rows)
+            and all(self._can_read(piece, given[at]) for at, piece in pieces)
+        ):
             slot.sources[name] = pieces
             self.straight_count += len(pieces)
             return
@@ -114,6 +130,10 @@ class SlotRing:
             given[place] = piece
         if is_large:
             self.staged_count += len(pieces)
+
+    def keep(self, slot: Slot, name: str, rows: Sequence[DeviceTensor]) -> None:
+        """Output `name` stays on the device: whole in the only one of these, or each of its first rows in one."""
+        slot.stays[name] = rows
 
     def submit(self, slot: Slot, work: Work, rows: int | None = None) -> Ticket:
         """Copy its inputs in, do `work(*inputs, *outputs)` on the device, copy its outputs out.
@@ -126,13 +146,20 @@ class SlotRing:
         graph = self._graph(slot, rows)
         try:
             self._hand_over(self._in, slot.copied_in, self._compute)
+            arrays = dict(zip((*slot.inputs, *slot.outputs), on_device, strict=True))
+            bring(self._compute, [(_row(arrays[name], at), one) for name in slot.there for at, one in slot.there[name]])
             if graph is None:
                 self._compute.launch(work, *on_device)
             else:
                 self._compute.replay(graph)
+            stays = [(name, at, one) for name in slot.stays for at, one in _placed(slot.stays[name], rows)]
+            keep(self._compute, [(one, _row(arrays[name], at)) for name, at, one in stays])
             self._hand_over(self._compute, slot.computed, self._out)
-            for to, source in zip(slot.outputs.values(), on_device[len(slot.inputs) :], strict=True):
-                self._out.copy_out(_first(to, rows), source)
+            for _, _, tensor in stays:  # after the mark that takes a failure along to the ticket
+                self._compute.record(tensor.ready)
+            for name, to in slot.outputs.items():
+                if name not in slot.stays:
+                    self._out.copy_out(_first(to, rows), arrays[name])
         finally:
             slot.ticket = self._out.ticket()
         return slot.ticket
@@ -162,10 +189,7 @@ class SlotRing:
             left_ns = max(left_ns - (time.monotonic_ns() - began_ns), 0)
 
     def capture(self, work: Work, sizes: Sequence[int | None] = (None,)) -> bool:
-        """Make a graph of the work for each slot and each of these sizes, ascending; whether all could be captured.
-
-        Rows that no batch had yet are undefined, and may be computed with.
-        """
+        """Make a graph of the work for each slot and each of these sizes, ascending; whether all could be captured."""
         self.launches = [Choice(rows, self._captured(work, rows)) for rows in sizes]
         return all(one.way == GRAPH for one in self.launches)
 
@@ -196,8 +220,8 @@ class SlotRing:
         there = tuple([device.array(*spec) for spec in shapes.values()] for shapes in (inputs, outputs))
         return Slot(host(inputs), host(outputs), (there[0], there[1]), device.mark(), device.mark())
 
-    def _is_straight(self, rows: Array | Sequence[Array]) -> bool:
-        found = _of_size(self.copies, None if isinstance(rows, np.ndarray) else len(rows))
+    def _is_straight(self, rows: Array | DeviceTensor | Sequence[Array | DeviceTensor]) -> bool:
+        found = _of_size(self.copies, None if isinstance(rows, np.ndarray | DeviceTensor) else len(rows))
         return found is not None and found.way == STRAIGHT
 
     def _can_read(self, piece: Array, given: Array) -> bool:
@@ -208,6 +232,8 @@ class SlotRing:
     def _copy_in(self, slot: Slot, on_device: Sequence[DeviceArray], rows: int | None) -> None:
         for to, (name, given) in zip(on_device, slot.inputs.items(), strict=False):
             sources = slot.sources.get(name)
+            if len(slot.there.get(name, ())) == (1 if rows is None else rows):
+                continue
             if sources is None:
                 self._in.copy_in(to, _first(given, rows))
             else:
@@ -299,9 +325,18 @@ def _rows(array: Array, rows: int | None) -> Array | list[Array]:
     return array if rows is None else list(array[:rows])
 
 
-def _pieces(rows: Array | Sequence[Array]) -> list[tuple[Any, Array]]:
+def _pieces(rows: Array | DeviceTensor | Sequence[Any]) -> list[tuple[Any, Any]]:
     """Each with its place."""
-    return [(..., rows)] if isinstance(rows, np.ndarray) else list(enumerate(rows))
+    return [(..., rows)] if isinstance(rows, np.ndarray | DeviceTensor) else list(enumerate(rows))
+
+
+def _row(array: DeviceArray, place: Any) -> DeviceArray:
+    """Of what has one dimension an array too, not a number."""
+    return array if place is ... else array[place, ...]
+
+
+def _placed(tensors: Sequence[DeviceTensor], rows: int | None) -> list[tuple[Any, DeviceTensor]]:
+    return [(..., tensors[0])] if rows is None else list(enumerate(tensors))
 
 
 def _is_large(given: Array, rows: int | None) -> bool:

@@ -23,6 +23,7 @@ from streamflow.errors import Fault, ResultError, StateError
 
 if TYPE_CHECKING:
     from streamflow.device.contract import Device
+    from streamflow.device.resident import TensorRing
     from streamflow.memory.state_layout import StateTensor
     from streamflow.runtime.stream_states import Stepping, StreamStates
 
@@ -30,19 +31,33 @@ if TYPE_CHECKING:
 class Port:
     """A named end on a node: one tensor (`In("float32[time]")`) or several (`Out(box="float32[n, 4]", ...)`)."""
 
-    def __init__(self, array: str | None = None, /, *, rate_hz: float | str | None = None, **tensors: str) -> None:
+    def __init__(
+        self,
+        array: str | None = None,
+        /,
+        *,
+        rate_hz: float | str | None = None,
+        on_device: bool | str = False,
+        **tensors: str,
+    ) -> None:
         """`rate_hz` is the sampling rate of the signal; on an `Out` a string names the `In` whose rate it keeps.
 
         `In()` takes whatever comes, any number of tensors of any type: for a node that writes or counts.
+
+        `on_device`: what an `Out` sends may stay on the device where all who get it work on the same one, which
+        `context.resident` says in `open`; an `In` takes it there, as a `DeviceTensor`, and NumPy arrays as ever.
         """
         takes_anything = array is None and not tensors
         if (takes_anything and not isinstance(self, In)) or (array is not None and tensors):
             raise Fault(type(self).__name__, "one unnamed tensor or several named ones", hint='In("float32[time]")')
         texts = {DEFAULT_TENSOR: array} if array is not None else tensors
+        if not isinstance(on_device, bool):  # or a tensor of that name, in a mapping
+            hint = "on which device a stage says: p.add(..., device=...)"
+            raise Fault(type(self).__name__, f"on_device {on_device!r}", "True or False", hint)
         self.rate_from = rate_hz if isinstance(rate_hz, str) else None
         rate = None if isinstance(rate_hz, str) or rate_hz is None else float(rate_hz)
         try:
-            self.type = PortType({name: parse_tensor(text) for name, text in texts.items()}, rate)
+            self.type = PortType({name: parse_tensor(text) for name, text in texts.items()}, rate, on_device)
         except ValueError as error:
             raise Fault(type(self).__name__, str(error)) from None
 
@@ -141,6 +156,12 @@ class Context(Protocol):
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...
     def allocate(self, shape: Sequence[int], dtype: Any) -> Any: ...
+    def resident(self, port: str, shape: Sequence[int], dtype: Any) -> TensorRing | None:
+        """Tensors for what stays on the device; None where the output does not, or not here. To be asked for in `open`.
+
+        Raises DeviceMemoryError where there is no room for as many as may be on their way at once.
+        """
+
     def emit(
         self, value: Any, port: str | None, event_time_ns: int | None, attributes: Mapping[str, Attribute]
     ) -> Awaitable[None] | None:

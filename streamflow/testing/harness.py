@@ -83,6 +83,9 @@ class _Context:
     def allocate(self, shape: Sequence[int], dtype: Any) -> Any:
         return np.empty(tuple(shape), dtype)
 
+    def resident(self, port: str, shape: Sequence[int], dtype: Any) -> None:
+        """What is sent is looked at here, on the host."""
+
     def rate_hz(self, port: str) -> float | None:
         return self._rates.get(port)
 

@@ -13,9 +13,10 @@ import trio
 
 from streamflow.core.enforcement import Act
 from streamflow.core.graph import Graph
-from streamflow.core.message import Message
+from streamflow.core.message import Message, with_tensors
 from streamflow.core.verdict import Kind
 from streamflow.device.opening import Devices
+from streamflow.device.resident import DeviceTensor
 from streamflow.device.virtual import VirtualDevice
 from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.clock import TrioClock
@@ -230,10 +231,10 @@ class _Hand:
             await loop.work(service_ns)
 
     def handled(self, stage: str, message: Message) -> None:
-        self._script.handled[stage].append(message)
+        self._script.handled[stage].append(on_host(message))
 
     def sent(self, stage: str, port: str, message: Message) -> None:
-        self._script.sent[stage].append(frozen(message))
+        self._script.sent[stage].append(frozen(on_host(message)))
 
     def outlet(self, outlet: Outlet, logbook: Logbook) -> Outlet:
         return replace(outlet, sender=_FaultyEnd(outlet, logbook, self._script))
@@ -275,3 +276,11 @@ class _FaultyEnd:
             if not self._sender.offer(message):
                 self._logbook.rejected(message, outlet.edge)  # no room for a second one
         return True
+
+
+def on_host(message: Message) -> Message:
+    """The message as it can be kept: a device lends what stays there, and in virtual time all of it is done at once."""
+    if not any(type(one) is DeviceTensor for one in message.tensors.values()):
+        return message
+    tensors = {name: one.array.copy() if type(one) is DeviceTensor else one for name, one in message.tensors.items()}
+    return with_tensors(message, tensors)

@@ -266,6 +266,10 @@ class Other(Small):
     seen = Out("float32[]")
 
 
+class There(Small):
+    number = In("int64[]", on_device=True)
+
+
 class Degrades(Small):
     def degrade(self, message: Message) -> Any:
         return message.array
@@ -303,6 +307,11 @@ class Degrades(Small):
             {"variants": [Full(), Other()]},
             "stage infer, variant Other: ports number In(int64[]), seen Out(float32[]), "
             "expected those of Full: number In(int64[]), seen Out(int64[])",
+        ),
+        (
+            {"variants": [There(), Small()]},
+            "stage infer, variant Small: ports number In(int64[]), seen Out(int64[]), "
+            "expected those of There: number In(int64[], on_device), seen Out(int64[])",
         ),
         (
             {"variants": [Full(), Degrades()]},

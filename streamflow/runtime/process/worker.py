@@ -39,6 +39,7 @@ from streamflow.runtime.process.hygiene import Hygiene
 from streamflow.runtime.process.life import Life
 from streamflow.runtime.process.stage_logging import logging_stage
 from streamflow.runtime.process.stage_states import lend_states
+from streamflow.runtime.process.staying_outputs import StayingOutputs
 from streamflow.runtime.process.wiring import Wiring
 from streamflow.runtime.rundir import recording_path
 from streamflow.runtime.stage.actor import Actor
@@ -110,6 +111,7 @@ class Worker:
         self._recorders: list[Recorder] = []
         self._keepings: list[Keeping] = []
         self._devices = devices or Devices()
+        self._staying = StayingOutputs(resolved, self._actors)
         self._wiring = Wiring(
             resolved,
             self._paths,
@@ -209,6 +211,7 @@ class Worker:
             spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
         actor.keep(keeping)
+        self._staying.lend(actor)
         actor.recordings = options.recordings
         return actor
 
@@ -384,6 +387,7 @@ class Worker:
             self._channel.tell({"is": "realtime", "stages": self._stages, "effects": told})
 
     def _begin_work(self, actor: Actor) -> None:
+        self._staying.settle(actor)
         recorder = actor.logbook.recorder
         now_ns = self._clock.now_ns()
         recorder.set(layout.READY_NS, now_ns)

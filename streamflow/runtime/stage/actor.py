@@ -22,6 +22,7 @@ from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.core.verdict import Kind
 from streamflow.device.contract import Device
+from streamflow.device.resident import TensorRing
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.accounts.keeping import Keeping
@@ -81,6 +82,7 @@ class Actor:
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
         self.device: Device
+        self.resident: Callable[[str, Sequence[int], Any], TensorRing | None]
         self.recordings: Path | None = None
         self.states: StreamStates | None = None
         self.all_states: list[StreamStates] = []

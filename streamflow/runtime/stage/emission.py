@@ -10,6 +10,7 @@ import numpy as np
 
 from streamflow.core.message import Message
 from streamflow.core.ports import DEFAULT_TENSOR, PortType
+from streamflow.device.resident import DeviceTensor
 from streamflow.errors import ResultError
 from streamflow.runtime.node import Output
 
@@ -24,7 +25,7 @@ def messages_of(result: Any, handled: Message, outputs: PortTypes, sent_ns: int 
     """
     if result is None:
         return
-    if isinstance(result, np.ndarray):  # by far the most frequent
+    if isinstance(result, np.ndarray) or type(result) is DeviceTensor:  # by far the most frequent
         yield _message(Output(result), handled, outputs, sent_ns)
         return
     if isinstance(result, Output):
@@ -78,7 +79,7 @@ def may_be_several(result: Any, outputs: PortTypes) -> bool:
     """Whether more than one message may come of it."""
     if isinstance(result, Output | Mapping):
         return len(outputs) > 1
-    return not isinstance(result, np.ndarray | np.generic | int | float | complex)
+    return not isinstance(result, np.ndarray | DeviceTensor | np.generic | int | float | complex)
 
 
 def _names_ports(result: Mapping[Any, Any], outputs: PortTypes) -> bool:
@@ -121,9 +122,9 @@ def _is_renamed(output: Output, handled: Message) -> bool:
     )
 
 
-def _tensors(value: Any, name: str, port: PortType) -> dict[str, np.ndarray[Any, Any]]:
+def _tensors(value: Any, name: str, port: PortType) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        tensors = {str(key): np.asarray(part) for key, part in value.items()}
+        tensors = {str(key): _tensor(part, name, port) for key, part in value.items()}
         if set(port.tensors) <= set(tensors):
             return tensors
         found = f"a mapping of {', '.join(tensors)} returned" if tensors else "an empty mapping returned"
@@ -132,4 +133,14 @@ def _tensors(value: Any, name: str, port: PortType) -> dict[str, np.ndarray[Any,
         raise ResultError("", found, f"a mapping of {', '.join(port.tensors)}, the tensors of port {name}")
     if len(port.tensors) != 1:
         raise ResultError("", "a single array returned", f"a mapping of {', '.join(port.tensors)}")
-    return {next(iter(port.tensors), DEFAULT_TENSOR): np.asarray(value)}
+    return {next(iter(port.tensors), DEFAULT_TENSOR): _tensor(value, name, port)}
+
+
+def _tensor(value: Any, name: str, port: PortType) -> Any:
+    """The array, or what stays on a device as it is."""
+    if type(value) is not DeviceTensor:
+        return np.asarray(value)
+    if not port.on_device:
+        hint = f"copy it out, or declare {name} = Out(..., on_device=True)"
+        raise ResultError("", f"a {value} returned for port {name}", "an array of the host", hint)
+    return value

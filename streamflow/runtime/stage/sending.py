@@ -48,6 +48,8 @@ class Sending:
     ) -> None:
         self.outlets: dict[str, list[Outlet]] = {port: [] for port in outputs}
         self.placing: Placing | None = None
+        self.resident: set[str] = set()
+        """Ports whose tensors stay on the device, so that nobody in another process gets them."""
         self.blocked_ns = 0
         """Spent waiting for room downstream: not the stage's own service time."""
         self._stage = stage
@@ -90,7 +92,7 @@ class Sending:
         if self._interference is not None:
             self._interference.sent(self._stage, port, message)
         outlets = self.outlets[port]
-        if self.placing is not None:
+        if self.placing is not None and port not in self.resident:
             placed = self.placing.placed(message)
             if placed is None:
                 return self._send_late(self.placing, message, outlets)

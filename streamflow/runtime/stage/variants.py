@@ -264,4 +264,8 @@ def variant_faults(stage: str, node: VariantsNode) -> list[Fault]:
 
 
 def _ports_told(node: Node) -> str:
-    return ", ".join(f"{name} {type(port).__name__}({port.type})" for name, port in node.ports().items()) or "none"
+    told = [
+        f"{name} {type(port).__name__}({port.type}{', on_device' if port.type.on_device else ''})"
+        for name, port in node.ports().items()
+    ]
+    return ", ".join(told) or "none"

@@ -1,0 +1,89 @@
+"""Which outputs may stay on a device, and how many tensors of theirs somebody may have at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamflow import Batch, In, Message, Node, Out, Pipeline
+from streamflow.core.staying import IN_FLIGHT, SPARE_COUNT, staying
+from streamflow.errors import Fault
+
+
+class Source(Node):
+    number = Out("float32[4]", on_device=True)
+
+    async def run(self) -> None: ...
+
+
+class Takes(Node):
+    number = In("float32[4]", on_device=True)
+
+    def process(self, message: Message) -> None: ...
+
+
+class Copies(Takes):
+    number = In("float32[4]")
+
+
+class Several(Node):
+    number = In("float32[4]", on_device=True)
+
+    def process_batch(self, messages: Any) -> Any: ...
+
+
+class Both(Node):
+    left = In("float32[4]", on_device=True)
+    right = In("float32[4]", on_device=True)
+
+    def process(self, *, left: Message, right: Message) -> None: ...
+
+
+def found(*targets: Node, process: str = "gpu", source: Node | None = None, **edge: Any) -> int:
+    """How many may be there at once; 0: none stays."""
+    p = Pipeline("staying")
+    made = p.add("source", source or Source(), process="gpu")
+    for nth, target in enumerate(targets):
+        stage = p.add(f"target{nth}", target, process=process)
+        for port in target.inputs():
+            p.connect(made, stage[port], **edge)
+    stays = staying(p.definition().resolved(), "source", "number")
+    return 0 if stays is None else stays.tensor_count
+
+
+def test_it_stays_where_all_who_get_it_take_it_there() -> None:
+    assert found(Takes(), Takes(), capacity=5) == 5 + 2 * IN_FLIGHT + SPARE_COUNT
+
+
+def test_there_are_as_many_as_the_widest_edge_and_a_batch_at_its_end_may_hold() -> None:
+    class Small(Several):
+        batch = Batch(size_max=3, queue_size=7)
+
+    assert found(Takes(), Small(), capacity=5) == 5 + 7 + 3 * IN_FLIGHT + IN_FLIGHT + SPARE_COUNT
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        {"targets": [Copies()]},
+        {"targets": [Takes(), Copies()]},
+        {"targets": [Takes()], "process": "another"},
+        {"targets": [Both()]},
+        {"targets": []},
+    ],
+)
+def test_it_does_not_where_one_would_have_to_copy_it_anyway(why: dict[str, Any]) -> None:
+    assert found(*why.pop("targets"), **why) == 0
+
+
+def test_it_does_not_where_it_was_not_declared() -> None:
+    class Plain(Source):
+        number = Out("float32[4]")
+
+    assert found(Takes(), source=Plain()) == 0
+
+
+def test_what_is_no_yes_or_no_is_told() -> None:
+    with pytest.raises(Fault, match="on_device 'cuda:0', expected True or False; on which device a stage says"):
+        Out("float32[4]", on_device="cuda:0")  # type: ignore[arg-type]

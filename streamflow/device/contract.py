@@ -130,6 +130,31 @@ class Queue(Protocol):
         """Wait, for a second at most, for what has a ticket, and release what it has."""
 
 
+class Sharing(Protocol):
+    """What processes of this host share of a device that `has_ipc`: at one end of a connection, until it is closed.
+
+    A handle is for other processes, on the same device, while who made it lives. To open one takes up to milliseconds.
+    """
+
+    def array(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        """As `Device.array`, for others to read. Raises DeviceMemoryError."""
+
+    def mark(self) -> Mark:
+        """To be recorded here, and waited for here and elsewhere."""
+
+    def handle(self, shared: DeviceArray | Mark) -> bytes:
+        """By which others find what was made here."""
+
+    def array_of(self, handle: bytes, shape: Sequence[int], dtype: Any) -> DeviceArray:
+        """Another process's array, of the same shape and dtype, to be read. Raises DeviceError."""
+
+    def mark_of(self, handle: bytes) -> Mark:
+        """Another process's mark, to be waited for. Raises DeviceError."""
+
+    def close(self) -> None:
+        """Release all of it: no queue uses it any more, and who opened what was made here has closed it, or is dead."""
+
+
 class Device(Protocol):
     """One device, as one process uses it."""
 
@@ -157,6 +182,9 @@ class Device(Protocol):
     def queue(self, priority: int = 0) -> Queue:
         """The higher its priority, the sooner what it was given is begun where several wait; as far as there are
         priorities."""
+
+    def sharing(self) -> Sharing:
+        """Raises NoDeviceError where it has nothing that others can see."""
 
     def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> Graph | Refusal:
         """What `work` gives to the queue, to be replayed; with nothing done yet. What `work` raises comes out."""

@@ -27,10 +27,12 @@ from streamflow.device.contract import (
     NoDeviceError,
     Queue,
     Refusal,
+    Sharing,
     Work,
     WorkError,
     require_like,
 )
+from streamflow.device.cuda_sharing import CudaSharing
 from streamflow.memory.pool import address_of
 from streamflow.wire.arrays import Array
 
@@ -47,9 +49,9 @@ WARM_UP_COUNT: Final = 2  # the first compiles kernels, the second finds all its
 
 
 class CudaMark:
-    def __init__(self, event: Any) -> None:
+    def __init__(self, event: Any, *, is_recorded: bool = False) -> None:
         self.event = event
-        self.is_recorded = False
+        self.is_recorded = is_recorded
 
 
 class CudaGraph:
@@ -211,6 +213,12 @@ class CudaDevice:
     def mark(self) -> CudaMark:
         with self.working():
             return CudaMark(self.cupy.cuda.Event(disable_timing=True))
+
+    def mark_of(self, event: Any, *, is_recorded: bool = False) -> CudaMark:
+        return CudaMark(event, is_recorded=is_recorded)
+
+    def sharing(self) -> Sharing:
+        return CudaSharing(self)
 
     def queue(self, priority: int = 0) -> CudaQueue:
         with self.working():  # lower is sooner there; what is out of the device's range is cut to it

@@ -27,9 +27,12 @@ from streamflow.device.contract import (
     Mark,
     NoDeviceError,
     Queue,
+    Sharing,
     Work,
     require_like,
 )
+from streamflow.device.host_marks import HostMark, Place
+from streamflow.device.host_sharing import HostSharing
 from streamflow.wire.arrays import Array
 
 
@@ -45,32 +48,6 @@ class Delays:
         return self.copy_ns + round(self.copy_ns_per_kib * size / 1024)
 
 
-class HostMark:
-    """Of each place that it was recorded at, the last is what a queue waits for."""
-
-    def __init__(self) -> None:
-        self.place: _Place | None = None
-
-
-class _Place:
-    """Passed when the queue has come to it."""
-
-    __slots__ = ("failure", "passed")
-
-    def __init__(self) -> None:
-        self.passed = threading.Event()
-        self.failure: BaseException | None = None
-
-    def pass_it(self, failure: BaseException | None) -> None:
-        self.failure = failure
-        self.passed.set()
-
-    def wait(self) -> None:
-        self.passed.wait()
-        if self.failure is not None:
-            raise self.failure
-
-
 @dataclass(frozen=True, slots=True)
 class HostGraph:
     work: Work
@@ -82,7 +59,7 @@ class HostQueue:
 
     def __init__(self, name: str, delays: Delays) -> None:
         self._delays = delays
-        self._given: SimpleQueue[tuple[Callable[[], None], int] | _Place | Pending | None] = SimpleQueue()
+        self._given: SimpleQueue[tuple[Callable[[], None], int] | Place | Pending | None] = SimpleQueue()
         self._bell = Bell()
         self._is_closed = False
         self._thread = threading.Thread(target=self._do_all, name=name, daemon=True)
@@ -103,13 +80,13 @@ class HostQueue:
 
     def record(self, mark: Mark) -> None:
         assert isinstance(mark, HostMark)
-        mark.place = _Place()
-        self._given.put(mark.place)
+        self._given.put(mark.placed())
 
     def wait_for(self, mark: Mark) -> None:
         assert isinstance(mark, HostMark)
-        if mark.place is not None:
-            self._given.put((mark.place.wait, 0))
+        waiting = mark.waiting()
+        if waiting is not None:
+            self._given.put((waiting, 0))
 
     def ticket(self) -> Pending:
         ticket = Pending(self._bell)
@@ -132,7 +109,7 @@ class HostQueue:
         since_mark: BaseException | None = None
         since_ticket: BaseException | None = None
         while (given := self._given.get()) is not None:
-            if isinstance(given, _Place):
+            if isinstance(given, Place):
                 given.pass_it(since_mark)
                 since_mark = None
             elif isinstance(given, Pending):
@@ -158,7 +135,7 @@ class NumpyDevice:
     """What the host is in real time and in virtual time: its arrays are NumPy's, and it reads all memory by itself."""
 
     xp: Any = np
-    capabilities = Capabilities(is_async=True, has_graphs=True, has_ipc=False, has_kernels=False, in_flight_max=2)
+    capabilities = Capabilities(is_async=True, has_graphs=True, has_ipc=True, has_kernels=False, in_flight_max=2)
 
     def __init__(self, delays: Delays = Delays(), memory_limit: int | None = None, name: str = "host") -> None:
         """`memory_limit`: bytes that all of its arrays may have together."""
@@ -176,12 +153,15 @@ class NumpyDevice:
         """It is there."""
 
     def array(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        self._take(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+        return np.empty(tuple(shape), dtype)
+
+    def _take(self, size: int) -> None:
         if self._memory_limit is not None and self._allocated_bytes + size > self._memory_limit:
             left = self._memory_limit - self._allocated_bytes
             raise DeviceMemoryError(self.name, f"{size:,} bytes were asked for", f"at most the {left:,} that are left")
         self._allocated_bytes += size
-        return self.host_array(shape, dtype)
+        self._allocation_count += 1
 
     def host_array(self, shape: Sequence[int], dtype: Any) -> Array:
         self._allocation_count += 1
@@ -189,6 +169,9 @@ class NumpyDevice:
 
     def register(self, memory: Array) -> bool:
         return True
+
+    def sharing(self) -> Sharing:
+        return HostSharing(self.name, self._take)
 
     def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> HostGraph:
         return HostGraph(work, arrays)

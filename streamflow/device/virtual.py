@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from streamflow.core.device_names import HOST
-from streamflow.device.contract import Graph, Mark, Work, require_like
+from streamflow.device.contract import Graph, Mark, NoDeviceError, Sharing, Work, require_like
 from streamflow.device.host import Delays, HostGraph, NumpyDevice
 from streamflow.wire.arrays import Array
 
@@ -107,7 +107,7 @@ class VirtualQueue:
 class VirtualDevice(NumpyDevice):
     """Whatever device its stage asked for."""
 
-    capabilities = replace(NumpyDevice.capabilities, is_timed=False)
+    capabilities = replace(NumpyDevice.capabilities, has_ipc=False, is_timed=False)
 
     def __init__(self, timeline: Timeline, name: str = HOST, delays: Delays | None = None) -> None:
         super().__init__(delays or Delays(), name=name)
@@ -118,6 +118,9 @@ class VirtualDevice(NumpyDevice):
 
     def queue(self, priority: int = 0) -> VirtualQueue:
         return VirtualQueue(self._timeline, self._delays)
+
+    def sharing(self) -> Sharing:
+        raise NoDeviceError(self.name, "in virtual time there are no other processes")
 
     def close(self) -> None:
         """It has no threads."""

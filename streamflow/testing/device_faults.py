@@ -20,6 +20,7 @@ from streamflow.device.contract import (
     NoDeviceError,
     Queue,
     Refusal,
+    Sharing,
     Ticket,
     Work,
     WorkError,
@@ -90,6 +91,9 @@ class FaultyDevice:
 
     def queue(self, priority: int = 0) -> FaultyQueue:
         return FaultyQueue(self._device.queue(priority), self.name, self._faults, self._counts)
+
+    def sharing(self) -> Sharing:
+        return self._device.sharing()
 
     def capture(self, queue: Queue, work: Work, *arrays: DeviceArray) -> Graph | Refusal:
         assert isinstance(queue, FaultyQueue)

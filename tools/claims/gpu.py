@@ -21,11 +21,14 @@ from nodes.kernels.recurrent import SOURCE, Cell, Weights, constants, grid_of, s
 from streamflow.device.contract import Device, NoDeviceError, Refusal
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.slots import SlotRing
+from tools.claims import gpu_ipc
 from tools.claims.framework import ROOT, AbsentError, Claim, Options, Row, ShortfallError, main
 from tools.claims.gpu_pipelines import ON_A_GPU, ON_THE_HOST
 
 SUITES = (
     "tests/conformance/test_devices.py",
+    "tests/conformance/test_resident_tensors.py",
+    "tests/conformance/test_shared_rings.py",
     "tests/nodes/test_recurrent_kernels.py",
     "tests/nodes/test_cupy_function.py",
 )
@@ -352,6 +355,8 @@ CLAIMS = [
     Claim("giving", giving),
     Claim("completion", completion),
     *ON_A_GPU,
+    Claim("IPC", gpu_ipc.on_gpu),
+    Claim("IPC on the host equivalent", gpu_ipc.on_host),
 ]
 
 if __name__ == "__main__":

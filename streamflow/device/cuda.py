@@ -189,7 +189,7 @@ class CudaDevice:
         self._device = self.cupy.cuda.Device(self._index)
         with self.working():
             self.cupy.zeros(1, "float32").sum().item()  # a kernel, and the wait for it: only now it is known to work
-        self._allocations = _counting_hook(self.cupy)
+        self._allocations = _counting_hook(self.cupy, self._index)
         self._allocations.__enter__()
 
     def use(self) -> None:
@@ -336,12 +336,15 @@ def refused(cupy: Any, error: BaseException) -> Refusal:
     raise error
 
 
-def _counting_hook(cupy: Any) -> Any:
-    class Counting(cupy.cuda.MemoryHook):  # type: ignore[misc]
-        name = "streamflow counts"
-        count = 0
+def _counting_hook(cupy: Any, index: int) -> Any:
+    """Of the calling thread, in which each hook has to have a name of its own."""
 
-        def malloc_preprocess(self, **_: Any) -> None:
-            self.count += 1
+    class Counting(cupy.cuda.MemoryHook):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.name = f"streamflow counts {id(self)}"
+            self.count = 0
+
+        def malloc_preprocess(self, *, device_id: int, **_: Any) -> None:
+            self.count += device_id == index
 
     return Counting()

@@ -12,7 +12,6 @@ where they lie, in shared memory, or written to the slot and copied from there.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ import numpy as np
 from streamflow.device.contract import Device, DeviceArray, Graph, Mark, Queue, Refusal, Ticket, Work
 from streamflow.device.registered import Registered
 from streamflow.device.resident import DeviceTensor, bring, keep
-from streamflow.device.ways import GRAPH, LAUNCH, MEASURING_NS, STAGED, STRAIGHT, Choice, compared
+from streamflow.device.ways import GRAPH, LAUNCH, STAGED, STRAIGHT, Choice, Trials
 from streamflow.wire.arrays import Array
 from streamflow.wire.data import INLINE_SIZE_LIMIT
 
@@ -170,7 +169,7 @@ class SlotRing:
         """Find out which way is the quicker one for batches of each of these sizes, ascending, and take it from now on.
 
         The work is done some times with zeros, or with `example`, a row of each input; what it raises comes out. All
-        in all that takes `MEASURING_NS`, and what has to be compiled. To be called before a slot is taken.
+        in all that takes `ways.MEASURING_NS`, and what has to be compiled. To be called before a slot is taken.
         """
         if not self._device.capabilities.is_timed:
             self.launches = [Choice(rows, LAUNCH, reason="in virtual time nothing can be measured") for rows in sizes]
@@ -180,16 +179,18 @@ class SlotRing:
                 given[...] = 0 if example is None else example[name]
                 self._compute.copy_in(there, given)
         await self._compute.ticket().wait()
-        left_ns = MEASURING_NS
-        for rows in sizes:
-            began_ns = time.monotonic_ns()
-            self.launches.append(await self._launch_or_graph(work, rows, left_ns // 2))
+        trials = Trials()
+        for rows in sizes:  # before the work, which may take all the time that there is
             if any(_is_large(given, rows) for given in self.slots[0].inputs.values()):
-                self.copies.append(await self._straight_or_staged(rows, left_ns // 2))
-            left_ns = max(left_ns - (time.monotonic_ns() - began_ns), 0)
+                self.copies.append(await self._straight_or_staged(rows, trials))
+        for rows in sizes:
+            self.launches.append(await self._launch_or_graph(work, rows, trials))
 
     def capture(self, work: Work, sizes: Sequence[int | None] = (None,)) -> bool:
-        """Make a graph of the work for each slot and each of these sizes, ascending; whether all could be captured."""
+        """Make a graph of the work for each slot and each of these sizes, ascending; whether all could be captured.
+
+        Rows that no batch had yet are undefined, and may be computed with.
+        """
         self.launches = [Choice(rows, self._captured(work, rows)) for rows in sizes]
         return all(one.way == GRAPH for one in self.launches)
 
@@ -260,7 +261,7 @@ class SlotRing:
                 slot.graphs[_key(rows)] = graph
         return GRAPH
 
-    async def _launch_or_graph(self, work: Work, rows: int | None, limit_ns: int) -> Choice:
+    async def _launch_or_graph(self, work: Work, rows: int | None, trials: Trials) -> Choice:
         slot, queue = self.slots[0], self._compute
         on_device = _arrays(slot, rows)
 
@@ -279,13 +280,13 @@ class SlotRing:
             return queue.ticket()
 
         await replayed().wait()
-        chosen = await compared(rows, LAUNCH, launched, GRAPH, replayed, limit_ns)
+        chosen = await trials.compared(rows, LAUNCH, launched, GRAPH, replayed)
         if chosen.way == GRAPH:
             slot.graphs[_key(rows)] = graph
             self._captured(work, rows)
         return chosen
 
-    async def _straight_or_staged(self, rows: int | None, limit_ns: int) -> Choice:
+    async def _straight_or_staged(self, rows: int | None, trials: Trials) -> Choice:
         """With what is in another slot in the place of what lies in shared memory."""
         slot, other, queue = self.slots[0], self.slots[-1], self._compute
         large = [name for name, given in slot.inputs.items() if _is_large(given, rows)]
@@ -305,7 +306,9 @@ class SlotRing:
                 queue.copy_in(there[name], _first(slot.inputs[name], rows))
             return queue.ticket()
 
-        return await compared(rows, STAGED, staged, STRAIGHT, straight, limit_ns)
+        for warm_up in (staged, straight):
+            await warm_up().wait()
+        return await trials.compared(rows, STAGED, staged, STRAIGHT, straight)
 
 
 def _key(rows: int | None) -> int:

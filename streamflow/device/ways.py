@@ -22,7 +22,7 @@ STAGED: Final = "staged"
 STRAIGHT: Final = "straight"
 
 MEASURING_NS: Final = 200 * ms  # a stage's start is not held up by more
-PAIRS_MIN: Final = 6
+PAIRS_MIN: Final = 4  # so many have to agree, whatever their share
 PAIRS_MAX: Final = 16
 PAIRS_SHARE: Final = 0.75
 CLEARLY: Final = 0.95
@@ -49,25 +49,35 @@ class Choice:
 def choice(rows: int | None, usual: str, usual_ns: Sequence[int], other: str, other_ns: Sequence[int]) -> Choice:
     """Of two ways, by what each took in pairs of tries; told are the medians."""
     clear_count = sum(one <= CLEARLY * its_usual for its_usual, one in zip(usual_ns, other_ns, strict=True))
-    way = other if clear_count >= PAIRS_SHARE * len(usual_ns) else usual
+    way = other if clear_count >= max(PAIRS_MIN, PAIRS_SHARE * len(usual_ns)) else usual
     return Choice(rows, way, {usual: round(median(usual_ns)), other: round(median(other_ns))})
 
 
-async def compared(
-    rows: int | None, usual: str, try_usual: Attempt, other: str, try_other: Attempt, limit_ns: int
-) -> Choice:
-    """For so long at most; both have been done before. What they raise comes out."""
-    usual_ns, other_ns = [await took_ns(try_usual)], [await took_ns(try_other)]
-    pair_ns = usual_ns[0] + other_ns[0]
-    if pair_ns * PAIRS_MIN > limit_ns:
-        return Choice(rows, usual, reason=f"it takes {pair_ns / 2 / ms:.1f} ms, too long to be tried often enough")
-    for _ in range(min(PAIRS_MAX, limit_ns // max(pair_ns, 1)) - 1):
-        usual_ns.append(await took_ns(try_usual))
-        other_ns.append(await took_ns(try_other))
-    return choice(rows, usual, usual_ns, other, other_ns)
+class Trials:
+    """Of one stage: all together take `left_ns` at most, one after the other half of what is left."""
+
+    def __init__(self, left_ns: int = MEASURING_NS) -> None:
+        self.left_ns = left_ns
+
+    async def compared(
+        self, rows: int | None, usual: str, try_usual: Attempt, other: str, try_other: Attempt
+    ) -> Choice:
+        """Both have been done before, so nothing has to be compiled. What they raise comes out."""
+        usual_ns: list[int] = []
+        other_ns: list[int] = []
+        took_ns, limit_ns = 0, self.left_ns // 2
+        while len(usual_ns) < PAIRS_MAX and (took_ns < limit_ns or not usual_ns):
+            usual_ns.append(await _took_ns(try_usual))
+            other_ns.append(await _took_ns(try_other))
+            took_ns += usual_ns[-1] + other_ns[-1]
+        self.left_ns = max(self.left_ns - took_ns, 0)
+        if len(usual_ns) < PAIRS_MIN:
+            each_ms = took_ns / (2 * len(usual_ns) * ms)
+            return Choice(rows, usual, reason=f"it takes {each_ms:.1f} ms, too long to be tried often enough")
+        return choice(rows, usual, usual_ns, other, other_ns)
 
 
-async def took_ns(attempt: Attempt) -> int:
+async def _took_ns(attempt: Attempt) -> int:
     began_ns = time.monotonic_ns()
     ticket = attempt()
     await ticket.wait()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.device.ways import CLEARLY, GRAPH, LAUNCH, PAIRS_MAX, PAIRS_MIN, PAIRS_SHARE, Choice, choice
+from streamflow.core.timebase import ms, us
+from streamflow.device.ways import CLEARLY, GRAPH, LAUNCH, PAIRS_MAX, PAIRS_MIN, PAIRS_SHARE, Choice, Trials, choice
 
 PAIRS_NS = st.lists(st.tuples(*[st.integers(1_000, 10_000_000)] * 2), min_size=PAIRS_MIN, max_size=PAIRS_MAX)
 
@@ -33,7 +37,7 @@ def test_the_other_way_is_taken_only_where_it_was_clearly_the_quicker_in_most_pa
     usual_ns, other_ns = zip(*pairs_ns, strict=True)
     count = sum(other <= CLEARLY * usual for usual, other in pairs_ns)
     way = choice(None, LAUNCH, usual_ns, GRAPH, other_ns).way
-    assert (way == GRAPH) is (count >= PAIRS_SHARE * len(pairs_ns))
+    assert (way == GRAPH) is (count >= PAIRS_MIN and count >= PAIRS_SHARE * len(pairs_ns))
 
 
 @given(PAIRS_NS)
@@ -47,3 +51,34 @@ def test_a_report_has_microseconds_or_the_reason() -> None:
     told = Choice(8, GRAPH, {LAUNCH: 61_040, GRAPH: 34_000}).told()
     assert told == {"rows": 8, "way": "graph", "launch_us": 61.0, "graph_us": 34.0}
     assert Choice(8, LAUNCH, reason="it waits").told() == {"rows": 8, "way": "launch", "reason": "it waits"}
+
+
+class Done:
+    """What took so long as is said, without having taken it."""
+
+    def __init__(self, took_ns: int) -> None:
+        self.is_done = True
+        self.device_ns = took_ns
+        self.done_ns = time.monotonic_ns() + took_ns
+
+    async def wait(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_all_trials_of_a_stage_share_their_time_and_what_takes_too_long_for_it_is_not_tried() -> None:
+    trials, counts = Trials(200 * ms), []
+    for took_ns in (1 * us, 1 * ms, 8 * ms, 40 * ms):
+        tried = []
+
+        def attempt(took_ns: int = took_ns, tried: list[int] = tried) -> Done:
+            tried.append(took_ns)
+            return Done(took_ns)
+
+        chosen = await trials.compared(1, LAUNCH, attempt, GRAPH, attempt)
+        counts.append(len(tried) // 2)
+        assert chosen.way == LAUNCH
+        assert bool(chosen.reason) is (took_ns == 40 * ms)
+    assert counts[:2] == [PAIRS_MAX, PAIRS_MAX]
+    assert PAIRS_MIN <= counts[2] < PAIRS_MAX
+    assert counts[3] == 1
+    assert trials.left_ns == 0

@@ -24,7 +24,7 @@ from tools.claims.gpu import CLAIMS
 RESULTS = ROOT / "tools" / "gpu_results"
 TESTS = ("-m", "gpu", "tests")
 TESTS_LIMIT_S = 150.0
-CLAIM_LIMIT_S = 90.0
+CLAIM_LIMIT_S = 150.0  # a million hand-overs between processes
 LIMIT_S = 460.0  # of all; what has not begun by then is said not to have been run
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     has_passed, tests = passed(TESTS, TESTS_LIMIT_S)
     print(tests, flush=True)
     rows = []
-    for claim in CLAIMS:
+    for claim in sorted(CLAIMS, key=lambda claim: "host" in claim.name):  # what can only be run here goes first
         for row in measured(claim.name, min(CLAIM_LIMIT_S, ends_s - time.monotonic()), is_quick=asked.quick):
             print(" | ".join(str(row[key]) for key in ("claim", "bound", "measured", "holds")), flush=True)
             rows.append(row)

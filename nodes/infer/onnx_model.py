@@ -33,7 +33,7 @@ from streamflow.core.state_rules import STREAM_COUNT
 from streamflow.core.timebase import s
 from streamflow.errors import StateError
 from streamflow.runtime.node import Port
-from streamflow.runtime.stream_states import Stepping
+from streamflow.runtime.stepping import Stepping
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3  # ONNX Runtime's severity; its warnings are about exporters, and would fill the user's screen

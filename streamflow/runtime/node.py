@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from streamflow.device.contract import Device
     from streamflow.device.resident import TensorRing
     from streamflow.memory.state_layout import StateTensor
-    from streamflow.runtime.stream_states import Stepping, StreamStates
+    from streamflow.runtime.stepping import Stepping
+    from streamflow.runtime.stepping_elsewhere import SteppingElsewhere
+    from streamflow.runtime.stream_states import StreamStates
 
 
 class Port:
@@ -295,6 +297,16 @@ class Node:
         if states is None:
             raise StateError(type(self).__name__, "no state is kept", "state_tensors() that says which")
         return states.begin(messages)
+
+    def begin_steps_elsewhere(self, messages: Sequence[Message]) -> SteppingElsewhere:
+        """The same for a node that keeps the states of streams on a device, by their slots.
+
+        What it commits is a snapshot, as of any step: a later life goes on from there.
+        """
+        states = self.context.states
+        if states is None:
+            raise StateError(type(self).__name__, "no state is kept", "state_tensors() that says which")
+        return states.begin_elsewhere(messages, self)
 
     def advance(self, event_time_ns: int) -> None:
         """Promise that nothing older comes (sources): joins then do not wait for a sensor that has nothing to say."""

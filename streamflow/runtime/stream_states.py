@@ -9,6 +9,10 @@
 that are to be stepped with; data that were stepped with before are left out. Until `commit` nothing of a stream has
 changed: a model that fails in between has made no step. What is committed is there in the stage's next life.
 
+Where the states themselves are elsewhere, on a device, they go ahead of what lies here. `begin_elsewhere` says which
+are to be loaded there; a `Snapshot` is committed once it has come back, with the place it was taken at. A later life
+goes on from there, and what was stepped with since is a gap like any other.
+
 What this does not do: know whether a result was sent. A process that dies after the commit and before it loses that
 result, unmarked, and the accounts say so. Where nothing may be lost, over lossless edges, each step is tagged with the
 handling that it belongs to, and a new life takes back those of one that comes again.
@@ -17,7 +21,6 @@ handling that it belongs to, and a new life takes back those of one that comes a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
 
 from streamflow.core.gaps import NO_SAMPLE, NO_TIME_NS, GapRule, Place, Step, StepKind
 from streamflow.core.message import Message
@@ -26,109 +29,11 @@ from streamflow.core.state_rules import StateRules
 from streamflow.core.timebase import nanoseconds
 from streamflow.errors import StateError
 from streamflow.memory.states import States
-from streamflow.runtime.node import with_attributes
+from streamflow.runtime.stepping import NO_TAG, Held, Stepping
+from streamflow.runtime.stepping_elsewhere import Snapshot, SteppingElsewhere, is_ahead, last_place
 from streamflow.wire.arrays import Array
 
-_SKIP: Final = StepKind.SKIP
-_RESET: Final = StepKind.RESET
-_STEP: Final = StepKind.STEP
-
-
-NO_TAG: Final = (0, 0)
-
-
-class _Held:
-    """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
-
-    __slots__ = ("is_anew", "last", "slot", "tag")
-
-    def __init__(self, slot: int, last: Place) -> None:
-        self.slot = slot
-        self.last = last
-        self.tag = NO_TAG
-        self.is_anew = False
-
-
-class Stepping:
-    """Data of different streams that are stepped with together."""
-
-    __slots__ = ("_coming", "_given", "_held", "_states", "_tag", "arrays", "is_over", "messages", "steps")
-
-    def __init__(
-        self,
-        states: States,
-        given: list[Step],
-        messages: list[Message],
-        held: list[_Held],
-        coming: list[Place],
-        tag: tuple[int, int],
-    ) -> None:
-        """`given`: for each datum that was; the rest of those that are to be stepped with. `tag` of the handling."""
-        self.messages: Final = messages
-        """Those to be stepped with, in the order that they were given in: without what has been stepped with before."""
-        self.steps: Final = given if len(messages) == len(given) else [step for step in given if step.kind is not _SKIP]
-        """How, one for each of them."""
-        self.is_over = False
-        """Another one was begun, in whose way a commit would be."""
-        self._given = given
-        self._states = states
-        self._held = held
-        self._coming = coming
-        self._tag = tag
-        self.arrays: Sequence[Array] = states.gather([one.slot for one in held]) if held else ()
-        """Their states, in the order of the node's state tensors, side by side along each one's batch axis. The node
-        may write to them; the next `begin` does."""
-        for nth, step in enumerate(self.steps):
-            if step.kind is _RESET:
-                for tensor, row in zip(states.tensors, self.rows(nth), strict=True):
-                    row[...] = states.initial(tensor.name).reshape(row.shape)
-
-    def rows(self, nth: int) -> list[Array]:
-        """Views of the states of one of `messages`, in the shapes of a batch of one."""
-        index = slice(nth, nth + 1)
-        return [
-            array if tensor.batch_axis is None else array[(*(slice(None),) * tensor.axis, index)]
-            for tensor, array in zip(self._states.tensors, self.arrays, strict=True)
-        ]
-
-    def commit(self, following: Sequence[Array]) -> None:
-        """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`.
-
-        Raises StateError, with nothing changed, where that does not fit, or where another step was begun meanwhile.
-        """
-        held, coming = self._held, self._coming
-        if self.is_over:
-            raise StateError("commit", "a step that is over", "the one that was begun last")
-        if not held:
-            return
-        tag = self._tag
-        if tag != NO_TAG and any(one.tag == tag for one in held):
-            stream = next(message.stream for message, one in zip(self.messages, held, strict=True) if one.tag == tag)
-            hint = "commit once for all that a datum takes, or let it come over an edge that is not lossless"
-            raise StateError(f"stream {stream!r}", "a second step for one datum", "one, which can be taken back", hint)
-        self._states.commit(
-            [one.slot for one in held],
-            following,
-            [place.seq for place in coming],
-            [place.event_time_ns for place in coming],
-            [(place.recorded_ns, place.sample, *tag) for place in coming],
-        )
-        for one, place in zip(held, coming, strict=True):
-            one.last = place
-            one.tag = tag
-            one.is_anew = False
-
-    def results(self, results: Sequence[Any]) -> list[Any]:
-        """One for each datum that was given, of one for each in `messages`: None for what is not stepped with again,
-        and with the marks of a gap where data were missing."""
-        if len(self._given) == 1 and self._given[0].kind is _STEP:
-            return list(results)
-        found = []
-        coming = iter(results)
-        for step in self._given:
-            result = None if step.kind is _SKIP else next(coming)
-            found.append(with_attributes(result, step.marks) if step.missing_count or step.kind is _RESET else result)
-        return found
+__all__ = ["NO_TAG", "Stepping", "StreamStates", "take_back"]
 
 
 class StreamStates:
@@ -159,13 +64,35 @@ class StreamStates:
         self._begun: Stepping | None = None
         taken = states.streams()
         self._slots = Slots(rules.stream_count_max, rules.eviction, idle_ns=rules.idle_ns, taken=taken, now_ns=now_ns())
-        self._held = {slot: _Held(slot, _last(states, slot)) for _, slot in taken}
+        self._held = {slot: Held(slot, _last(states, slot)) for _, slot in taken}
 
     def begin(self, messages: Sequence[Message]) -> Stepping:
         """One datum of each stream at most; what was begun before and not committed was not made.
 
         Raises StateError for two of one stream, and for a stream there is no room for.
         """
+        given, stepped, held, places = self._seated(messages, lambda one: one.last)
+        self._begun = Stepping(self._states, given, stepped, held, places, self._tag())
+        return self._begun
+
+    def begin_elsewhere(self, messages: Sequence[Message], where: object) -> SteppingElsewhere:
+        """The same where the states are elsewhere; several may be under way, in the order in which they were begun.
+
+        `where`: anything that is one and the same there. Who goes on somewhere else, or here, goes on from what was
+        committed.
+        """
+        given, stepped, held, places = self._seated(messages, lambda one: last_place(one, where))
+        return SteppingElsewhere(self._states, self._held, given, stepped, held, places, self._tag(), where)
+
+    def snapshot_of_rest(self, where: object, count_max: int) -> Snapshot:
+        """Of streams that have made steps there of which none was taken; without slots where there are none."""
+        ahead = [one for one in self._held.values() if is_ahead(one, where)]
+        return Snapshot(self._states, self._held, ahead[:count_max], NO_TAG)
+
+    def _seated(
+        self, messages: Sequence[Message], last_of: Callable[[Held], Place]
+    ) -> tuple[list[Step], list[Message], list[Held], list[Place]]:
+        """Each datum's step, and of those that are to be made the data, who has the state, and the places to come."""
         if self._begun is not None:
             self._begun.is_over = True
         streams = [message.stream for message in messages]
@@ -174,22 +101,21 @@ class StreamStates:
             self._create(created)
         steps: list[Step] = []
         stepped: list[Message] = []
-        held: list[_Held] = []
+        held: list[Held] = []
         places: list[Place] = []
         for message, slot in zip(messages, seating.slots, strict=True):
             if slot is None:
                 raise self._no_room(message.stream)
             one, coming = self._held[slot], _place_of(message)
-            step = self._gaps.after(one.last, coming, is_counted=message.stream in self._sources)
-            if one.is_anew and step.kind not in (_SKIP, StepKind.START):
-                step = Step(_RESET, step.missing_count, elapsed_ns=self._gaps.period_ns)
+            step = self._gaps.after(last_of(one), coming, is_counted=message.stream in self._sources)
+            if one.is_anew and step.kind not in (StepKind.SKIP, StepKind.START):
+                step = Step(StepKind.RESET, step.missing_count, elapsed_ns=self._gaps.period_ns)
             steps.append(step)
-            if step.kind is not _SKIP:
+            if step.kind is not StepKind.SKIP:
                 stepped.append(message)
                 held.append(one)
                 places.append(coming)
-        self._begun = Stepping(self._states, steps, stepped, held, places, self._tag())
-        return self._begun
+        return steps, stepped, held, places
 
     def start_anew(self) -> None:
         """Each stream's next step is from the initial state, and marked so."""
@@ -225,7 +151,7 @@ class StreamStates:
 
     def _create(self, created: Created) -> None:
         self._states.assign(created.slot, created.stream)
-        self._held[created.slot] = _Held(created.slot, Place())
+        self._held[created.slot] = Held(created.slot, Place())
 
     def _no_room(self, stream: str) -> StateError:
         found = f"{self._rules.stream_count_max} other streams have a state at stage {self._stage}"

@@ -18,6 +18,7 @@ TARGETS = [
     Target("line", "source"),
     Target("line", "middle"),
     Target("lossless", "middle"),
+    Target("lossless_device", "middle"),
     Target("lossless_twice", "sink", after="middle"),
     Target("quick", "sink"),
     Target("drop_oldest", "middle", again=True),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from streamflow import (
     In,
     Message,
     Node,
+    OnDevice,
     Out,
     StateTensor,
 )
@@ -124,6 +127,39 @@ class Counts(Pass):
         following = [array + 1 for array in stepping.arrays]
         stepping.commit(following)
         return stepping.results([array[0] for array in following])[0]
+
+
+class CountsOnDevice(Counts):
+    """The same, but the count stays on a device, and what came back of it is committed when it has."""
+
+    def open(self) -> None:
+        device = self.context.device
+        self._queue = device.queue()
+        self._counts = device.array((self.state_rules.stream_count_max,), np.int64)
+        self._returned = device.host_array((1,), np.int64)
+
+    def process(self, message: Message) -> Any:
+        stepping = self.begin_steps_elsewhere([message])
+        if not stepping.messages:
+            return stepping.results(())[0]
+        slot, due = stepping.slots[0], stepping.due(every=100)  # over lossless edges each is due
+        count = self._counts[slot : slot + 1]
+        if stepping.loaded:
+            self._queue.copy_in(count, stepping.arrays[0])
+        self._queue.launch(_count_one, count)
+        self._queue.copy_out(self._returned, count)
+        stepping.made()
+        snapshot = stepping.snapshot(due)
+
+        def results() -> Any:
+            snapshot.commit([self._returned])
+            return stepping.results([self._returned[0].copy()])[0]
+
+        return OnDevice(self._queue.ticket(), results)
+
+
+def _count_one(count: Any) -> None:
+    count += 1
 
 
 class Sink(Node):

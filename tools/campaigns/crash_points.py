@@ -69,6 +69,8 @@ FILES = frozenset(
         "runtime/stage/joiner.py",
         "runtime/stage/joining.py",
         "runtime/accounts/keeping.py",
+        "runtime/stepping.py",
+        "runtime/stepping_elsewhere.py",
         "runtime/stream_states.py",
         "runtime/accounts/logbook.py",
         "runtime/stage/replay.py",

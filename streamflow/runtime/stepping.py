@@ -1,0 +1,156 @@
+"""Steps of streams whose states lie in the stage's file: begun with what was committed there, and committed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from streamflow.core.gaps import Place, Step, StepKind
+from streamflow.core.message import Message
+from streamflow.errors import StateError
+from streamflow.memory.state_layout import StateTensor
+from streamflow.memory.states import States
+from streamflow.runtime.node import with_attributes
+from streamflow.wire.arrays import Array
+
+_SKIP: Final = StepKind.SKIP
+_RESET: Final = StepKind.RESET
+_STEP: Final = StepKind.STEP
+NO_TAG: Final = (0, 0)
+
+
+class Away:
+    """A state that is elsewhere, with steps that are not committed here."""
+
+    __slots__ = ("committed_count", "last", "step_count", "taken_count", "where")
+
+    def __init__(self, where: object) -> None:
+        self.where = where
+        """Who has it: variants that share their states have places of their own."""
+        self.last = Place()
+        self.step_count = 0
+        """There, since it was loaded; and how many of them the newest snapshot has seen, and the newest committed."""
+        self.taken_count = 0
+        self.committed_count = 0
+
+
+class Held:
+    """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
+
+    __slots__ = ("away", "is_anew", "last", "slot", "tag")
+
+    def __init__(self, slot: int, last: Place) -> None:
+        self.slot = slot
+        self.last = last
+        self.tag = NO_TAG
+        self.is_anew = False
+        self.away: Away | None = None
+        """None: what was committed is all there is."""
+
+
+class Stepping:
+    """Data of different streams that are stepped with together."""
+
+    __slots__ = ("_coming", "_given", "_held", "_states", "_tag", "arrays", "is_over", "messages", "steps")
+
+    def __init__(
+        self,
+        states: States,
+        given: list[Step],
+        messages: list[Message],
+        held: list[Held],
+        coming: list[Place],
+        tag: tuple[int, int],
+    ) -> None:
+        """`given`: for each datum that was; the rest of those that are to be stepped with. `tag` of the handling."""
+        self.messages: Final = messages
+        """Those to be stepped with, in the order that they were given in: without what has been stepped with before."""
+        self.steps: Final = given if len(messages) == len(given) else [step for step in given if step.kind is not _SKIP]
+        """How, one for each of them."""
+        self.is_over = False
+        """Another one was begun, in whose way a commit would be."""
+        self._given = given
+        self._states = states
+        self._held = held
+        self._coming = coming
+        self._tag = tag
+        self.arrays: Sequence[Array] = states.gather([one.slot for one in held]) if held else ()
+        """Their states, in the order of the node's state tensors, side by side along each one's batch axis. The node
+        may write to them; the next `begin` does."""
+        for nth, step in enumerate(self.steps):
+            if step.kind is _RESET:
+                make_initial(states, self.arrays, nth)
+
+    def rows(self, nth: int) -> list[Array]:
+        """Views of the states of one of `messages`, in the shapes of a batch of one."""
+        return [row_of(tensor, array, nth) for tensor, array in zip(self._states.tensors, self.arrays, strict=True)]
+
+    def commit(self, following: Sequence[Array]) -> None:
+        """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`.
+
+        Raises StateError, with nothing changed, where that does not fit, or where another step was begun meanwhile.
+        """
+        if self.is_over:
+            raise StateError("commit", "a step that is over", "the one that was begun last")
+        if not self._held:
+            return
+        commit_steps(self._states, self._held, self._coming, self._tag, following)
+        for one in self._held:
+            one.is_anew = False
+            one.away = None
+
+    def results(self, results: Sequence[Any]) -> list[Any]:
+        """One for each datum that was given, of one for each in `messages`: None for what is not stepped with again,
+        and with the marks of a gap where data were missing."""
+        return marked(self._given, results)
+
+
+def commit_steps(
+    states: States, held: Sequence[Held], places: Sequence[Place], tag: tuple[int, int], following: Sequence[Array]
+) -> None:
+    """These have come to these places: `following` is what they have from now on. `tag` of the handling.
+
+    Raises StateError, with nothing changed, where that does not fit, or was a step of the same handling's already.
+    """
+    if tag != NO_TAG and any(one.tag == tag for one in held):
+        twice = next(one.slot for one in held if one.tag == tag)
+        stream = next(stream for stream, slot in states.streams() if slot == twice)
+        hint = "commit once for all that a datum takes, or let it come over an edge that is not lossless"
+        raise StateError(f"stream {stream!r}", "a second step for one datum", "one, which can be taken back", hint)
+    states.commit(
+        [one.slot for one in held],
+        following,
+        [place.seq for place in places],
+        [place.event_time_ns for place in places],
+        [(place.recorded_ns, place.sample, *tag) for place in places],
+    )
+    for one, place in zip(held, places, strict=True):
+        one.last = place
+        one.tag = tag
+
+
+def marked(given: Sequence[Step], results: Sequence[Any]) -> list[Any]:
+    """A result for each step that was given, of one for each that is made."""
+    if len(given) == 1 and given[0].kind is _STEP:
+        return list(results)
+    found = []
+    coming = iter(results)
+    for step in given:
+        result = None if step.kind is _SKIP else next(coming)
+        found.append(with_attributes(result, step.marks) if step.missing_count or step.kind is _RESET else result)
+    return found
+
+
+def make_initial(states: States, arrays: Sequence[Array], nth: int) -> None:
+    """One stream of those side by side begins anew."""
+    for tensor, array in zip(states.tensors, arrays, strict=True):
+        row = row_of(tensor, array, nth)
+        row[...] = states.initial(tensor.name).reshape(row.shape)
+
+
+def row_of(tensor: StateTensor, array: Array, nth: int) -> Array:
+    """One stream's of those side by side, in the shape of a batch of one."""
+    if tensor.batch_axis is None:
+        return array
+    row: Array = array[(*(slice(None),) * tensor.axis, slice(nth, nth + 1))]
+    return row

@@ -1,9 +1,10 @@
-"""Nodes that compute results: models in ONNX files, functions, rules, a tracker, forecasters that learn as they run."""
+"""Nodes that compute: models in files, recurrent networks, functions, rules, a tracker, forecasters that learn."""
 
 from nodes.infer.cupy_function import CupyFunction
 from nodes.infer.forecaster import EchoForecaster
 from nodes.infer.function import Function
 from nodes.infer.onnx_model import OnnxModel
+from nodes.infer.recurrent_model import RecurrentModel
 from nodes.infer.rules import BrightBox, Loudness, Tilt
 from nodes.infer.tracker import Correct, Predict
 from nodes.infer.trend import Trend
@@ -17,6 +18,7 @@ __all__ = [
     "Loudness",
     "OnnxModel",
     "Predict",
+    "RecurrentModel",
     "Tilt",
     "Trend",
 ]

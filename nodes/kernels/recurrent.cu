@@ -111,3 +111,28 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) lstm_step(
         y[(first + row) * HIDDEN + unit] = h;
     }
 }
+
+// z[row, :] = w . y[row, :] + b: y [rows, HIDDEN], w [outputs, HIDDEN], b [outputs], z [rows, outputs]. A warp computes one
+// output of TILE rows. Grid: (ceil(outputs / WARPS), ceil(rows / TILE)), block: 32 * WARPS.
+extern "C" __global__ void __launch_bounds__(32 * WARPS) linear(
+    const float* y, const float* w, const float* b, float* z, int outputs, int rows
+) {
+    const int lane = threadIdx.x % 32, unit = blockIdx.x * WARPS + threadIdx.x / 32, first = blockIdx.y * TILE;
+    if (unit >= outputs) return;
+    const float* values[TILE];
+#pragma unroll
+    for (int row = 0; row < TILE; ++row) values[row] = y + min(first + row, rows - 1) * HIDDEN;
+    float sums[1][TILE] = {};
+    add_products<1, HIDDEN>(sums, w, values, unit, lane);
+    add_up(sums);
+#pragma unroll
+    for (int row = 0; row < TILE; ++row)
+        if (lane == row && first + row < rows) z[(first + row) * outputs + unit] = sums[0][row] + b[unit];
+}
+
+// target[to[row], :] = source[from[row], :], rows of `width` numbers; of what is written nothing is read.
+// Grid: (ceil(width / blockDim.x), rows).
+extern "C" __global__ void copy_rows(const float* source, const int* from, float* target, const int* to, int width) {
+    const int column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
+    if (column < width) target[to[row] * width + column] = source[from[row] * width + column];
+}

@@ -5,7 +5,7 @@
     LSTM   i, f, o = σ(W_x x + b_x + W_h h + b_h)    g = tanh(likewise)
            c' = f ∘ c + i ∘ g                        h' = o ∘ tanh(c')         (Hochreiter & Schmidhuber, 1997)
 
-NumPy is the oracle; `recurrent.cu` does a step in one launch, which for a few streams is what a step costs.
+NumPy is the oracle; `recurrent.cu` does a step of a layer in one launch, which for a few streams is what a step costs.
 """
 
 from __future__ import annotations
@@ -83,6 +83,72 @@ class Weights:
             (cell.gates, hidden),
         ]
         return Weights(cell, *(random.uniform(-limit, limit, shape).astype(np.float32) for shape in shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Layers, of which each takes the h of the one before, and what is read out of the last: `head_weight`
+    [outputs, hidden] and `head_bias` [outputs]; without them its h itself.
+
+    Raises ValueError where they do not fit together.
+    """
+
+    layers: tuple[Weights, ...]
+    head_weight: Array | None = None
+    head_bias: Array | None = None
+
+    def __post_init__(self) -> None:
+        for nth, layer in enumerate(self.layers[1:], 1):
+            if (layer.cell, layer.hidden, layer.inputs) != (self.cell, self.hidden, self.hidden):
+                found = f"layer {nth} is a {layer.cell.word} of {layer.inputs} to {layer.hidden}"
+                raise ValueError(f"{found}, expected a {self.cell.word} of {self.hidden} to {self.hidden}")
+        if self.head_weight is None:
+            if self.head_bias is not None:
+                raise ValueError("head_bias without head_weight")
+            return
+        if self.head_weight.ndim != 2 or self.head_weight.shape[1] != self.hidden:
+            raise ValueError(f"head_weight is {list(self.head_weight.shape)}, expected [outputs, {self.hidden}]")
+        if self.head_bias is None or self.head_bias.shape != self.head_weight.shape[:1]:
+            found = "missing" if self.head_bias is None else f"{list(self.head_bias.shape)}"
+            raise ValueError(f"head_bias is {found}, expected [{self.head_weight.shape[0]}]")
+
+    @property
+    def cell(self) -> Cell:
+        return self.layers[0].cell
+
+    @property
+    def inputs(self) -> int:
+        return self.layers[0].inputs
+
+    @property
+    def hidden(self) -> int:
+        return self.layers[0].hidden
+
+    @property
+    def outputs(self) -> int:
+        return self.hidden if self.head_weight is None else int(self.head_weight.shape[0])
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """Of one stream: layers, vectors of each, hidden."""
+        return len(self.layers), self.cell.states, self.hidden
+
+
+def network_step(network: Network, x: Array, states: Array) -> tuple[Array, Array]:
+    """What is read out, and the next states. `x` [rows, inputs], `states` [rows, layers, vectors, hidden]."""
+    following = []
+    for nth, layer in enumerate(network.layers):
+        following.append(step(layer, x, states[:, nth]))
+        x = following[-1][:, 0]
+    return linear(network, x), np.stack(following, axis=1)
+
+
+def linear(network: Network, h: Array) -> Array:
+    """What is read out of the last layer's h."""
+    if network.head_weight is None:
+        return h
+    result: Array = h @ network.head_weight.T + network.head_bias
+    return result
 
 
 def step(weights: Weights, x: Array, state: Array) -> Array:

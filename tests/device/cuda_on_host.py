@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -18,6 +19,13 @@ extern "C" void launch_{name}(unsigned across, unsigned down, unsigned threads, 
     emulation::launch({{across, down, 1}}, {{threads, 1, 1}}, [&] {{ {name}({arguments}); }});
 }}
 """
+
+
+def parameters_of(source: Path, name: str) -> str:
+    """As its kernel declares them."""
+    found = re.search(rf"\b{name}\(([^)]*)\)\s*\{{", source.read_text())
+    assert found is not None
+    return " ".join(found[1].split())
 
 
 class HostKernel:

@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 
 from nodes.kernels.recurrent import SOURCE, TILE_MAX, Cell, Weights, constants, grid_of, step, tile_of
-from tests.device.cuda_on_host import COMPILER, HostKernel
+from tests.device.cuda_on_host import COMPILER, HostKernel, parameters_of
 
-PARAMETERS = (
-    "const float* x, float* slab, const int* from, const int* to, const float* w_x, const float* w_h, "
-    "const float* b_x, const float* b_h, float* y, int rows"
-)
 SLAB_ROWS = 40
 RELATIVE_ERROR = 1e-5
 
@@ -59,10 +55,48 @@ def weights_of(weights: Weights) -> tuple[Any, ...]:
 )
 def test_kernels_are_numpy_in_float64(cell: Cell, inputs: int, hidden: int, sizes: list[int], tmp_path: Path) -> None:
     weights, tile = Weights.random(cell, inputs, hidden), tile_of(sizes[0])
-    kernel = HostKernel(SOURCE, f"{cell.word}_step", constants(weights, tile), PARAMETERS, tmp_path)
+    kernel = HostKernel(
+        SOURCE, f"{cell.word}_step", constants(weights, tile), parameters_of(SOURCE, f"{cell.word}_step"), tmp_path
+    )
     for rows in sizes:
         assert tile_of(rows) == tile
         stepped(kernel, weights, rows, np.random.default_rng())
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize(("hidden", "outputs", "rows"), [(70, 3, 1), (33, 9, 5), (64, 1, 19)])
+def test_a_read_out_is_numpy_in_float64(hidden: int, outputs: int, rows: int, tmp_path: Path) -> None:
+    tile, random = tile_of(rows), np.random.default_rng()
+    kernel = HostKernel(
+        SOURCE,
+        "linear",
+        constants(Weights.random(Cell.GRU, 1, hidden), tile),
+        parameters_of(SOURCE, "linear"),
+        tmp_path,
+    )
+    h, w, b = (
+        random.standard_normal(shape).astype(np.float32) for shape in ((rows, hidden), (outputs, hidden), outputs)
+    )
+    y = np.full((rows + 1, outputs), np.nan, np.float32)
+    kernel(*grid_of(outputs, rows, tile), h, w, b, y, outputs, rows)
+    expected = h.astype(np.float64) @ w.T.astype(np.float64) + b
+    assert np.abs(y[:rows] - expected).max() < RELATIVE_ERROR * np.abs(expected).max()
+    assert np.isnan(y[rows]).all(), "nothing else was written"
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize("width", [1, 127, 128, 300])
+def test_rows_are_copied_whole_and_no_others(width: int, tmp_path: Path) -> None:
+    random = np.random.default_rng()
+    kernel = HostKernel(
+        SOURCE, "copy_rows", constants(Weights.random(Cell.GRU, 1, 1), 1), parameters_of(SOURCE, "copy_rows"), tmp_path
+    )
+    source = random.standard_normal((9, width)).astype(np.float32)
+    target = np.full((7, width), np.nan, np.float32)
+    reads, writes = np.array([8, 0, 3], np.int32), np.array([1, 6, 2], np.int32)
+    kernel((-(-width // 128), 3), 128, source, reads, target, writes, width)
+    assert np.array_equal(target[writes], source[reads])
+    assert np.isnan(np.delete(target, writes, 0)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9, 300])

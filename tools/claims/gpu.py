@@ -30,6 +30,7 @@ SUITES = (
     "tests/conformance/test_resident_tensors.py",
     "tests/conformance/test_shared_rings.py",
     "tests/nodes/test_recurrent_kernels.py",
+    "tests/nodes/test_recurrent_model.py",
     "tests/nodes/test_cupy_function.py",
 )
 RELATIVE_ERROR = 1e-5

@@ -1,0 +1,192 @@
+"""The states of many streams on a device, and batches of steps with them, in the order in which they are given.
+
+A slot has two rows: a step reads one and writes the other, since a kernel must not read what it writes. Which of the
+two counts is known here as soon as the step is given, long before it is done: all goes over one queue, so what is given
+later finds what was given before. That is why arrays on the device are there once, however many batches are under way,
+and only what the host reads and writes is there for each of them.
+
+    loads      states that come from the host      copied in, and put into their slots
+    rounds     steps, a row each, of some slots    one after the other; the last is the batch, whose results come back
+    snapshots  states that go to the host          gathered behind the steps, and copied out behind the results
+
+What this does not do: know streams, or what a snapshot is worth (`streamflow.runtime.stepping_elsewhere`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from nodes.infer.recurrent_cells import Cells, cells_of
+from nodes.kernels.recurrent import TILE_MAX, Network
+from streamflow.device.contract import Device, DeviceArray, DeviceError, Ticket
+from streamflow.device.resident import DeviceTensor, bring, keep
+
+IN_FLIGHT_MAX: Final = 2  # one batch that runs, and one that is staged
+BATCH_COUNT: Final = IN_FLIGHT_MAX + 1  # and one whose snapshot comes back behind its results
+
+
+class GivenBatch:
+    """What the host writes for a batch, and reads of it; all of it is allocated for the largest there may be."""
+
+    def __init__(self, device: Device, network: Network, rows_max: int, step_count_max: int) -> None:
+        shape, layers = network.state_shape, len(network.layers)
+        self.x = device.host_array((step_count_max, network.inputs), np.float32)
+        """The inputs of all rounds, in their order."""
+        self.there: list[tuple[int, DeviceTensor]] = []
+        """Those that are on the device already, each with its row."""
+        self.stays: Sequence[DeviceTensor] = ()
+        """Where the results stay, a row each; else they come to `y`."""
+        self.loads = device.host_array((rows_max, *shape), np.float32)
+        self.y = device.host_array((rows_max, network.outputs), np.float32)
+        self.snapshots = device.host_array((rows_max, *shape), np.float32)
+        self.index = device.host_array((2 * layers * step_count_max + 2 * rows_max,), np.int32)
+        self.stepped: Ticket | None = None
+        """When `y` is there."""
+        self.snapped: Ticket | None = None
+        """When `snapshots` are, as far as `stepped` is done without a failure."""
+
+    def let_go(self) -> None:
+        """It is stepped, so nobody reads what lay elsewhere."""
+        self.there.clear()
+        self.stays = ()
+
+    @property
+    def is_at_rest(self) -> bool:
+        return all(ticket is None or ticket.is_done for ticket in (self.stepped, self.snapped))
+
+
+class Slab:
+    """Not thread-safe: it belongs to the loop."""
+
+    def __init__(self, device: Device, network: Network, slot_count: int, rows_max: int, step_count_max: int) -> None:
+        """`rows_max`: in a batch; `step_count_max`: in all of its rounds together. What is in the slots is undefined.
+
+        Raises DeviceMemoryError.
+        """
+        self._network = network
+        self._layers = len(network.layers)
+        self._queue = device.queue()
+        self._cells: Cells = cells_of(device, self._queue, network, rows_max)
+        _, vectors, hidden = network.state_shape
+        # Rows of a slot stand one after the other, and in each its layers: to a layer's step those are rows as well.
+        self._blocks: DeviceArray = device.array((2 * slot_count, *network.state_shape), np.float32)
+        self._rows = self._blocks.reshape(2 * slot_count * self._layers, vectors, hidden)
+        self._current = [0] * slot_count
+        """Which of its two rows is the slot's state, when all that was given is done."""
+        self._batches = [GivenBatch(device, network, rows_max, step_count_max) for _ in range(BATCH_COUNT)]
+        self._given_count = 0
+        largest = self._batches[0]
+        self._x = device.array(largest.x.shape, np.float32)
+        self._loads = device.array(largest.loads.shape, np.float32)
+        self._y = device.array(largest.y.shape, np.float32)
+        self._snapshots = device.array(largest.snapshots.shape, np.float32)
+        self._index = device.array(largest.index.shape, np.int32)
+        self._hidden = [device.array((step_count_max, hidden), np.float32) for _ in range(2)]
+        self._identity = device.array((rows_max,), np.int32)
+        self._numbers = np.arange(rows_max, dtype=np.int32)
+        self._queue.copy_in(self._identity, self._numbers)
+        self._is_read_out = network.head_weight is not None
+
+    async def warm_up(self) -> None:
+        """Wait for what it is made of, and do once what takes longer the first time. Nothing is in the slots yet."""
+        size_max = min(len(self._numbers), len(self._current))
+        for size in (1, 2, 4, TILE_MAX):
+            batch, slots = self.take(), range(min(size, size_max))
+            batch.x[:], batch.loads[:] = 0, 0
+            self.give(batch, [slots], slots, slots)
+            assert batch.snapped is not None
+            await batch.snapped.wait()
+
+    def take(self) -> GivenBatch:
+        """The next batch, to be filled and given. Raises DeviceError while too many are under way."""
+        batch = self._batches[self._given_count % BATCH_COUNT]
+        if not batch.is_at_rest:
+            raise DeviceError("recurrent states", "a batch more under way", f"{IN_FLIGHT_MAX} at most")
+        self._given_count += 1
+        batch.stepped = batch.snapped = None
+        batch.let_go()
+        return batch
+
+    def give(
+        self, batch: GivenBatch, rounds: Sequence[Sequence[int]], loads: Sequence[int], snapshots: Sequence[int]
+    ) -> None:
+        """Slots that are stepped in each round, all different in one; those that are loaded before, and those of which
+        there is a snapshot after it. Without a round there are only snapshots."""
+        loaded = [2 * slot + self._current[slot] for slot in loads]
+        reads, writes = self._turned(rounds)
+        snapped = [2 * slot + self._current[slot] for slot in snapshots]
+        total, layers = len(reads), range(self._layers)
+        index = [row * self._layers + layer for rows in (reads, writes) for layer in layers for row in rows]
+        blocks, used = len(index), len(index) + len(loaded) + len(snapped)
+        batch.index[:used] = index + loaded + snapped
+
+        queue = self._queue
+        queue.copy_in(self._index[:used], batch.index[:used])
+        if loaded:
+            queue.copy_in(self._loads[: len(loaded)], batch.loads[: len(loaded)])
+            queue.launch(self._load, self._index[blocks : blocks + len(loaded)])
+        if rounds:
+            if len(batch.there) < total:
+                queue.copy_in(self._x[:total], batch.x[:total])
+            bring(queue, [(self._x[row], tensor) for row, tensor in batch.there])
+            sizes = [len(slots) for slots in rounds]
+            queue.launch(lambda reads, writes: self._step(sizes, reads, writes), *self._halves(total))
+            y = self._y_of(total, sizes[-1])
+            if batch.stays:
+                keep(queue, [(tensor, y[row]) for row, tensor in enumerate(batch.stays)])
+            else:
+                queue.copy_out(batch.y[: sizes[-1]], y)
+            for tensor in batch.stays:
+                queue.record(tensor.ready)
+        batch.stepped = queue.ticket()
+        if snapped:
+            queue.launch(self._snap, self._index[used - len(snapped) : used])
+            queue.copy_out(batch.snapshots[: len(snapped)], self._snapshots[: len(snapped)])
+            batch.snapped = queue.ticket()
+
+    def close(self) -> None:
+        self._queue.close()
+
+    def _turned(self, rounds: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+        """The rows that are read and written in each step, one after the other."""
+        reads, writes, current = list[int](), list[int](), self._current
+        for slots in rounds:
+            for slot in slots:
+                reads.append(2 * slot + current[slot])
+                current[slot] ^= 1
+                writes.append(2 * slot + current[slot])
+        return reads, writes
+
+    def _halves(self, total: int) -> tuple[DeviceArray, DeviceArray]:
+        size = self._layers * total
+        return self._index[:size], self._index[size : 2 * size]
+
+    def _y_of(self, total: int, rows: int) -> DeviceArray:
+        """Where the results of the last round are."""
+        if self._is_read_out:
+            return self._y[:rows]
+        return self._hidden[(self._layers - 1) % 2][total - rows : total]
+
+    # In work of the queue from here on; what they use of `self` does not change.
+
+    def _load(self, rows: DeviceArray) -> None:
+        self._cells.copy_rows(self._loads, self._identity[: len(rows)], self._blocks, rows)
+
+    def _snap(self, rows: DeviceArray) -> None:
+        self._cells.copy_rows(self._blocks, rows, self._snapshots, self._identity[: len(rows)])
+
+    def _step(self, sizes: Sequence[int], reads: DeviceArray, writes: DeviceArray) -> None:
+        total, first, cells = sum(sizes), 0, self._cells
+        for size in sizes:
+            x = self._x[first : first + size]
+            for layer in range(self._layers):
+                own = slice(layer * total + first, layer * total + first + size)
+                h = self._hidden[layer % 2][first : first + size]
+                cells.step(layer, x, self._rows, reads[own], writes[own], h)
+                x = h
+            first += size
+        if self._is_read_out:
+            cells.read_out(x, self._y[: sizes[-1]])

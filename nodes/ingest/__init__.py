@@ -8,6 +8,7 @@ from nodes.ingest.live_audio import Microphone
 from nodes.ingest.machine import CpuPressure, DiskTemperature, MemoryNetwork, SchedulerJitter, has_disk_or_temperature
 from nodes.ingest.mcap_file import McapFile
 from nodes.ingest.numpy_file import NumpyFile
+from nodes.ingest.sounds import Sounds
 from nodes.ingest.synthetic import Chirp, ImuMotion, MovingShapes, Talk, Thermometer, Tone
 from nodes.ingest.udp import UdpDatagrams
 from nodes.ingest.video_file import VideoFile
@@ -28,6 +29,7 @@ __all__ = [
     "MovingShapes",
     "NumpyFile",
     "SchedulerJitter",
+    "Sounds",
     "Talk",
     "Thermometer",
     "Tone",

@@ -13,6 +13,8 @@ WindowName = Literal["hann", "hamming", "blackman", "rectangular"]
 SpectrumScale = Literal["magnitude", "power", "decibel"]
 
 DECIBEL_FLOOR = 1e-12  # power that counts as nothing: -120 dB, below the noise of 16-bit sound
+SHARE_FLOOR = 1e-20  # so that silence has a shape
+SHAPE_FLOOR = 1e-6  # a mean power that counts as nothing
 
 # Sums of cosines (Harris, Proc. IEEE 66(1), 1978), each periodic in `size`, as a DFT wants them.
 _COSINES: dict[str, tuple[float, ...]] = {
@@ -51,3 +53,22 @@ def spectrum(frames: Array, weights: npt.NDArray[np.float64], scale: SpectrumSca
     if scale == "decibel":
         powers = 10.0 * np.log10(np.maximum(powers, DECIBEL_FLOOR))
     return powers.astype(frames.dtype, copy=False)
+
+
+def spectral_shape(frames: Any, xp: Any = np) -> Any:
+    """float32[rows, size] → float32[rows, 3] of `xp`, NumPy or CuPy: what a spectrum looks like in three numbers.
+
+    Where its power lies (-2 at 0 Hz to 2 at half the sampling rate), how far it is spread about that (from -1), and how
+    loud it is (0 where the mean power behind a Hann window is 1, -1 at a thousandth). Lines count more than noise:
+    powers are squared for the first two. Half the sampling rate itself is left out.
+    """
+    size = frames.shape[-1]
+    hann = 0.5 - 0.5 * xp.cos(2 * np.pi / size * xp.arange(size, dtype=frames.dtype))
+    powers = xp.square(xp.abs(xp.fft.rfft(frames * hann, axis=-1)[:, : size // 2]))
+    places = xp.arange(size // 2, dtype=powers.dtype) / (size // 2)
+    shares = xp.square(powers)
+    shares = shares / (shares.sum(axis=-1, keepdims=True) + SHARE_FLOOR)
+    centre = (shares * places).sum(axis=-1)
+    spread = xp.sqrt((shares * xp.square(places - centre[:, None])).sum(axis=-1))
+    loudness = xp.log10(powers.mean(axis=-1) / size + SHAPE_FLOOR) / 3
+    return xp.stack([4 * (centre - 0.5), 6 * spread - 1, loudness], axis=-1).astype(frames.dtype)

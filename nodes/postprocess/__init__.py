@@ -5,6 +5,7 @@ from nodes.postprocess.beats import BeatDetector
 from nodes.postprocess.csv_writer import CsvWriter
 from nodes.postprocess.detections import Detections
 from nodes.postprocess.json_lines import JsonLines
+from nodes.postprocess.labels import Labels
 from nodes.postprocess.named_boxes import NamedBoxes
 from nodes.postprocess.numpy_writer import NumpyWriter
 from nodes.postprocess.situation import Situation
@@ -15,6 +16,7 @@ __all__ = [
     "CsvWriter",
     "Detections",
     "JsonLines",
+    "Labels",
     "NamedBoxes",
     "NumpyWriter",
     "Situation",

@@ -13,7 +13,7 @@ from streamflow.core.ports import PortType
 from streamflow.device.slots import Slot, SlotRing
 from streamflow.wire.arrays import Array
 
-SLOT_COUNT = 2  # one is computed with, the next is filled
+SLOT_COUNT = 2  # one is computed with, one is filled; no third is asked for before the first one's results are read
 
 
 class CupyFunction(Node):
@@ -60,7 +60,7 @@ class CupyFunction(Node):
         device, batch = self.context.device, self.context.batch or self.batch
         self._xp = device.xp
         x, y = (((batch.size_max, *shape), dtype) for shape, dtype in self._shapes)
-        self._ring = SlotRing(device, {"x": x}, {"y": y}, count=SLOT_COUNT)
+        self._ring = SlotRing(device, {"x": x}, {"y": y}, count=SLOT_COUNT, priority=self.context.device_priority)
         self._resident = self.context.resident("output", *self._shapes[1])
         await self._ring.measure(self._work, batch.buckets or powers_of_two(batch.size_max), self._example)
 
@@ -73,7 +73,7 @@ class CupyFunction(Node):
 
     def process_batch(self, messages: Sequence[Message]) -> OnDevice:
         slot = self._ring.take()
-        assert slot is not None, "the one before was waited for"
+        assert slot is not None, "no more batches are in flight than there are slots"
         rows = len(messages)
         try:
             self._ring.put(slot, "x", [message.array for message in messages])

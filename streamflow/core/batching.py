@@ -38,7 +38,7 @@ from streamflow.core.deadline import Criticality
 from streamflow.core.latency_profile import LatencyProfile, Level
 from streamflow.core.timebase import ms, us
 
-__all__ = ["BatchRule", "Fill", "Plan", "Timing", "Waiting", "choose", "choose_in_order"]
+__all__ = ["BatchRule", "Fill", "Plan", "Timing", "Waiting", "choose", "choose_in_order", "is_worth_staging"]
 
 MARGIN_NS: Final = 300 * us  # a wake-up and its jitter (GROUND §3.2)
 PATIENCE_NS: Final = 100 * ms
@@ -142,6 +142,19 @@ def choose(
     chosen = set(start)
     over = [index for index in dated if waiting[index].deadline_ns < window.end_ns and index not in chosen]
     return Plan(start, (*too_late, *over), None, start_ns + window.level.cost_ns)
+
+
+def is_worth_staging(
+    free_count: int, waiting_count: int, pause_ns: int, profile: LatencyProfile, size_max: int
+) -> bool:
+    """Whether to stage a batch of what may be started while another runs, or to wait until that is over.
+
+    Of `waiting_count` streams that wait `free_count` have nothing in the batch that runs. Who waits has a larger batch
+    of all of them, and the device a pause of `pause_ns` before it: what has more of them done in a time is better.
+    """
+    limit = min(size_max, profile.size_limit)
+    staged, together = min(free_count, limit), min(waiting_count, limit)
+    return staged * (profile.cost_ns(together) + pause_ns) >= together * profile.cost_ns(staged)
 
 
 def choose_in_order(waiting: Sequence[Waiting], rule: BatchRule, *, has_ended: bool) -> Plan:

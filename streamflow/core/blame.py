@@ -41,12 +41,13 @@ class Culprit(StrEnum):
 
 
 class Service(NamedTuple):
-    """A stage's work on some datum; `ended_ns` None: it is still at it."""
+    """A stage's work on some datum, or its device's; `ended_ns` None: it is still at it."""
 
     started_ns: int
     ended_ns: int | None
     stream: str
     seq: int
+    is_device: bool = False
 
 
 class Stall(NamedTuple):
@@ -350,15 +351,19 @@ class _Stage:
             for began_ns, ended_ns, is_gc in doings.stalls
         ]
         services = [
-            layer(began_ns, ended_ns, self.kind, f"behind {stream}#{seq}")
-            for began_ns, ended_ns, stream, seq in doings.services
+            layer(began_ns, ended_ns, Culprit.DEVICE if is_device else self.kind, f"behind {stream}#{seq}")
+            for began_ns, ended_ns, stream, seq, is_device in doings.services
             if began_ns < end_ns and (ended_ns is None or ended_ns >= since_ns)
         ]
-        usual_ns = budgets.service.get(name, Share()).usual_ns or _median([one.excess_ns for one in services])
-        limit_ns = max(GROSS_FACTOR * usual_ns, usual_ns + GROSS_NS)
+        usual = {
+            kind: shares.get(name, Share()).usual_ns or _median([one.excess_ns for one in services if one.kind is kind])
+            for kind, shares in ((self.kind, budgets.service), (Culprit.DEVICE, budgets.device))
+        }
         self.gross: list[_Layer] = []
         self.ordinary: list[_Layer] = []
         for service in services:
+            usual_ns = usual[service.kind]
+            limit_ns = max(GROSS_FACTOR * usual_ns, usual_ns + GROSS_NS)
             stood_ns = sum(still.overlap_ns(service.start_ns, service.end_ns) for still in self.standstills)
             working_ns = service.excess_ns - stood_ns
             kept = self.gross if working_ns > limit_ns else self.ordinary

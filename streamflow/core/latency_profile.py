@@ -28,6 +28,7 @@ from streamflow.core.cost import STARVED_HALVING_NS
 WINDOW: Final = 64
 KNOWN_COUNT: Final = 50  # batches of a bucket until it is judged by them alone (GROUND §3.2)
 QUANTILE: Final = 0.9  # six of the 64 may be slow by chance; the margin of the rule covers what is beyond
+SOONEST_QUANTILE: Final = 0.1
 STALE_COUNT: Final = 1000  # batches, some ten seconds of a busy device
 DECREASE: Final = 0.9  # Clipper's
 _JUDGED_EVERY: Final = 8  # services of a bucket between looks at its full window
@@ -43,12 +44,13 @@ class Level(NamedTuple):
 class _Bucket:
     """One size of batches; `cost_ns` 0 until it ran."""
 
-    __slots__ = ("_since_judged", "cost_ns", "count", "last_run", "least_ns", "recent")
+    __slots__ = ("_since_judged", "cost_ns", "count", "last_run", "least_ns", "recent", "soonest_ns")
 
     def __init__(self) -> None:
         self.recent: deque[int] = deque(maxlen=WINDOW)
         self.count = 0
         self.cost_ns = 0
+        self.soonest_ns = 0
         self.least_ns = 0
         self.last_run = 0
         self._since_judged = 0
@@ -61,7 +63,9 @@ class _Bucket:
         if len(self.recent) == WINDOW and self._since_judged < _JUDGED_EVERY:
             return False
         self._since_judged = 0
-        self.cost_ns = sorted(self.recent)[int(QUANTILE * (len(self.recent) - 1))]
+        ranked = sorted(self.recent)
+        self.cost_ns = ranked[int(QUANTILE * (len(ranked) - 1))]
+        self.soonest_ns = ranked[int(SOONEST_QUANTILE * (len(ranked) - 1))]
         if self.count >= KNOWN_COUNT:
             self.least_ns = min(self.least_ns or self.cost_ns, self.cost_ns)
         return True
@@ -97,6 +101,7 @@ class LatencyProfile:
         for size, cost_ns in (known_ns or {}).items():
             bucket = self._buckets[size]
             bucket.count, bucket.cost_ns, bucket.least_ns = KNOWN_COUNT, cost_ns, cost_ns
+            bucket.soonest_ns = cost_ns
         self._judge()
 
     def served(self, size: int, service_ns: int, *, is_late: bool) -> None:
@@ -139,6 +144,12 @@ class LatencyProfile:
             )
         levels = self._levels if now_ns is None else self._eased(now_ns)
         return next(level.cost_ns for level in levels if size <= level.size)
+
+    def soonest_ns(self, size: int) -> int:
+        """As soon as a batch of `size` may be done, by what was seen of it or of a smaller one; 0 while nothing was."""
+        seen = [bucket.soonest_ns for edge, bucket in self._buckets.items() if bucket.soonest_ns and edge <= size]
+        own = self._bucket_of(size).soonest_ns
+        return own or (seen[-1] if seen else 0)
 
     def levels(self, now_ns: int, size_max: int | None = None) -> tuple[Level, ...]:
         """Every different time a batch may take now, with the largest batch that takes it, ascending.

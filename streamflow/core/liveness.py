@@ -37,7 +37,17 @@ class StagePhase(Enum):
 
 
 Progress = tuple[int, int, int, int, StagePhase]
-"""What is different when a stage has got on: records, taken, in_service_serial, due_ns and phase of a `Sign`."""
+"""What is different when a stage has got on."""
+
+
+def progress_of(
+    records: int, taken: int, in_service_serial: int, due_ns: int, given_ns: int, phase: StagePhase
+) -> Progress:
+    """Of the numbers of a `Sign`. While a device has something only that it is done with it counts: what is taken or
+    given up meanwhile says nothing of a device that will never be."""
+    if given_ns:
+        return 0, given_ns, in_service_serial, due_ns, phase
+    return records, taken, in_service_serial, due_ns, phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +57,9 @@ class Sign:
     `records`, `received` and `taken` are counts that only grow. `waiting` are the data that the stage could take:
     at its inputs, on the wire, or held by its senders; not those that wait in a join for a partner. `beat_ns` is
     when its loop was last seen to run. `due_ns` is when a sleeping source should have woken; 0 where none sleeps.
-    `is_blocked`: it waits for room downstream. `is_loop_taken`: another stage of its process is in service and not
-    blocked, so that the loop is that one's, and its limit holds. `is_stopped` (state T) need be looked up only for a
-    suspect.
+    `given_ns`: since when a device has what it is not done with; 0: none has. `is_blocked`: it waits for room
+    downstream. `is_loop_taken`: another stage of its process is in service and not blocked, so that the loop is that
+    one's, and its limit holds. `is_stopped` (state T) need be looked up only for a suspect.
     """
 
     records: int = 0
@@ -60,6 +70,7 @@ class Sign:
     taken: int = 0
     beat_ns: int = 0
     due_ns: int = 0
+    given_ns: int = 0
     is_blocked: bool = False
     is_loop_taken: bool = False
     is_stopped: bool = False
@@ -69,12 +80,12 @@ class Sign:
         """Whether the stage ought to get on. One that waits for room need not: whoever makes none is to blame."""
         if self.phase is not StagePhase.RUNNING or self.is_blocked:
             return False
-        is_in_service = self.in_service_since_ns is not None
+        is_in_service = self.in_service_since_ns is not None or self.given_ns > 0
         return is_in_service or could_begin(now_ns, self.waiting, self.due_ns, is_loop_taken=self.is_loop_taken)
 
     @property
     def progress(self) -> Progress:
-        return self.records, self.taken, self.in_service_serial, self.due_ns, self.phase
+        return progress_of(self.records, self.taken, self.in_service_serial, self.due_ns, self.given_ns, self.phase)
 
 
 def could_begin(now_ns: int, waiting: int, due_ns: int, *, is_loop_taken: bool) -> bool:
@@ -166,7 +177,9 @@ class Liveness:
         reasons = []
         if sign.waiting:
             reasons.append(f"{sign.waiting} data waiting ({sign.taken} of {sign.received} received are taken)")
-        if sign.in_service_since_ns is not None:
+        if sign.given_ns:
+            reasons.append(f"a device at work for {_duration(now_ns - sign.given_ns)}")
+        elif sign.in_service_since_ns is not None:
             reasons.append(f"one in service for {_duration(now_ns - sign.in_service_since_ns)}")
         if not reasons:
             reasons.append(f"a wake-up due {_duration(now_ns - sign.due_ns)} ago")

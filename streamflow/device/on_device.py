@@ -26,6 +26,20 @@ class OnDevice:
         given_ns = min(max(self.given_ns, started_ns), ended_ns)
         return given_ns, min(max(self._ticket.done_ns, given_ns), ended_ns)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the device is done, or has failed."""
+        return self._ticket.is_done
+
+    @property
+    def done_ns(self) -> int:
+        """When that was seen; 0 until then."""
+        return self._ticket.done_ns
+
+    async def wait(self) -> None:
+        """Return when the device is done. Raises what its work has raised, or a DeviceError."""
+        await self._ticket.wait()
+
     def __await__(self) -> Generator[Any, Any, Any]:
         yield from self._ticket.wait().__await__()
         results, self._results = self._results, _nothing

@@ -9,14 +9,17 @@ from streamflow.core.device_names import HOST, index_of
 from streamflow.device.contract import Device, DeviceError
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.host import HostDevice
+from streamflow.device.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a stage works on, and which it would have had before, each with the reason why not."""
+    """What a stage works on, and which it would have had before, each with the reason why not. `turns`: at that device,
+    which it shares with the other stages of the process."""
 
     device: Device
     passed_over: dict[str, str]
+    turns: Turns
 
 
 def device_of(name: str) -> Device:
@@ -30,6 +33,7 @@ class Devices:
     def __init__(self, make: Callable[[str], Device] = device_of) -> None:
         self._make = make
         self._open: dict[str, Device] = {}
+        self._turns: dict[str, Turns] = {}
 
     def open(self, names: Sequence[str], lost: Collection[str] = ()) -> Opened:
         """The first of them that can be opened. `lost`: those that failed in a former life come last.
@@ -47,7 +51,8 @@ class Devices:
                 passed_over[name] = str(error)
                 continue
             before = names[: names.index(name)]
-            return Opened(device, {one: passed_over.get(one, f"{one}: it failed in use") for one in before})
+            why = {one: passed_over.get(one, f"{one}: it failed in use") for one in before}
+            return Opened(device, why, self._turns[name])
         assert failure is not None
         raise failure
 
@@ -60,4 +65,5 @@ class Devices:
             device = self._make(name)
             device.open()
             self._open[name] = device
+            self._turns[name] = Turns(device.capabilities.in_flight_max)
         return self._open[name]

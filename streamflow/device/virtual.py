@@ -1,6 +1,7 @@
 """The host as a device in virtual time: all is done when it is given, and known to be after the time that is modelled.
 
-With threads nothing would be reproducible: virtual time does not pass while they work.
+With threads nothing would be reproducible: virtual time does not pass while they work. As on a GPU that is full, one
+thing is computed at a time, of all queues in the order in which it was given, while one copy goes in and one out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,18 @@ class Timeline(Protocol):
 
     def now_ns(self) -> int: ...
     async def sleep_until(self, instant_ns: int) -> None: ...
+
+
+class _Engine:
+    """Does one thing at a time."""
+
+    def __init__(self) -> None:
+        self.busy_until_ns = 0
+
+
+class _Engines:
+    def __init__(self) -> None:
+        self.copies_in, self.computes, self.copies_out = _Engine(), _Engine(), _Engine()
 
 
 class VirtualMark:
@@ -50,22 +63,23 @@ class VirtualTicket:
 class VirtualQueue:
     """What fails takes along what follows up to the next mark or ticket."""
 
-    def __init__(self, timeline: Timeline, delays: Delays) -> None:
+    def __init__(self, timeline: Timeline, delays: Delays, engines: _Engines) -> None:
         self._timeline = timeline
         self._delays = delays
+        self._engines = engines
         self._busy_until_ns = 0
         self._busy_ns = 0  # since the last ticket
         self._since_mark: BaseException | None = None
         self._since_ticket: BaseException | None = None
 
     def copy_in(self, to: Array, source: Array) -> None:
-        require_like(to, source)
-        self._do(lambda: np.copyto(to, source), self._delays.of_copy(source.nbytes))
+        self._copy(to, source, self._engines.copies_in)
 
-    copy_out = copy_in
+    def copy_out(self, to: Array, source: Array) -> None:
+        self._copy(to, source, self._engines.copies_out)
 
     def launch(self, work: Work, *arrays: Array) -> None:
-        self._do(lambda: work(*arrays), self._delays.launch_ns)
+        self._do(lambda: work(*arrays), self._delays.launch_ns, self._engines.computes)
 
     def replay(self, graph: Graph) -> None:
         assert isinstance(graph, HostGraph)
@@ -90,9 +104,16 @@ class VirtualQueue:
     def close(self) -> None:
         """There is nothing left to do."""
 
-    def _do(self, step: Callable[[], None], duration_ns: int) -> None:
-        self._busy_until_ns = max(self._busy_until_ns, self._timeline.now_ns()) + duration_ns
+    def _copy(self, to: Array, source: Array, engine: _Engine) -> None:
+        require_like(to, source)
+        self._do(lambda: np.copyto(to, source), self._delays.of_copy(source.nbytes), engine)
+
+    def _do(self, step: Callable[[], None], duration_ns: int, engine: _Engine) -> None:
+        self._busy_until_ns = max(self._busy_until_ns, self._timeline.now_ns())
         self._busy_ns += duration_ns
+        if duration_ns:
+            self._busy_until_ns = max(self._busy_until_ns, engine.busy_until_ns) + duration_ns
+            engine.busy_until_ns = self._busy_until_ns
         if self._since_mark is None:
             try:
                 step()
@@ -109,15 +130,19 @@ class VirtualDevice(NumpyDevice):
 
     capabilities = replace(NumpyDevice.capabilities, has_ipc=False, is_timed=False)
 
-    def __init__(self, timeline: Timeline, name: str = HOST, delays: Delays | None = None) -> None:
+    def __init__(
+        self, timeline: Timeline, name: str = HOST, delays: Delays | None = None, in_flight_max: int = 2
+    ) -> None:
         super().__init__(delays or Delays(), name=name)
+        self.capabilities = replace(self.capabilities, in_flight_max=in_flight_max)
         self._timeline = timeline
+        self._engines = _Engines()
 
     def mark(self) -> VirtualMark:
         return VirtualMark()
 
     def queue(self, priority: int = 0) -> VirtualQueue:
-        return VirtualQueue(self._timeline, self._delays)
+        return VirtualQueue(self._timeline, self._delays, self._engines)
 
     def sharing(self) -> Sharing:
         raise NoDeviceError(self.name, "in virtual time there are no other processes")

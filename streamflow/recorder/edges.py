@@ -259,6 +259,15 @@ class OutputEdge(_Edge):
         store(words, slot + SLOT_PLACE, 0)
         store(words, slot, load(words, slot) & ~0xFF | LIVE_HELD)
 
+    def taken_back(self, slot: int, place: int) -> None:
+        """What was out is held again, with the place that it had before."""
+        store(self._words, slot, load(self._words, slot) & ~0xFF | LIVE_HELD)
+        store(self._words, slot + SLOT_PLACE, place)
+
+    def mark(self, slot: int, nth: int) -> None:
+        """Of one that is held back: which of the batches that a device has it is in, from 1; 0: in none."""
+        store(self._words, slot + SLOT_SERIAL, nth)
+
     def place_of(self, slot: int) -> int:
         return load(self._words, slot + SLOT_PLACE)
 

@@ -77,6 +77,9 @@ UNDONE_HEAD: Final = FIRST_WORD + 55  # and the newest record of the life that h
 UNDONE_TURN: Final = FIRST_WORD + 53  # names the handling that was undone last, and its steps: its turn
 UNDONE_STARTED_NS: Final = FIRST_WORD + 54  # and its start
 GIVEN_NS: Final = FIRST_WORD + 56  # when a device was given what is in service, if it began before that; 0: none has it
+FLIGHT_GIVEN_NS: Final = FIRST_WORD + 57  # and one more word: when a device was given each batch that it has; 0: none
+FLIGHT_STARTED_NS: Final = FIRST_WORD + 59  # and one more: when the stage began to make that
+FLIGHT_WORDS: Final = 2
 
 COUNTERS: Final = {
     "processed": PROCESSED,

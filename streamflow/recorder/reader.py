@@ -32,7 +32,7 @@ ORDER_SLACK_NS = 20_000_000  # a stall is written at the loop's next beat, after
 _RECORD_SIZE = at.RECORD.size
 _REASON_COUNT = len(at.REASONS)
 _MASK = 8  # of a `Piece`
-_STARTED, _ENDED, _AGAIN = 7, 9, 13  # words of a record
+_STARTED, _ENDED, _DONE, _AGAIN = 7, 9, 10, 13  # words of a record
 _EMPTY: Rows = np.empty(0, DTYPE)
 
 
@@ -225,6 +225,13 @@ class Recording:
         """The record that was written last; None without any."""
         return self._at(self.head) if self.head else None
 
+    @property
+    def given_ns(self) -> int:
+        """Since when a device has what it was given first of what it is not done with; 0: none has anything."""
+        words, flights = self.words, at.FLIGHT_GIVEN_NS
+        alone_ns = words[at.GIVEN_NS] if words[at.SERVING] else 0
+        return min(filter(None, (alone_ns, *words[flights : flights + at.FLIGHT_WORDS])), default=0)
+
     def in_service(self) -> Record | None:
         """What the stage is working on: kind RUN, ended 0. None when it is idle, or too quick to be seen."""
         for _ in range(RETRY_COUNT):
@@ -331,13 +338,14 @@ class Recording:
     def between(self, start_ns: int, end_ns: int) -> list[Record]:
         """All records whose time from started to ended touches that from start to end, the oldest first.
 
-        A record is written when what it tells of ends, so starts and ends rise with the serials but for a few
-        milliseconds: the first and the last are looked for by halves, not among all.
+        A record is written when what it tells of ends, on a device too, so starts and ends rise with the serials but
+        for a few milliseconds: the first and the last are looked for by halves, not among all.
         """
         first = self._search(_ENDED, start_ns - ORDER_SLACK_NS)
         stop = self._search(_STARTED, end_ns + ORDER_SLACK_NS + 1)
         rows = self._copied(first, stop)
-        return to_records(rows[(rows["started_ns"] <= end_ns) & (rows["ended_ns"] >= start_ns)])
+        over_ns = np.maximum(rows["ended_ns"], rows["device_done_ns"])
+        return to_records(rows[(rows["started_ns"] <= end_ns) & (over_ns >= start_ns)])
 
     def _search(self, word: int, instant_ns: int) -> int:
         """The first serial from which on that word of a record is no less; the one after the newest where none is."""
@@ -357,7 +365,7 @@ class Recording:
         """One word of a record, as a signed number, without the others; None as `_at`."""
         base = (self._layout.ring + (serial & (self._capacity - 1)) * _RECORD_SIZE) // at.WORD
         words = self.words
-        found = words[base + word]
+        found = (words[base + _DONE] if word == _ENDED else 0) or words[base + word]
         return _signed(found) if words[base] == serial == words[base + _AGAIN] else None
 
     def histogram(self, name: str) -> Histogram:

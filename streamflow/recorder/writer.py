@@ -22,6 +22,8 @@ from streamflow.recorder.layout import (
     BUSY_NS,
     DEPTH_PEAK,
     EDGE_SHIFT,
+    FLIGHT_GIVEN_NS,
+    FLIGHT_WORDS,
     FREE,
     GENERATION,
     HEAD,
@@ -392,6 +394,8 @@ class Recorder:
         `kept`: of an output, places in its table of what is still to be sent. What was in service is forgotten last:
         a life that dies in the midst of this leaves to the next what it needs to do the same.
         """
+        for word in range(FLIGHT_GIVEN_NS, FLIGHT_GIVEN_NS + 2 * FLIGHT_WORDS):
+            self.set(word, 0)
         for nth, output in enumerate(self.outputs):
             output.reset_live(frozenset() if kept is None else kept.get(nth, frozenset()))
         for edge in self.inputs:

@@ -91,11 +91,12 @@ def stage_now(recording: Recording) -> StageNow:
         measured = recording.histogram("service")
         service = ladder.cumulative(ladder.recorded(measured.counts)), measured.sum
     serving = recording.in_service()
+    at_work_since_ns = serving.started_ns if serving is not None else recording.given_ns
     return StageNow(
         busy_ns=counters["busy_ns"],
         stalled_ns=counters["stall_ns"] + counters["gc_ns"],
         spun_ns=counters["spun_ns"],
-        in_service_ns=0 if serving is None else max(now_ns() - serving.started_ns, 0),
+        in_service_ns=max(now_ns() - at_work_since_ns, 0) if at_work_since_ns else 0,
         depth=sum(one.held for one in recording.inputs()),
         is_blocked=recording.is_blocked,
         pool_bytes=counters["pool_bytes"],

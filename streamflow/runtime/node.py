@@ -152,6 +152,8 @@ class Context(Protocol):
     """What it computes on: what its pipeline says, or the host."""
     batch: Batch | None
     """How data come to `process_batch`, as was said where the stage was added, or by the node; else None."""
+    device_priority: int
+    """Of its queues there: the more, the more critical what it works on is."""
     recordings: Path | None
     """The folder of the run's flight recorders, a file for each stage, which anybody may read; None without a run."""
 
@@ -206,6 +208,10 @@ class Node:
     stateful = True
     """Whether something is carried from one datum of a stream to the next: then no batch has two of one stream, and
     each stream keeps its order. False: any data may be in one batch."""
+
+    steps_on_device = False
+    """True where its states are on the device and each step follows the one before it there: then a batch may have the
+    next datum of a stream although the device is not done with the one before."""
 
     observes = False
     """True for a sink that only looks on, such as a recorder: what it gets and what it misses is on no path's account,

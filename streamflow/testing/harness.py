@@ -66,6 +66,7 @@ class _Context:
         self.states: StreamStates | None = None
         self.device: Device = HostDevice()
         self.batch = node.batch
+        self.device_priority = 0
         self.recordings: Path | None = None
         self.open_files = ExitStack()
 

@@ -15,9 +15,9 @@ from streamflow.core.enforcement import Act
 from streamflow.core.graph import Graph
 from streamflow.core.message import Message, with_tensors
 from streamflow.core.verdict import Kind
+from streamflow.device.contract import Device
 from streamflow.device.opening import Devices
 from streamflow.device.resident import DeviceTensor
-from streamflow.device.virtual import VirtualDevice
 from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.clock import TrioClock
 from streamflow.runtime.loading.definition import Definition
@@ -41,6 +41,8 @@ class OfBatch:
     takes_ns: Callable[[int], int]
 
 
+MakeDevice = Callable[[TrioClock, str], Device]
+"""The device of that name, in virtual time."""
 Service = int | Callable[[int], int] | OfBatch
 ENDPOINT = "memory://e{}"
 
@@ -49,11 +51,19 @@ class Script:
     """What happens in a run. `started_ns` is 0 until its data flow."""
 
     def __init__(
-        self, graph: Graph, plan: FaultPlan, service: Mapping[str, Service], clock: TrioClock, *, offline: bool
+        self,
+        graph: Graph,
+        plan: FaultPlan,
+        service: Mapping[str, Service],
+        clock: TrioClock,
+        *,
+        offline: bool,
+        make_device: MakeDevice,
     ) -> None:
         self.plan = plan
         self.clock = clock
         self.offline = offline
+        self.make_device = make_device
         self.started_ns = 0
         self.started = trio.Event()
         self.handled: dict[str, list[Message]] = {stage.name: [] for stage in graph.stages if not stage.is_source}
@@ -147,7 +157,7 @@ class SimulatedVenue(TaskVenue):
                 context,
                 clock,
                 _Hand(script, life),
-                devices=Devices(lambda name: VirtualDevice(script.clock, name)),
+                devices=Devices(lambda name: script.make_device(script.clock, name)),
             ),
             self._memory,
             script.begin,

@@ -27,6 +27,7 @@ from trio.testing import MockClock
 
 from streamflow.core.message import Message
 from streamflow.core.timebase import ms, us
+from streamflow.device.virtual import VirtualDevice
 from streamflow.errors import Fault
 from streamflow.pipeline import Pipeline
 from streamflow.recorder.reader import Recording
@@ -41,7 +42,7 @@ from streamflow.runtime.supervision.supervisor import Supervisor
 from streamflow.runtime.supervision.venue import temporary_folder
 from streamflow.testing.fault_plan import FaultPlan
 from streamflow.testing.faults import Faults
-from streamflow.testing.simulated_venue import ENDPOINT, Script, Service, SimulatedVenue
+from streamflow.testing.simulated_venue import ENDPOINT, MakeDevice, Script, Service, SimulatedVenue
 
 TURN_LIMIT = 100_000  # of trio's scheduler without any time going by: somebody calls somebody in a circle
 _EVERYTHING = 1 << 63
@@ -121,6 +122,7 @@ def simulate(
     latency_ns: int = 50 * us,
     start_ns: int = 20 * ms,
     limit_s: float = 300.0,
+    make_device: MakeDevice = VirtualDevice,
 ) -> Simulation:
     """Run a pipeline in virtual time; not to be called from within a trio task.
 
@@ -129,6 +131,9 @@ def simulate(
     `"stage.degrade"` names the cheaper way, `"stage.NAME"` a variant.
     `latency_ns`: of a datum between processes; `start_ns`: of a process, before its first words. As in a real run
     each process, and each of its lives, has nodes of its own: copies of those in `pipeline`, or newly built ones.
+
+    `make_device`: what stages have in place of each device, by default one that takes no time; as in
+    `lambda clock, name: VirtualDevice(clock, name, Delays(launch_ns=4 * ms))`.
 
     Raises PipelineError, and Fault where the run has not ended after `limit_s` of its own time: it says what hung.
     """
@@ -146,7 +151,9 @@ def simulate(
     for name in service:
         if name not in (*stages, *ways):
             raise Fault("service", f"no stage {name}", f"one of {', '.join(stages)}")
-    script = Script(graph, FaultPlan(faults or Faults(), graph), service, TrioClock(), offline=offline)
+    script = Script(
+        graph, FaultPlan(faults or Faults(), graph), service, TrioClock(), offline=offline, make_device=make_device
+    )
     options = RunOptions(offline=offline, speed=speed, duration_s=duration_s, restarts=restarts, enforces=enforces)
     fresh = _copies(definition) if build is None else _rebuilt(build, definition)
     with _repeatable(seed), temporary_folder() as folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamflow.core.batching import BatchRule, Fill, Plan, Timing, Waiting, choose_in_order
+from streamflow.core.batching import BatchRule, Fill, Plan, Timing, Waiting, choose_in_order, is_worth_staging
 from streamflow.core.deadline import Criticality
 from streamflow.core.latency_profile import LatencyProfile
 from tests.core.waiting import NOW, RULE, STAIRCASE, due, plan, undated
@@ -223,3 +223,13 @@ def test_where_no_time_goes_by_a_batch_that_must_be_full_is_full() -> None:
     rule = BatchRule(3, Fill.FULL)
     assert in_order("--", rule, has_ended=True) == ()
     assert in_order("----", rule) == (0, 1, 2)
+
+
+def test_a_part_is_staged_where_more_is_done_by_that_than_by_waiting_for_the_whole() -> None:
+    """Of 16 streams in batches that take 40 and 5 for each, and a pause where all are waited for."""
+    profile = LatencyProfile(tuple(range(1, 17)), {size: 40 + 5 * size for size in range(1, 17)})
+    assert is_worth_staging(16, 32, 20, profile, 16), "what may be started fills a batch"
+    assert is_worth_staging(1, 1, 0, profile, 16), "nothing else waits"
+    assert is_worth_staging(14, 16, 20, profile, 16)
+    assert not is_worth_staging(8, 16, 20, profile, 16)
+    assert is_worth_staging(8, 16, 100, profile, 16), "the pause is longer than what the other half takes by itself"

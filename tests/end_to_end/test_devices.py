@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from streamflow.recorder.reader import Recording
+from streamflow.runtime.rundir import recording_path
 from tests.end_to_end.project import Project
 from tests.marks import without_gpu
 
@@ -26,6 +30,28 @@ PIPELINE = """
         p.connect(numbers, work, capacity=1000)
         p.connect(work, keep, capacity=64)
         p.deadline("quick", numbers, keep, within={within} * ms)
+        return p
+"""
+
+
+STAGED = """
+    from nodes.infer import CupyFunction
+
+    def double(x, xp):
+        time.sleep(0.012)  # in a thread of the device's
+        return x * 2
+
+    class Double(CupyFunction):
+        def process_batch(self, messages):
+            time.sleep(0.008)  # in the stage's
+            return super().process_batch(messages)
+
+    def build():
+        p = Pipeline("staged")
+        numbers, keep = p.add("numbers", Numbers(400, rate_hz=4000.0)), p.add("keep", Keep("kept"))
+        work = p.add("work", Double(double, input="int64[]", output="int64[]", rows_max=8), device={device!r})
+        p.connect(numbers, work, capacity=64)
+        p.connect(work, keep, capacity=64)
         return p
 """
 
@@ -124,3 +150,23 @@ def test_large_tensors_reach_the_device_from_shared_memory_whole_and_the_report_
     if {one["way"] for one in work["copies"]["ways"]} == {"straight"}:
         assert work["copies"]["straight"] > 100, "all but those that came before their segment was registered"
     assert check["launches"] == []
+
+
+def staged_share(recordings: Path, stage: str) -> float:
+    """Of its batches those that the device was given while it worked on another."""
+    recording = Recording.open(recording_path(recordings, stage))
+    spans = {(one.ended_ns, one.device_done_ns) for one in recording.between(0, 1 << 62) if one.device_done_ns}
+    recording.close()
+    return sum(any(one[0] < given_ns < one[1] for one in spans) for given_ns, _ in spans) / len(spans)
+
+
+def test_while_the_device_works_on_a_batch_the_next_is_made(project: Project) -> None:
+    shares = {}
+    for device in ("host", None):
+        kept = project.folder / f"kept on {device}"
+        report = project.report(project.pipeline(STAGED.format(device=device)), "--keep", kept)
+        assert report["conserved"] is True
+        assert project.kept("kept").numbers == [2 * n for n in range(400)]
+        shares[device] = staged_share(kept / "recordings", "work")
+    assert shares["host"] > 0.5
+    assert shares[None] == 0, "who asks for no device has one batch at a time, as on a processor"

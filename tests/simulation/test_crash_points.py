@@ -38,6 +38,11 @@ TARGETS = [
     Target("batch_shed", "middle"),
     Target("batch_twice", "middle"),
     Target("batch_fails", "middle"),
+    Target("device", "middle"),
+    Target("device_bound", "middle"),
+    Target("device_shed", "middle"),
+    Target("device_hold", "middle"),
+    Target("device_fails", "middle"),
 ]
 
 

@@ -116,6 +116,25 @@ class FailsAtOnce(Together):
         return super().process_batch(messages)
 
 
+class OnItsDevice(Together):
+    """A device does it, and while it does the stage makes the next; `fails`: the work on a certain datum has a bug."""
+
+    def __init__(self, *, is_bound: bool = False, fails: bool = False) -> None:
+        self.stateful = is_bound
+        self._fails = fails
+
+    def open(self) -> None:
+        self._queue = self.context.device.queue()
+
+    def process_batch(self, messages: Sequence[Message]) -> Any:
+        self._queue.launch(lambda: self._break(messages))
+        return OnDevice(self._queue.ticket(), lambda: [self._result(message) for message in messages])
+
+    def _break(self, messages: Sequence[Message]) -> None:
+        if self._fails and any(message.seq == BURST_SIZE for message in messages):
+            raise RuntimeError("a bug")
+
+
 class Counts(Pass):
     """Has a state: how many it was stepped with, which is what it sends."""
 

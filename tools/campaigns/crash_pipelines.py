@@ -29,7 +29,10 @@ from streamflow import (
     s,
     us,
 )
+from streamflow.device.host import Delays
+from streamflow.device.virtual import VirtualDevice
 from streamflow.joins import Approximate, Blend, Interpolate, Join, Latest, Nearest, OnMissing, Settled, Window
+from streamflow.runtime.clock import TrioClock
 from streamflow.testing import Bursts, OfBatch, Service, Ticks
 from tools.campaigns.crash_nodes import (
     BURST_COUNT,
@@ -40,6 +43,7 @@ from tools.campaigns.crash_nodes import (
     FailsAtOnce,
     FailsTogether,
     Fork,
+    OnItsDevice,
     Pass,
     PassOrGuess,
     Sink,
@@ -233,12 +237,18 @@ def _rates(join: Join, within_ns: int = 0) -> Callable[[], Pipeline]:
     return build
 
 
+def slow_device(clock: TrioClock, name: str) -> VirtualDevice:
+    """What stages have that are on a device."""
+    return VirtualDevice(clock, name, Delays(launch_ns=5 * ms))
+
+
 def _batches(
     node: Callable[[], Node] = Together,
     batch: Batch | None = None,
     within_ns: int = 0,
     on_miss: OnMiss = OnMiss.SHED,
     before: Callable[[], Node] | None = None,
+    device: str | None = None,
     **edge: Any,
 ) -> Callable[[], Pipeline]:
     """Two sources whose data go through one stage in batches. `before`: what they come by; `edge`: into the stage."""
@@ -248,7 +258,8 @@ def _batches(
         east = p.add("east", Bursts(PERIOD_NS, BURST_SIZE, BURST_COUNT))
         west = p.add("west", Bursts(PERIOD_NS, BURST_SIZE, BURST_COUNT))
         merge = p.add("merge", Merge())
-        middle, sink = p.add("middle", node(), batch=batch or Batch(4, known=_KNOWN)), p.add("sink", Sink())
+        middle = p.add("middle", node(), batch=batch or Batch(4, known=_KNOWN), device=device)
+        sink = p.add("sink", Sink())
         p.connect(east, merge.left, capacity=4)
         p.connect(west, merge.right, capacity=4)
         last = merge
@@ -275,6 +286,8 @@ def _batches(
 
 
 _KNOWN: Mapping[int, int] = {1: 3 * ms, 4: 6 * ms}
+_GPU = "cuda:0"  # as `slow_device` makes it
+_MAKING: Mapping[str, Service] = {"middle": OfBatch(lambda size: 1 * ms), "sink": 500 * us}
 _BATCH: Mapping[str, Service] = {"middle": OfBatch(lambda size: 2 * ms + size * ms), "sink": 500 * us}
 _SLOW: Mapping[str, int] = {"middle": 3 * ms, "sink": 5 * ms}
 _JOIN: Mapping[str, int] = {"left": 1 * ms, "right": 3 * ms, "both": 2 * ms}
@@ -364,5 +377,14 @@ SPECIMENS: Mapping[str, Specimen] = {
     ),
     "batch_fails": Specimen(_batches(FailsTogether), _BATCH, is_single=False),
     "batch_fails_at_once": Specimen(_batches(FailsAtOnce, within_ns=30 * ms), _BATCH, is_single=False),
+    "device": Specimen(_batches(OnItsDevice, device=_GPU), _MAKING, is_single=False),
+    "device_bound": Specimen(
+        _batches(lambda: OnItsDevice(is_bound=True), device=_GPU, within_ns=30 * ms), _MAKING, is_single=False
+    ),
+    "device_shed": Specimen(_batches(OnItsDevice, device=_GPU, within_ns=16 * ms), _MAKING, is_single=False),
+    "device_hold": Specimen(
+        _batches(OnItsDevice, device=_GPU, within_ns=16 * ms, on_miss=OnMiss.HOLD), _MAKING, is_single=False
+    ),
+    "device_fails": Specimen(_batches(lambda: OnItsDevice(fails=True), device=_GPU), _MAKING, is_single=False),
     "fails": Specimen(_line(Fails, capacity=4), _SLOW, is_single=False),
 }

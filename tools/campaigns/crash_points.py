@@ -45,7 +45,7 @@ from streamflow.testing.simulated_process import LoopClock, SimulatedProcess
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork, MemoryRouter
 from streamflow.transport.sockets import SocketContext
 from streamflow.wire.values import Frame
-from tools.campaigns.crash_pipelines import SPECIMENS
+from tools.campaigns.crash_pipelines import SPECIMENS, slow_device
 from tools.campaigns.laws import broken_laws
 
 ROOT = Path(streamflow.__file__).parent
@@ -61,6 +61,7 @@ FILES = frozenset(
         "recorder/mapped_histogram.py",
         "recorder/writer.py",
         "runtime/stage/actor.py",
+        "runtime/stage/batch_work.py",
         "runtime/stage/batcher.py",
         "runtime/accounts/edge_traces.py",
         "runtime/stage/emission.py",
@@ -307,7 +308,9 @@ def run(target: Target, kill_at: int | None = None) -> Result:
         faults.crash(target.stage, at_s=AGAIN_S)
     try:
         with _followed(tracing):
-            simulation = simulate(specimen.build, faults=faults, service=specimen.service, limit_s=LIMIT_S)
+            simulation = simulate(
+                specimen.build, faults=faults, service=specimen.service, limit_s=LIMIT_S, make_device=slow_device
+            )
     except Exception:  # whatever it is, it is a finding
         return Result(tracing, [traceback.format_exc()], None)
     return Result(tracing, [*broken_laws(simulation, graph), *_broken_counts(target, simulation, graph)], simulation)
@@ -353,7 +356,7 @@ def _broken_results(target: Target, simulation: Simulation) -> Iterator[str]:
 def _undisturbed(pipeline: str) -> list[tuple[int, int]]:
     """What the sink handles where nobody dies: stream and seq."""
     specimen = SPECIMENS[pipeline]
-    simulation = simulate(specimen.build, service=specimen.service, limit_s=LIMIT_S)
+    simulation = simulate(specimen.build, service=specimen.service, limit_s=LIMIT_S, make_device=slow_device)
     return [(record.stream, record.seq) for record in simulation.records["sink"] if record.kind in WORK]
 
 

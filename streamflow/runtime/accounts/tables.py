@@ -7,6 +7,7 @@ from typing import Final
 from streamflow.core.credit import window_of
 from streamflow.core.graph import Resolved
 from streamflow.core.paths import Paths
+from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.recorder.layout import IN_HAND
 from streamflow.recorder.shape import Shape
 
@@ -28,7 +29,8 @@ def shape_of(stage: str, resolved: Resolved, paths: Paths) -> Shape:
     if definition.is_joined:
         outputs.append((HELD_BACK, len(definition.inputs) * definition.join.held_limit))
     elif definition.batch is not None:
-        outputs.append((HELD_BACK, definition.batch.queue_limit))
+        in_flight_max = FLIGHT_LIMIT * definition.batch.size_max if definition.devices else 0
+        outputs.append((HELD_BACK, definition.batch.queue_limit + in_flight_max))
     if not definition.is_source:
         outputs.append((FORMER, sum(window_of(edge.overflow, edge.capacity) for edge in graph.edges_into(stage)) + 1))
         outputs.append((GIVING_UP, 1))

@@ -371,6 +371,7 @@ class Worker:
             raise blamed(actor.stage, error, "open") from error
         actor.device = opened.device
         if names:
+            actor.take_turns(opened.turns)
             told = {"device": opened.device.name, "description": opened.device.description}
             self._channel.tell({"is": "device", "stage": actor.stage, "passed_over": opened.passed_over, **told})
 

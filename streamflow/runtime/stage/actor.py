@@ -23,6 +23,7 @@ from streamflow.core.pacing import Pacing
 from streamflow.core.verdict import Kind
 from streamflow.device.contract import Device
 from streamflow.device.resident import TensorRing
+from streamflow.device.turns import Turns
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.accounts.keeping import Keeping
@@ -83,6 +84,8 @@ class Actor:
         self.now_ns = clock.now_ns
         self.device: Device
         self.resident: Callable[[str, Sequence[int], Any], TensorRing | None]
+        self.device_priority = int(max(enforcer.classes.values(), default=0))
+        self._turns: Turns | None = None
         self.recordings: Path | None = None
         self.states: StreamStates | None = None
         self.all_states: list[StreamStates] = []
@@ -278,6 +281,13 @@ class Actor:
             for states in self.all_states:
                 states.close()
 
+    def take_turns(self, turns: Turns) -> None:
+        """At its device, with the other stages of the process that have it; where time goes by."""
+        if not self.offline and not self._is_source:
+            self._turns = turns
+            if self.batch is None:
+                self.handling.take_turns(turns)
+
     def drain(self) -> None:
         """Stop producing: a source is cancelled where it waits, and its stream ends there."""
         self._draining.cancel()
@@ -305,12 +315,14 @@ class Actor:
         handlers: dict[str, Handler] = {port: process or getattr(self.node, f"process_{port}") for port in self.inlets}
 
         inlets, received, handle = self.inlets, self._conformity.received, self.handling.handle
+        if self._turns is not None:
+            handle = self.handling.handle_in_turn
         promises = self._promises
 
         def handle_each(port: str, message: Message) -> Awaitable[None] | None:
             inlet = inlets[port]
             message = received(port, message)
-            if inlet.max_age_ns is not None and self._is_too_old(port, message):
+            if inlet.max_age_ns is not None and self.handling.is_too_old(port, message):
                 return None
             rest = handle(handlers[port], message, inlet)
             if promises is None:
@@ -344,7 +356,7 @@ class Actor:
             return Output(message.tensors, self._join.late)
 
         async def work(row: Joined, inlet: Inlet) -> None:
-            rest = handling.handle(pass_on if row.port else process, row.message, inlet, row)
+            rest = handling.handle_in_turn(pass_on if row.port else process, row.message, inlet, row)
             if rest is not None:
                 await rest
             if self._promises is not None and not row.port:
@@ -367,7 +379,7 @@ class Actor:
 
         async def take(port: str, message: Message) -> None:
             message = self._conformity.received(port, message)
-            if not self._is_too_old(port, message):
+            if not self.handling.is_too_old(port, message):
                 await joiner.take(port, message)
 
         await self._serve_rows(take, joiner, waker)
@@ -378,7 +390,7 @@ class Actor:
 
         def accepted(message: Message) -> Message | None:
             message = self._conformity.received(port, message)
-            return None if self._is_too_old(port, message) else message
+            return None if self.handling.is_too_old(port, message) else message
 
         batcher = Batcher(
             self.stage,
@@ -390,7 +402,9 @@ class Actor:
             self.handling,
             self._promises,
             waker,
+            self._serving.bell,
             self._interference,
+            self._turns,
             offline=self.offline,
         )
         await self._serve_rows(batcher.take, batcher, waker)
@@ -399,6 +413,8 @@ class Actor:
         failure: StreamflowError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(waker.run)
+            if isinstance(rows, Batcher) and self._turns is not None:
+                nursery.start_soon(rows.watch)
             try:
                 await self._serving.serve(self.inlets, take, rows.end, rows, rows.heard)
             except StreamflowError as error:  # as it is: a nursery would wrap it
@@ -416,18 +432,6 @@ class Actor:
 
         loops = {port: inlet for port, inlet in self.inlets.items() if port in self._loops}
         await self._serving.serve(loops, pass_over, _nothing)
-
-    def _is_too_old(self, port: str, message: Message) -> bool:
-        """Whether it is older than its edge lets pass; then it has been dropped."""
-        inlet = self.inlets[port]
-        if inlet.max_age_ns is None or message.age_ns(self.now_ns()) <= inlet.max_age_ns:
-            return False
-        self.logbook.settle()
-        self.logbook.too_old(message, inlet.edge)
-        self.logbook.commit()
-        self.logbook.put_down()
-        inlet.receiver.picked()
-        return True
 
     async def discard_inputs(self) -> None:
         """Take and let go what still comes, so that nobody upstream waits for ever: the stage has failed."""

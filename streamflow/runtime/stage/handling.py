@@ -12,12 +12,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+import trio
 
 from streamflow.core.enforcement import RUN, TRY, Act, Verdict
 from streamflow.core.message import Flag, Message
 from streamflow.core.ports import PortType
+from streamflow.core.turns import Cost
 from streamflow.core.verdict import Kind
 from streamflow.device.on_device import OnDevice
+from streamflow.device.turns import Seat, Turns
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
 from streamflow.runtime.accounts.logbook import Logbook
@@ -72,6 +75,51 @@ class Handling:
         self._on_device: OnDevice | None = None
         """What came of the datum at hand, where a device made it."""
         self._is_plain = interference is None and not self._keeps_results
+        self._seat: Seat | None = None
+        self._called = trio.Event()
+
+    def take_turns(self, turns: Turns) -> None:
+        """Others share its device: it works on a datum when it is its turn."""
+        self._seat = turns.seat(self._stage, lambda: self._called.set())
+
+    def leave(self) -> None:
+        """Nothing more is worked on."""
+        if self._seat is not None:
+            self._seat.leave()
+
+    def handle_in_turn(
+        self, handler: Handler, message: Message, inlet: Inlet, row: Joined | None = None
+    ) -> Awaitable[None] | None:
+        """`handle`, when the device may be given something by this stage."""
+        if self._seat is None:
+            return self.handle(handler, message, inlet, row)
+        return self._handle_in_turn(self._seat, handler, message, inlet, row)
+
+    async def _handle_in_turn(
+        self, seat: Seat, handler: Handler, message: Message, inlet: Inlet, row: Joined | None
+    ) -> None:
+        cost, now_ns = self._enforcer.cost, self._now_ns()
+        room_ns = self._enforcer.room_ns(self._enforcer.with_deadline(message), now_ns)
+        latest_ns = 0 if room_ns is None else max(now_ns + room_ns - cost.expected_ns(), 1)
+        self._called = trio.Event()
+        if not seat.claim(latest_ns):
+            self._logbook.settle()  # from here on it waits in the hands of the stage
+            while not seat.claim(latest_ns):
+                await self._called.wait()
+                self._called = trio.Event()
+        seat.begin(self._now_ns(), Cost(cost.usual_ns, cost.usual_ns))
+        try:
+            rest = self.handle(handler, message, inlet, row)
+            if rest is not None:
+                await rest
+        finally:
+            self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        """Once, when the device is done, or nothing was given to it; before what came of it is sent, for that may wait
+        for room, which may be made by a stage that waits for its turn."""
+        if self._seat is not None and self._seat.is_at_work:
+            self._seat.done(self._now_ns())
 
     def choose_by(self, choosing: Choosing) -> None:
         """The stage has variants."""
@@ -104,6 +152,8 @@ class Handling:
         if result is not None and type(result) is not np.ndarray and inspect.isawaitable(result):
             rest: Awaitable[None] | None = self._send_awaited(result, message)
         else:
+            if self._seat is not None:
+                self._give_turn_back()
             try:
                 rest = self._sending.send_result(result, message, "process")
             except StreamflowError:
@@ -131,6 +181,7 @@ class Handling:
             raise blamed(self._stage, error, "process") from error
         if type(result) is OnDevice:
             self._on_device = result
+        self._give_turn_back()
         rest = self._sending.send_result(returned, message, "process")
         if rest is not None:
             await rest
@@ -173,10 +224,13 @@ class Handling:
         recorder = self._logbook.recorder
         given.given_ns = self._now_ns()
         recorder.set(layout.GIVEN_NS, given.given_ns)
+        if self._seat is not None and self._seat.is_at_work:
+            self._seat.given(given.given_ns)
         try:
             return await given
         finally:
             recorder.set(layout.GIVEN_NS, 0)
+            self._give_turn_back()
 
     def _finish_on_device(
         self,
@@ -194,14 +248,24 @@ class Handling:
         given_ns, done_ns = on_device.span_ns(started_ns, ended_ns)
         repeated = merged(row.data) if row is not None else ()
         kind = _KINDS.get(act, Kind.HELD)
-        goes_on = logbook.ended(
-            kind, message, inlet.sender, started_ns, given_ns, blocked_ns, flags, repeated, 1, done_ns
-        )
+        goes_on = logbook.ended(kind, message, inlet.sender, started_ns, given_ns, 0, flags, repeated, 1, done_ns)
         busy_ns = ended_ns - started_ns - blocked_ns
         logbook.service(given_ns - started_ns, 0 if row is None else len(row.data), busy_ns)
         if row is None:
             logbook.idle()
         return goes_on
+
+    def is_too_old(self, port: str, message: Message) -> bool:
+        """Whether it is older than its edge lets pass; then it has been dropped."""
+        inlet = self._inlets[port]
+        if inlet.max_age_ns is None or message.age_ns(self._now_ns()) <= inlet.max_age_ns:
+            return False
+        self._logbook.settle()
+        self._logbook.too_old(message, inlet.edge)
+        self._logbook.commit()
+        self._logbook.put_down()
+        inlet.receiver.picked()
+        return True
 
     # ------------------------------------------------------------------------- the longer way round
 
@@ -267,6 +331,7 @@ class Handling:
                     result = await result
         except RAISED as error:
             raise blamed(self._stage, error, "process") from error
+        self._give_turn_back()
         send = self.send_good if act is Act.RUN else self._sending.send_result
         rest = send(result, message, "process")
         if rest is not None:

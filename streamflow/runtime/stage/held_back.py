@@ -4,7 +4,7 @@ process dies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streamflow.core.joins.contract import Reason
 from streamflow.core.message import Message
@@ -25,6 +25,7 @@ class HeldBack:
         named = zip(logbook.recorder.outputs, logbook.recorder.shape.out_edges, strict=True)
         self._output = next(output for output, (name, _) in named if name == HELD_BACK)
         self._held: dict[int, tuple[Message, int, str]] = {}
+        self._began_place = 0  # by which edge, and as which datum of it, what is in service came
 
     def hold(self, name: str, message: Message) -> None:
         slot = self._output.accept(self._logbook.ids(message), 0, 0, self._logbook.place_in_hand)
@@ -45,7 +46,19 @@ class HeldBack:
         for message in row.data:
             slot = self._held[id(message)][1]
             # It keeps the part of its place that says by which edge it came.
-            self._output.transmitted(slot, turn, self._output.place_of(slot) >> NUMBER_BITS)
+            self._began_place = self._output.place_of(slot)
+            self._output.transmitted(slot, turn, self._began_place >> NUMBER_BITS)
+
+    def hand_over(self, rows: Sequence[Joined], nth: int) -> None:
+        """A device has these, the first of which was in service while they were made: all are held back from now on.
+
+        `nth`: which of the batches that the device has of this stage, from 1.
+        """
+        self._logbook.idle()  # first of all: held back and in service it would be lost twice
+        self._output.taken_back(self._held[id(rows[0].data[0])][1], self._began_place)  # else it may pass for another
+        for row in rows:
+            for message in row.data:
+                self._output.mark(self._held[id(message)][1], nth)
 
     def end(self, row: Joined) -> None:
         """It was worked on, or shed."""

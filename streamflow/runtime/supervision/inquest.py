@@ -7,6 +7,7 @@ and shows as a wait.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from streamflow.core.blame import NOT_DONE, Blame, Doings, Down, Drop, Hop, Journey, Service, Stall, blame
 from streamflow.core.budget import Budgets
@@ -15,11 +16,21 @@ from streamflow.core.paths import Paths
 from streamflow.core.timebase import ms
 from streamflow.core.verdict import WORK, Kind
 from streamflow.recorder import layout
+from streamflow.recorder.counts import Live
 from streamflow.recorder.reader import Recording
 from streamflow.recorder.records import Record
+from streamflow.runtime.accounts.tables import HELD_BACK
 from streamflow.runtime.stage.looplag import BEAT_NS, STALL_LIMIT_NS, stall_began_ns
 
 LOOK_BACK_NS = 300 * ms  # before the event: what a queue was left by
+
+
+class _Flight(NamedTuple):
+    """A batch that a device has: when the stage began to make it, when it gave it, and (stream, seq) of its data."""
+
+    started_ns: int
+    given_ns: int
+    data: list[tuple[int, int]]
 
 
 class Inquest:
@@ -125,7 +136,7 @@ class Inquest:
             if record is not None and (record.stream, record.seq) != (stream, seq):
                 record = None
         if record is None:
-            return None if left_ns is None else Hop(stage, edge.name, left_ns, is_sink=is_sink)
+            return None if left_ns is None else self._hop_in_progress(edge, (stream, seq), left_ns, is_sink=is_sink)
         is_on_device = not record.ended_ns and given_ns >= record.started_ns > 0
         return Hop(
             stage,
@@ -140,9 +151,40 @@ class Inquest:
             is_sink,
         )
 
+    def _hop_in_progress(self, edge: EdgeDef, datum: tuple[int, int], left_ns: int, *, is_sink: bool) -> Hop:
+        """Of a datum that is on its way, held back, or on a device: when it came is not written down."""
+        stage = edge.target
+        flight = next((one for one in self._flights(stage) if datum in one.data), None)
+        if flight is not None:
+            size, given_ns = len(flight.data), flight.given_ns
+            return Hop(stage, edge.name, left_ns, left_ns, flight.started_ns, given_ns, 0, NOT_DONE, size, is_sink)
+        is_held_back = any(datum in one.origins for one in self._held_back(stage))
+        return Hop(stage, edge.name, left_ns, left_ns if is_held_back else None, is_sink=is_sink)
+
+    def _held_back(self, stage: str) -> list[Live]:
+        """What the stage's batches hold back."""
+        recording = self._recordings.get(stage)
+        if recording is None or self._graph.stage(stage).batch is None:
+            return []
+        return recording.live([name for name, _ in recording.shape.out_edges].index(HELD_BACK))
+
+    def _flights(self, stage: str) -> list[_Flight]:
+        """The batches that the stage's device has, the oldest first."""
+        recording = self._recordings.get(stage)
+        if recording is None or not recording.given_ns:
+            return []
+        held, found = self._held_back(stage), []
+        for place in range(layout.FLIGHT_WORDS):
+            given_ns = recording.word(layout.FLIGHT_GIVEN_NS + place)
+            data = [origin for one in held if one.nth == place + 1 for origin in one.origins]
+            if given_ns and data:
+                found.append(_Flight(recording.word(layout.FLIGHT_STARTED_NS + place), given_ns, data))
+        return sorted(found, key=lambda flight: flight.given_ns)
+
     def _doings(self, stage: str, stream: int, seq: int, since_ns: int, until_ns: int) -> Doings:
         recording = self._recordings[stage]
         services: list[Service] = []
+        on_device: list[Service] = []
         stalls: list[Stall] = []
         downs: list[Down] = []
         alive_ns = beat_ns = recording.word(layout.BEAT_NS)
@@ -153,6 +195,8 @@ class Inquest:
                 if one.batch > 1 and services and services[-1].started_ns == one.started_ns:
                     services.pop()  # a batch is one piece of work, as long as its last datum says
                 services.append(Service(one.started_ns, one.ended_ns, self._name(one.stream), one.seq))
+                if one.device_done_ns:
+                    _append(on_device, one.ended_ns, one.device_done_ns, self._name(one.stream), one.seq)
             elif one.kind == Kind.STALL:
                 stalls.append(Stall(one.started_ns, one.ended_ns, bool(one.flags & 1)))
             elif one.kind == Kind.RESTARTED:
@@ -163,6 +207,11 @@ class Inquest:
             if services and services[-1].started_ns == working_on.started_ns:
                 services.pop()  # of the same batch
             services.append(Service(working_on.started_ns, None, self._name(working_on.stream), working_on.seq))
+        for flight in self._flights(stage):
+            if (stream, seq) not in flight.data:
+                name, nth = self._name(flight.data[0][0]), flight.data[0][1]
+                services.append(Service(flight.started_ns, flight.given_ns, name, nth))
+                _append(on_device, flight.given_ns, None, name, nth)
         down = self._last_down.get(stage)
         if down is not None and down.ended_ns is not None:
             downs.append(down)
@@ -177,7 +226,7 @@ class Inquest:
             due_ns = max(alive_ns, beat_ns + BEAT_NS)
             if until_ns - due_ns > STALL_LIMIT_NS:
                 stalls.append(Stall(stall_began_ns(alive_ns, due_ns, until_ns - due_ns), None))
-        return Doings(sorted(services, key=_started_ns), stalls, downs)
+        return Doings(sorted([*services, *on_device], key=_started_ns), stalls, downs)
 
     def _drops(self, path: int, found: Mapping[str, Sequence[Record]]) -> list[Drop]:
         bit = 1 << path
@@ -192,6 +241,15 @@ class Inquest:
 
     def _name(self, stream: int) -> str:
         return self._names[stream] if stream >= 0 else ""
+
+
+def _append(on_device: list[Service], given_ns: int, done_ns: int | None, stream: str, seq: int) -> None:
+    """A device works on one batch after the other: what it was given while it was at another it begins then."""
+    if on_device and on_device[-1].ended_ns == done_ns and done_ns is not None:
+        on_device.pop()  # of the same batch
+    before_ns = on_device[-1].ended_ns if on_device else 0
+    if before_ns is not None:
+        on_device.append(Service(max(given_ns, before_ns), done_ns, stream, seq, is_device=True))
 
 
 def _started_ns(service: Service) -> int:

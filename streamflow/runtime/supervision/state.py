@@ -150,6 +150,7 @@ def stage_states(
         counters = recording.counters()
         done = counters["emitted"] if stage.is_source else counters["processed"] + done_found.get(name, 0)
         service = recording.in_service()
+        at_work_since_ns = service.started_ns if service is not None else recording.given_ns
         mine = sums.get(name)
         states[name] = {
             "process": process_of[name],
@@ -179,7 +180,7 @@ def stage_states(
             "launches": device_work.get(name, {}).get("launches", []),
             "copies": device_work.get(name, {}).get("copies", {}),
             "depth": sum(one.held for one in recording.inputs()),
-            "in_service_ms": None if service is None else max(now_ns - service.started_ns, 0) / ms,
+            "in_service_ms": max(now_ns - at_work_since_ns, 0) / ms if at_work_since_ns else None,
             "pool_mb": round(counters["pool_bytes"] / 1e6, 3),
             "pool_exhausted": counters["pool_exhausted"],
             "spun_ms": counters["spun_ns"] / ms,

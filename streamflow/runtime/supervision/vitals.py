@@ -19,6 +19,7 @@ from streamflow.core.liveness import (
     StagePhase,
     could_begin,
     default_hang_limit_ns,
+    progress_of,
 )
 from streamflow.core.paths import Paths
 from streamflow.recorder import layout
@@ -109,14 +110,17 @@ class Vitals:
     def _gets_on(self, now_ns: int, stage: _Stage, recording: Recording, is_taken: bool) -> bool:
         words = recording.words
         _, taken = recording.arrivals()
-        serving, due_ns = words[layout.SERVING], words[layout.DUE_NS]
+        serving, due_ns, given_ns = words[layout.SERVING], words[layout.DUE_NS], recording.given_ns
         phase = _PHASES.get(words[layout.PHASE], StagePhase.STARTING)
         is_due = (
             phase is StagePhase.RUNNING
             and not recording.is_blocked
-            and (serving != 0 or could_begin(now_ns, self._waiting(stage, taken), due_ns, is_loop_taken=is_taken))
+            and (
+                serving + given_ns > 0
+                or could_begin(now_ns, self._waiting(stage, taken), due_ns, is_loop_taken=is_taken)
+            )
         )
-        progress = words[layout.HEAD], taken, serving, due_ns, phase
+        progress = progress_of(words[layout.HEAD], taken, serving, due_ns, given_ns, phase)
         return stage.decider.gets_on(now_ns, progress, words[layout.BEAT_NS], is_due=is_due)
 
     def _observe(self, now_ns: int, stage: _Stage, recording: Recording, is_taken: bool) -> Condition | Hung:
@@ -146,6 +150,7 @@ class Vitals:
             taken=taken,
             beat_ns=recording.word(layout.BEAT_NS),
             due_ns=recording.word(layout.DUE_NS),
+            given_ns=recording.given_ns,
             is_blocked=recording.is_blocked,
             is_loop_taken=is_loop_taken,
             is_stopped=is_stopped,

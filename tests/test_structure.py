@@ -107,6 +107,7 @@ def test_each_foreign_library_has_one_door() -> None:
     assert importers("mcap", *SHIPPED) == {"nodes/mcap_files/reader.py", "nodes/mcap_files/writer.py"}
     assert importers("google", *SHIPPED) == {"nodes/mcap_files/schemas.py"}
     assert importers("cupy", *SHIPPED) == set()
+    assert importers("torch", *SHIPPED) == {"nodes/infer/torch_model.py"}
     assert importers("prometheus_client", "streamflow") == {"streamflow/runtime/metrics_server.py"}
     assert importers("textual", *SHIPPED) == {"tools/monitor/app.py"}
 

@@ -6,6 +6,7 @@ from nodes.infer.function import Function
 from nodes.infer.onnx_model import OnnxModel
 from nodes.infer.recurrent_model import RecurrentModel
 from nodes.infer.rules import BrightBox, Loudness, Tilt
+from nodes.infer.torch_model import TorchModel
 from nodes.infer.tracker import Correct, Predict
 from nodes.infer.trend import Trend
 
@@ -20,5 +21,6 @@ __all__ = [
     "Predict",
     "RecurrentModel",
     "Tilt",
+    "TorchModel",
     "Trend",
 ]

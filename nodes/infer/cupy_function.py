@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from streamflow import Batch, DeviceTensor, In, InputError, Message, Node, OnDevice, Out
+from nodes.infer.declared_shapes import shape_and_dtype
+from streamflow import Batch, DeviceTensor, In, Message, Node, OnDevice, Out
 from streamflow.core.latency_profile import powers_of_two
-from streamflow.core.ports import PortType
 from streamflow.device.slots import Slot, SlotRing
 from streamflow.wire.arrays import Array
 
@@ -53,7 +51,8 @@ class CupyFunction(Node):
         self.input = In(input, on_device=True)
         self.output = Out(output, rate_hz=rate_hz, on_device=True)
         self._shapes = [
-            _shape(what, port.type, sizes or {}) for what, port in (("input", self.input), ("output", self.output))
+            shape_and_dtype(f"CupyFunction({what})", port.type, sizes or {})
+            for what, port in (("input", self.input), ("output", self.output))
         ]
 
     async def open(self) -> None:
@@ -93,14 +92,3 @@ class CupyFunction(Node):
         """What stays on the device, or copies: the slot is filled again before they are sent."""
         slot.let_go()
         return list(slot.outputs["y"][:rows].copy()) if stays is None else stays
-
-
-def _shape(what: str, port: PortType, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], Any]:
-    (tensor,) = port.tensors.values()
-    unknown = [str(one) for one in tensor.dimensions if not isinstance(one, int) and one not in sizes]
-    if unknown or len(tensor.dtypes) != 1:
-        raise InputError(
-            f"CupyFunction({what})", f"{tensor}", "one dtype and sizes", "sizes={'time': 512} says a name's"
-        )
-    shape = tuple(one if isinstance(one, int) else sizes[one] for one in tensor.dimensions)
-    return shape, np.dtype(next(iter(tensor.dtypes)))

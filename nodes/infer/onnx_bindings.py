@@ -45,6 +45,10 @@ class FedInput:
     dt_column: int | None
 
     @property
+    def has_known_sizes(self) -> bool:
+        return self.shape is not None and None not in self.shape
+
+    @property
     def has_dt(self) -> bool:
         return self.dt_column is not None
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ import numpy.typing as npt
 
 from nodes.infer.onnx_binder import bind
 from nodes.infer.onnx_bindings import Bindings, Settings
+from nodes.infer.onnx_device import DeviceModel, require_rows
+from nodes.infer.onnx_session import onnxruntime, session_on_cpu
 from nodes.infer.onnx_signature import read_signature
 from nodes.infer.onnx_stepping import Stepper
 from streamflow import (
@@ -23,6 +24,7 @@ from streamflow import (
     Message,
     MissingExtraError,
     Node,
+    OnDevice,
     OnGap,
     Out,
     StateRules,
@@ -31,18 +33,25 @@ from streamflow import (
 from streamflow.core.gaps import Step, StepKind
 from streamflow.core.state_rules import STREAM_COUNT
 from streamflow.core.timebase import s
+from streamflow.device.slots import Slot
 from streamflow.errors import StateError
 from streamflow.runtime.node import Port
 from streamflow.runtime.stepping import Stepping
 
-PROVIDER = "CPUExecutionProvider"
-ERRORS_ONLY = 3  # ONNX Runtime's severity; its warnings are about exporters, and would fill the user's screen
+Rows = Sequence[Sequence[npt.NDArray[Any]]]
+"""For each stream arrays that face the model's inputs."""
 
 
 class OnnxModel(Node):
     """Runs the model in `path` once per message with ONNX Runtime on the CPU, in `threads` threads: by default in as
     many as the stage was given with `realtime`, else in one. With `process_batch` it runs once for messages of several
     streams, if the model takes a batch.
+
+    On a device where its stage has one: `p.add("vad", OnnxModel(path), device=["cuda:0", "host"])` is the one place
+    where that is said. On a GPU by ONNX Runtime's CUDA provider (onnxruntime-gpu, in place of onnxruntime); where that
+    is missing the next device is taken, or the run ends with that sentence: never the CPU unsaid. `host` is a thread
+    beside the loop. There sizes must be known (`sizes`), and those of the outputs follow from them; states go in and
+    come out with each step.
 
     Each input that is neither state, constant nor dt is an In port, each output that is no state an Out port,
     named as in the model ('input.1' becomes input_1), of the dtype and shape that the model declares, without
@@ -133,6 +142,8 @@ class OnnxModel(Node):
         except StateError as error:
             raise InputError(f"OnnxModel: {error.subject}", error.found, error.expected, error.hint) from None
         self._model_ports: dict[str, Port] = {}
+        self._session: Any = None
+        self._device_model: DeviceModel | None = None
 
     def inspect(self) -> None:
         """Read the file's signature, not its weights."""
@@ -160,18 +171,22 @@ class OnnxModel(Node):
         return dict(self._model_ports)
 
     def preload(self) -> None:
-        _onnxruntime()
+        onnxruntime()
 
     def open(self) -> None:
         bindings = self._bindings
         rates = [self.context.rate_hz(fed.port) for fed in bindings.inputs]
         rate_hz = next((rate for rate in rates if rate), self.rate_hz)
         constants = self._constants(bindings, rate_hz)
-        self._session = _session(self.path, self.threads or self.context.threads or 1)
         self._names = [state.output for state in bindings.states] + [taken.name for taken in bindings.outputs]
         self._stepper = Stepper(bindings, constants, rate_hz, repeats=self.state_rules.on_gap is OnGap.REPEAT)
         self.state_rules = replace(self.state_rules, period_ns=_period_ns(bindings, rates))
-        self._warm_up()
+        threads = self.threads or self.context.threads or 1
+        if self.context.devices:
+            self._device_model = self._on_device(threads, constants)
+        else:
+            self._session = session_on_cpu(self.path, threads)
+            self._warm_up()
 
     def state_tensors(self) -> tuple[StateTensor, ...]:
         return self._stepper.tensors
@@ -189,23 +204,40 @@ class OnnxModel(Node):
 
     def _warm_up(self) -> None:
         """The first run allocates what later ones reuse; made on a state of its own, where sizes are known."""
-        arrays = [
-            np.zeros([size or 1 for size in fed.shape], fed.dtype)
-            for fed in self._bindings.inputs
-            if fed.shape is not None and None not in fed.shape
-        ]
-        if len(arrays) == len(self._bindings.inputs):
-            carried = [_side_by_side(tensor) for tensor in self._stepper.tensors]
-            feed = self._stepper.feed([arrays], carried, [Message({})], [Step(StepKind.START)])
-            self._session.run(self._names, feed)
+        if all(fed.has_known_sizes for fed in self._bindings.inputs):
+            self._session.run(self._names, self._first_feed())
+
+    def _first_feed(self) -> dict[str, npt.NDArray[Any]]:
+        """Of a stream's first datum, which is zeros."""
+        arrays = [np.zeros([size or 1 for size in fed.shape or ()], fed.dtype) for fed in self._bindings.inputs]
+        carried = [_side_by_side(tensor) for tensor in self._stepper.tensors]
+        return self._stepper.feed([arrays], carried, [Message({})], [Step(StepKind.START)])
+
+    def _on_device(self, threads: int, constants: Mapping[str, npt.NDArray[Any]]) -> DeviceModel:
+        bindings, context = self._bindings, self.context
+        for fed in bindings.inputs:
+            if not fed.has_known_sizes:
+                hint = f"on {context.device.name} buffers are made once: sizes={{...}} says what a free one is"
+                raise InputError(self.path, f"input '{fed.name}' takes {fed.type}", "known sizes", hint)
+        inputs: dict[str, int | None] = {fed.name: 0 if fed.batched else None for fed in bindings.inputs}
+        inputs |= {state.input: state.batch_axis for state in bindings.states}
+        if bindings.step is not None:
+            inputs[bindings.step_name] = None
+        outputs: dict[str, int | None] = {state.output: state.batch_axis for state in bindings.states}
+        outputs |= {taken.name: 0 if taken.batched else None for taken in bindings.outputs if taken.name not in outputs}
+        rows_max = context.batch.size_max if context.batch is not None and not bindings.single else 1
+        feed = self._first_feed()
+        priority = context.device_priority
+        return DeviceModel(self.path, threads, context.device, feed, constants, inputs, outputs, rows_max, priority)
 
     def process(self, message: Message | None = None, /, **joined: Message) -> Any:
-        if message is not None:
-            return self._results([message], [[message.array]])[0]
-        messages = [joined[fed.port] for fed in self._bindings.inputs]
-        return self._results([messages[0]], [[part.array for part in messages]])[0]
+        messages = [message] if message is not None else [joined[fed.port] for fed in self._bindings.inputs]
+        rows = [[part.array for part in messages]]
+        if self._device_model is not None:
+            return _first_of(self._results_on_device(self._device_model, messages[:1], rows))
+        return self._results(messages[:1], rows)[0]
 
-    def process_batch(self, messages: Sequence[Message]) -> list[Any]:
+    def process_batch(self, messages: Sequence[Message]) -> Any:
         """A result for each message, of which no two are of one stream; arrays of other shapes go in runs of their own.
 
         Raises InputError where the model takes one at a time.
@@ -215,6 +247,8 @@ class OnnxModel(Node):
             raise InputError(self.path, "a batch for several inputs", "one input, or one message of each at a time")
         if len(messages) > 1 and bindings.single:
             raise InputError(self.path, f"a batch of {len(messages)}", "1 at a time", bindings.single)
+        if self._device_model is not None:
+            return self._results_on_device(self._device_model, messages, [[one.array] for one in messages])
         alike: dict[tuple[int, ...], list[int]] = {}
         for nth, message in enumerate(messages):
             alike.setdefault(message.array.shape, []).append(nth)
@@ -237,46 +271,89 @@ class OnnxModel(Node):
 
     def close(self) -> None:
         self._session = None
+        if self._device_model is not None:
+            self._device_model.close()
+            self._device_model = None
 
-    def _results(self, messages: Sequence[Message], rows: Sequence[Sequence[npt.NDArray[Any]]]) -> list[Any]:
+    def _results(self, messages: Sequence[Message], rows: Rows) -> list[Any]:
         """For each message, with what its inputs are in the row of the same place."""
         if not self._stepper.tensors:
             return self._run(rows, (), messages, [Step(StepKind.STEP)] * len(rows))[0]
         stepping = self.begin_steps(messages)
         if not stepping.messages:
             return stepping.results(())
-        if len(stepping.messages) < len(messages):
-            coming = {id(message) for message in stepping.messages}
-            rows = [row for row, message in zip(rows, messages, strict=True) if id(message) in coming]
-        self._repeat(stepping)
+        rows = _stepped_with(stepping, messages, rows)
+        for repeat in self._stepper.repeats(stepping):
+            _, repeat.following = self._run(repeat.rows, repeat.carried, [Message({})], [repeat.step])
         results, following = self._run(rows, stepping.arrays, stepping.messages, stepping.steps)
         stepping.commit(following)
         return stepping.results(results)
 
-    def _repeat(self, stepping: Stepping) -> None:
-        """Step with the last input in place of what is missing, each stream by itself: no gap is as long as another."""
-        for nth, step in enumerate(stepping.steps):
-            if not step.repeat_count:
-                continue
-            carried = [row[...] for row in stepping.rows(nth)]
-            before = self._stepper.before(carried)
-            for _ in range(step.repeat_count):
-                _, following = self._run([before], carried, [Message({})], [step])
-                carried = [array.copy() for array in following]  # some are views of what the next step is made in
-            for row, array in zip(stepping.rows(nth), carried, strict=True):
-                row[...] = array
-
     def _run(
         self,
-        rows: Sequence[Sequence[npt.NDArray[Any]]],
+        rows: Rows,
         carried: Sequence[npt.NDArray[Any]],
         messages: Sequence[Message],
         steps: Sequence[Step],
     ) -> tuple[list[Any], list[npt.NDArray[Any]]]:
         """A result for each row, and what the streams carry after it."""
-        returned = self._session.run(self._names, self._stepper.feed(rows, carried, messages, steps))
+        feed = self._stepper.feed(rows, carried, messages, steps)
+        returned = self._session.run(self._names, feed)
         results = self._sent(returned[len(self._bindings.states) :], len(rows))
-        return results, self._stepper.following(returned, rows, carried)
+        return results, self._stepper.following(feed, returned, rows, carried)
+
+    def _results_on_device(self, model: DeviceModel, messages: Sequence[Message], rows: Rows) -> Any:
+        """The same list, to be awaited where something is left to be done."""
+        if not self._stepper.tensors:
+            steps = [Step(StepKind.STEP)] * len(rows)
+            with model.slot() as slot:
+                return self._give(model, slot, rows, (), messages, steps).then(lambda made: made[0])
+        stepping = self.begin_steps(messages)
+        if not stepping.messages:
+            return stepping.results(())
+        stepping.keep_apart()
+        rows = _stepped_with(stepping, messages, rows)
+        if any(step.repeat_count for step in stepping.steps):
+            return self._give_repeats(model, stepping, rows)
+        with model.slot() as slot:
+            return self._give_step(model, slot, stepping, rows)
+
+    async def _give_repeats(self, model: DeviceModel, stepping: Stepping, rows: Rows) -> list[Any]:
+        with model.slot() as slot:
+            for repeat in self._stepper.repeats(stepping):
+                given = self._give(model, slot, repeat.rows, repeat.carried, [Message({})], [repeat.step])
+                _, repeat.following = await given
+            results: list[Any] = await self._give_step(model, slot, stepping, rows)
+            return results
+
+    def _give_step(self, model: DeviceModel, slot: Slot, stepping: Stepping, rows: Rows) -> OnDevice:
+        """Committed when the device is done with it: of what fails there no step was made."""
+
+        def step(made: tuple[list[Any], list[npt.NDArray[Any]]]) -> list[Any]:
+            results, following = made
+            stepping.commit(following)
+            return stepping.results(results)
+
+        return self._give(model, slot, rows, stepping.arrays, stepping.messages, stepping.steps).then(step)
+
+    def _give(
+        self,
+        model: DeviceModel,
+        slot: Slot,
+        rows: Rows,
+        carried: Sequence[npt.NDArray[Any]],
+        messages: Sequence[Message],
+        steps: Sequence[Step],
+    ) -> OnDevice:
+        """A run, as `_run` makes it."""
+        given = model.run(slot, self._stepper.feed(rows, carried, messages, steps), len(rows))
+
+        def made() -> tuple[list[Any], list[npt.NDArray[Any]]]:
+            returned = [given.outputs[name] for name in self._names]
+            sent = [array.copy() for array in returned[len(self._bindings.states) :]]  # the slot is written over
+            return self._sent(sent, len(rows)), self._stepper.following(given.inputs, returned, rows, carried)
+
+        return OnDevice(given.ticket, made)
 
     def _sent(self, returned: Sequence[npt.NDArray[Any]], count: int) -> list[Any]:
         """Of each of so many streams its arrays, by port where there are several."""
@@ -284,14 +361,31 @@ class OnnxModel(Node):
             return [returned[0][0]]
         found: list[dict[str, npt.NDArray[Any]]] = [{} for _ in range(count)]
         for taken, array in zip(self._bindings.outputs, returned, strict=True):
-            if taken.batched and array.shape[0] != count:
-                shape, hint = list(array.shape), f"say batched={{'{taken.name}': False}}"
-                raise InputError(self.path, f"output '{taken.name}' came as {shape}", f"a batch of {count}", hint)
+            require_rows(self.path, taken.name, array, 0 if taken.batched else None, count)
             for nth, own in enumerate(found):
                 own[taken.port] = array[nth] if taken.batched else array
         if len(self._bindings.outputs) > 1:
             return list(found)
         return [array for own in found for array in own.values()]
+
+
+def _stepped_with(stepping: Stepping, messages: Sequence[Message], rows: Rows) -> Rows:
+    """Those of the messages that are to be stepped with."""
+    if len(stepping.messages) == len(messages):
+        return rows
+    coming = {id(message) for message in stepping.messages}
+    return [row for row, message in zip(rows, messages, strict=True) if id(message) in coming]
+
+
+def _first_of(results: Any) -> Any:
+    """What comes of the only datum, awaited or not."""
+    if isinstance(results, OnDevice):
+        return results.then(lambda found: found[0])
+    return results[0] if isinstance(results, list) else _first_awaited(results)
+
+
+async def _first_awaited(results: Awaitable[list[Any]]) -> Any:
+    return (await results)[0]
 
 
 def _period_ns(bindings: Bindings, rates: Sequence[float | None]) -> int:
@@ -307,30 +401,3 @@ def _side_by_side(tensor: StateTensor) -> npt.NDArray[Any]:
     """What a new stream has, in a batch of one."""
     shape = tensor.shape if tensor.batch_axis is None else tensor.shape_of(1)
     return np.zeros(shape, tensor.dtype) if tensor.initial is None else tensor.initial.reshape(shape)
-
-
-def _session(path: str, threads: int) -> Any:
-    """An InferenceSession that computes in `threads` threads and leaves the core when it waits."""
-    onnxruntime = _onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
-    except Exception as error:  # onnxruntime's own exceptions have no common class but this
-        reason = str(error).partition("\n")[0]
-        raise InputError(path, f"ONNX Runtime cannot load it ({reason})", "a model it can run") from error
-    if session.get_providers() != [PROVIDER]:
-        raise InputError(path, f"runs on {', '.join(session.get_providers())}", PROVIDER)
-    return session
-
-
-def _onnxruntime() -> ModuleType:
-    # From 1.29 on its import would report to Microsoft and leave a file in the temporary folder.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    module: ModuleType = onnxruntime
-    return module

@@ -6,7 +6,8 @@ context, and, where a gap is filled by repeating, the last input. Streams stand 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,22 @@ from nodes.infer.onnx_bindings import Bindings, FedInput
 from streamflow import Message, StateTensor
 from streamflow.core.gaps import Step, StepKind
 from streamflow.core.timebase import seconds
+from streamflow.runtime.stream_states import Stepping
 
 Array = npt.NDArray[Any]
 
 _FROM_THE_START = (StepKind.START, StepKind.RESET)
 _AS_USUAL = (StepKind.FREEZE, StepKind.REPEAT)
+
+
+@dataclass(slots=True)
+class Repeat:
+    """A step of one stream that stands for one of the data that are missing; who makes it says what followed."""
+
+    rows: Sequence[Sequence[Array]]
+    carried: Sequence[Array]
+    step: Step
+    following: Sequence[Array] = ()
 
 
 class Stepper:
@@ -89,12 +101,16 @@ class Stepper:
         return feed
 
     def following(
-        self, results: Sequence[Array], rows: Sequence[Sequence[Array]], arrays: Sequence[Array]
+        self,
+        feed: Mapping[str, Array],
+        results: Sequence[Array],
+        rows: Sequence[Sequence[Array]],
+        arrays: Sequence[Array],
     ) -> list[Array]:
-        """What is carried after the step that `feed` was made for: `results` begin with the next states."""
+        """What is carried after the step that these were the inputs of: `results` begin with the next states."""
         following = list(results[: len(self._bindings.states)])
         for fed in self._carrying:
-            whole = self._feed[fed.name]
+            whole = feed[fed.name]
             end = whole.shape[fed.time_axis]
             following.append(_span(whole, fed.time_axis, end - fed.context, end))
         for nth, fed in enumerate(self._bindings.inputs if self._repeated else ()):
@@ -103,7 +119,25 @@ class Stepper:
             following.append(arrays[-1] + 1)
         return following
 
-    def before(self, arrays: Sequence[Array]) -> list[Array]:
+    def repeats(self, stepping: Stepping) -> Iterator[Repeat]:
+        """The steps with the last input in place of what is missing, a stream at a time: no gap is as long as another.
+
+        Each is to be made before the next is asked for; after them the stepping's states are those before its own step.
+        """
+        for nth, step in enumerate(stepping.steps):
+            if not step.repeat_count:
+                continue
+            carried = [row[...] for row in stepping.rows(nth)]
+            before = self._before(carried)
+            for _ in range(step.repeat_count):
+                repeat = Repeat([before], carried, step)
+                yield repeat
+                # Copies: some are views of what the next step is made in.
+                carried = [array.copy() for array in repeat.following]
+            for row, array in zip(stepping.rows(nth), carried, strict=True):
+                row[...] = array
+
+    def _before(self, arrays: Sequence[Array]) -> list[Array]:
         """The last input of one stream, of what it carries; where gaps are filled by repeating it."""
         last = arrays[len(self.tensors) - len(self._repeated) :]
         return [array[0] if fed.batched else array for fed, array in zip(self._repeated, last, strict=True)]

@@ -96,6 +96,8 @@ class RecurrentModel(Node):
     Raises InputError, before the start, for a file that is no such network.
     """
 
+    steps_on_device = True
+
     def __init__(
         self,
         network: str | os.PathLike[str] | Weights | Network,
@@ -140,7 +142,8 @@ class RecurrentModel(Node):
         if self.context.batch is not None:
             self._rows_max = self.context.batch.size_max
         slot_count, step_count_max = self.state_rules.stream_count_max, self._rows_max * (1 + self._repeat_count_max)
-        self._slab = Slab(self.context.device, network, slot_count, self._rows_max, step_count_max)
+        context = self.context
+        self._slab = Slab(context.device, network, slot_count, self._rows_max, step_count_max, context.device_priority)
         self._last_inputs = np.zeros((slot_count, network.inputs), np.float32) if self._repeat_count_max else None
         """Of each slot, what REPEAT steps with."""
         self._coming: deque[_Coming] = deque()

@@ -61,14 +61,22 @@ class GivenBatch:
 class Slab:
     """Not thread-safe: it belongs to the loop."""
 
-    def __init__(self, device: Device, network: Network, slot_count: int, rows_max: int, step_count_max: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        network: Network,
+        slot_count: int,
+        rows_max: int,
+        step_count_max: int,
+        priority: int = 0,
+    ) -> None:
         """`rows_max`: in a batch; `step_count_max`: in all of its rounds together. What is in the slots is undefined.
 
         Raises DeviceMemoryError.
         """
         self._network = network
         self._layers = len(network.layers)
-        self._queue = device.queue()
+        self._queue = device.queue(priority)
         self._cells: Cells = cells_of(device, self._queue, network, rows_max)
         _, vectors, hidden = network.state_shape
         # Rows of a slot stand one after the other, and in each its layers: to a layer's step those are rows as well.

@@ -108,6 +108,11 @@ class Kernel(Protocol):
 class Queue(Protocol):
     """Made by `Device.queue`. Used from one thread; what it is given is done in that order."""
 
+    @property
+    def handle(self) -> int:
+        """What the device's driver calls it, for a library that gives work to it in `launch`: a `cudaStream_t`. 0 where
+        it has no name."""
+
     def copy_in(self, to: DeviceArray, source: Array) -> None:
         """From a contiguous host array, at its best one of `Device.host_array`. Same shape and dtype."""
 
@@ -162,6 +167,8 @@ class Device(Protocol):
     """As it is asked for: `host`, `cuda:0`."""
     xp: Any
     """The array module: NumPy or CuPy."""
+    place: tuple[str, int]
+    """Where its arrays lie, in the words of other libraries: `("cpu", 0)`, `("cuda", 1)`."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -174,6 +181,9 @@ class Device(Protocol):
 
     def array(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
         """On the device; what is in it is undefined. Raises DeviceMemoryError."""
+
+    def pointer(self, array: DeviceArray) -> int:
+        """The address of its first element, for a library that is given no arrays; whoever uses it holds the array."""
 
     def host_array(self, shape: Sequence[int], dtype: Any) -> Array:
         """On the host, where the device copies from and to without anybody's help. Raises DeviceMemoryError."""

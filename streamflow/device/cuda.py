@@ -81,6 +81,7 @@ class CudaQueue:
         self._begun: tuple[Any, Any] | None = None
         self._waiter = Waiter(f"{name} done", device.use)
         self._is_closed = False
+        self.handle = int(stream.ptr)
 
     def copy_in(self, to: DeviceArray, source: Array) -> None:
         require_like(to, source)
@@ -157,6 +158,7 @@ class CudaDevice:
 
     def __init__(self, index: int = 0) -> None:
         self.name = f"cuda:{index}"
+        self.place = ("cuda", index)
         self.xp: Any = None
         self.cupy: Any = None
         self._index = index
@@ -203,6 +205,9 @@ class CudaDevice:
     def array(self, shape: Sequence[int], dtype: Any) -> DeviceArray:
         with self.working():
             return self.cupy.empty(tuple(shape), dtype)
+
+    def pointer(self, array: DeviceArray) -> int:
+        return int(array.data.ptr)
 
     def host_array(self, shape: Sequence[int], dtype: Any) -> Array:
         self._pinned_count += 1

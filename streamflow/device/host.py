@@ -57,6 +57,8 @@ class HostGraph:
 class HostQueue:
     """A thread that does what it is given. What fails takes along what follows up to the next mark or ticket."""
 
+    handle = 0
+
     def __init__(self, name: str, delays: Delays) -> None:
         self._delays = delays
         self._given: SimpleQueue[tuple[Callable[[], None], int] | Place | Pending | None] = SimpleQueue()
@@ -135,6 +137,7 @@ class NumpyDevice:
     """What the host is in real time and in virtual time: its arrays are NumPy's, and it reads all memory by itself."""
 
     xp: Any = np
+    place = ("cpu", 0)
     capabilities = Capabilities(is_async=True, has_graphs=True, has_ipc=True, has_kernels=False, in_flight_max=2)
 
     def __init__(self, delays: Delays = Delays(), memory_limit: int | None = None, name: str = "host") -> None:
@@ -162,6 +165,9 @@ class NumpyDevice:
             raise DeviceMemoryError(self.name, f"{size:,} bytes were asked for", f"at most the {left:,} that are left")
         self._allocated_bytes += size
         self._allocation_count += 1
+
+    def pointer(self, array: DeviceArray) -> int:
+        return int(array.ctypes.data)
 
     def host_array(self, shape: Sequence[int], dtype: Any) -> Array:
         self._allocation_count += 1

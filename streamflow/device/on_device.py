@@ -21,6 +21,11 @@ class OnDevice:
         self._ticket = ticket
         self._results = results
 
+    def then(self, further: Callable[[Any], Any]) -> OnDevice:
+        """The same work, of whose results `further` makes the node's."""
+        results = self._results
+        return OnDevice(self._ticket, lambda: further(results()))
+
     def span_ns(self, started_ns: int, ended_ns: int) -> tuple[int, int]:
         """When the device was given its work and when it was done with it, for a handling of that time."""
         given_ns = min(max(self.given_ns, started_ns), ended_ns)

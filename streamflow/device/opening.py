@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from streamflow.core.device_names import HOST, index_of
 from streamflow.device.contract import Device, DeviceError
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.host import HostDevice
 from streamflow.device.turns import Turns
+
+NOBODY: Final[Mapping[str, DeviceError]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,11 @@ class Devices:
         self._open: dict[str, Device] = {}
         self._turns: dict[str, Turns] = {}
 
-    def open(self, names: Sequence[str], lost: Collection[str] = ()) -> Opened:
-        """The first of them that can be opened. `lost`: those that failed in a former life come last.
+    def open(
+        self, names: Sequence[str], lost: Collection[str] = (), unfit: Mapping[str, DeviceError] = NOBODY
+    ) -> Opened:
+        """The first of them that can be opened. `lost`: those that failed in a former life come last. `unfit`: those on
+        which the stage cannot work, and why, are passed over.
 
         Raises DeviceError, of the first, where none can.
         """
@@ -45,6 +51,8 @@ class Devices:
         failure: DeviceError | None = None
         for name in sorted(names, key=lambda name: name in lost):
             try:
+                if name in unfit:
+                    raise unfit[name]
                 device = self._open_one(name)
             except DeviceError as error:
                 failure = failure or error

@@ -74,8 +74,10 @@ class SlotRing:
         count: int = 2,
         priority: int = 0,
         is_split: bool | None = None,
+        compute: Queue | None = None,
     ) -> None:
-        """`is_split`: over three queues; by default as the size says. Raises DeviceMemoryError."""
+        """`is_split`: over three queues; by default as the size says. `compute`: the queue for the work, in place of
+        one of its own; it is closed with this. Raises DeviceMemoryError."""
         size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in (*inputs.values(), *outputs.values()))
         self.is_split = size >= SPLIT_SIZE if is_split is None else is_split
         self.launches: list[Choice] = []
@@ -90,7 +92,7 @@ class SlotRing:
         self._device = device
         self.slots = [self._slot(inputs, outputs) for _ in range(count)]
         self._free = deque(self.slots)
-        self._compute = device.queue(priority)
+        self._compute = compute or device.queue(priority)
         self._in: Queue = device.queue(priority) if self.is_split else self._compute
         self._out: Queue = device.queue(priority) if self.is_split else self._compute
 

@@ -63,6 +63,8 @@ class VirtualTicket:
 class VirtualQueue:
     """What fails takes along what follows up to the next mark or ticket."""
 
+    handle = 0
+
     def __init__(self, timeline: Timeline, delays: Delays, engines: _Engines) -> None:
         self._timeline = timeline
         self._delays = delays

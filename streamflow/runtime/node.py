@@ -150,6 +150,8 @@ class Context(Protocol):
     """What it keeps of each stream from step to step, from the end of `open` on; None where that is nothing."""
     device: Device
     """What it computes on: what its pipeline says, or the host."""
+    devices: tuple[str, ...]
+    """Those that its pipeline names, the best first; none where it says nothing of devices."""
     batch: Batch | None
     """How data come to `process_batch`, as was said where the stage was added, or by the node; else None."""
     device_priority: int
@@ -249,7 +251,11 @@ class Node:
         """
 
     def open(self) -> Any:
-        """Acquire what is needed, in the node's own process, before anything flows."""
+        """Acquire what is needed, in the node's own process, before anything flows.
+
+        Raise NoDeviceError where the stage's device lacks what is needed, with nothing left acquired: it is called
+        again with the next device that the pipeline names, if there is one.
+        """
 
     def state_tensors(self) -> Sequence[StateTensor]:
         """What is to be kept of each stream from step to step; asked for once, after `open`.

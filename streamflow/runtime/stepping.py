@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from streamflow.core.gaps import Place, Step, StepKind
@@ -37,12 +37,14 @@ class Away:
 class Held:
     """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
 
-    __slots__ = ("away", "is_anew", "last", "slot", "tag")
+    __slots__ = ("away", "is_anew", "last", "slot", "step", "tag")
 
     def __init__(self, slot: int, last: Place) -> None:
         self.slot = slot
         self.last = last
         self.tag = NO_TAG
+        self.step = 0
+        """The number of the stepping that was begun on it last."""
         self.is_anew = False
         self.away: Away | None = None
         """None: what was committed is all there is."""
@@ -51,7 +53,10 @@ class Held:
 class Stepping:
     """Data of different streams that are stepped with together."""
 
-    __slots__ = ("_coming", "_given", "_held", "_states", "_tag", "arrays", "is_over", "messages", "steps")
+    __slots__ = (
+        "_coming", "_given", "_held", "_holders", "_is_apart", "_number", "_states", "_tag",
+        "arrays", "is_over", "messages", "steps",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,25 +66,43 @@ class Stepping:
         held: list[Held],
         coming: list[Place],
         tag: tuple[int, int],
+        number: int,
+        holders: Mapping[int, Held],
     ) -> None:
-        """`given`: for each datum that was; the rest of those that are to be stepped with. `tag` of the handling."""
+        """`given`: for each datum that was; the rest of those that are to be stepped with. `tag` of the handling.
+        `number`: greater than those of the steppings before it. `holders`: who has which slot, also at the commit."""
         self.messages: Final = messages
         """Those to be stepped with, in the order that they were given in: without what has been stepped with before."""
         self.steps: Final = given if len(messages) == len(given) else [step for step in given if step.kind is not _SKIP]
         """How, one for each of them."""
         self.is_over = False
         """Another one was begun, in whose way a commit would be."""
+        self._is_apart = False
         self._given = given
         self._states = states
         self._held = held
         self._coming = coming
         self._tag = tag
+        self._number = number
+        self._holders = holders
+        for one in held:
+            one.step = number
         self.arrays: Sequence[Array] = states.gather([one.slot for one in held]) if held else ()
         """Their states, in the order of the node's state tensors, side by side along each one's batch axis. The node
         may write to them; the next `begin` does."""
         for nth, step in enumerate(self.steps):
             if step.kind is _RESET:
                 make_initial(states, self.arrays, nth)
+
+    def keep_apart(self) -> None:
+        """It is committed later, when a device is done with it: its arrays are its own from now on, and those that are
+        begun with other streams meanwhile are not in its way."""
+        self._is_apart = True
+        self.arrays = [array.copy() for array in self.arrays]
+
+    def end(self) -> None:
+        """Another one is begun."""
+        self.is_over = not self._is_apart
 
     def rows(self, nth: int) -> list[Array]:
         """Views of the states of one of `messages`, in the shapes of a batch of one."""
@@ -88,14 +111,24 @@ class Stepping:
     def commit(self, following: Sequence[Array]) -> None:
         """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`.
 
-        Raises StateError, with nothing changed, where that does not fit, or where another step was begun meanwhile.
+        Of a stream whose slot another one has got meanwhile nothing is kept. Raises StateError, with nothing changed,
+        where that does not fit, or where another step was begun meanwhile.
         """
-        if self.is_over:
+        held, coming = self._held, self._coming
+        if self.is_over or (self._is_apart and any(one.step != self._number for one in held)):
             raise StateError("commit", "a step that is over", "the one that was begun last")
-        if not self._held:
+        if self._is_apart:
+            there = [nth for nth, one in enumerate(held) if self._holders[one.slot] is one]
+            if len(there) < len(held):
+                held, coming = [held[nth] for nth in there], [coming[nth] for nth in there]
+                following = [
+                    array if tensor.batch_axis is None else array.take(there, tensor.axis)
+                    for tensor, array in zip(self._states.tensors, following, strict=True)
+                ]
+        if not held:
             return
-        commit_steps(self._states, self._held, self._coming, self._tag, following)
-        for one in self._held:
+        commit_steps(self._states, held, coming, self._tag, following)
+        for one in held:
             one.is_anew = False
             one.away = None
 

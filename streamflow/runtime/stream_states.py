@@ -62,6 +62,7 @@ class StreamStates:
         self._tag = tag
         self._now_ns = now_ns
         self._begun: Stepping | None = None
+        self._begun_count = 0
         taken = states.streams()
         self._slots = Slots(rules.stream_count_max, rules.eviction, idle_ns=rules.idle_ns, taken=taken, now_ns=now_ns())
         self._held = {slot: Held(slot, _last(states, slot)) for _, slot in taken}
@@ -72,7 +73,8 @@ class StreamStates:
         Raises StateError for two of one stream, and for a stream there is no room for.
         """
         given, stepped, held, places = self._seated(messages, lambda one: one.last)
-        self._begun = Stepping(self._states, given, stepped, held, places, self._tag())
+        self._begun_count += 1
+        self._begun = Stepping(self._states, given, stepped, held, places, self._tag(), self._begun_count, self._held)
         return self._begun
 
     def begin_elsewhere(self, messages: Sequence[Message], where: object) -> SteppingElsewhere:
@@ -94,7 +96,7 @@ class StreamStates:
     ) -> tuple[list[Step], list[Message], list[Held], list[Place]]:
         """Each datum's step, and of those that are to be made the data, who has the state, and the places to come."""
         if self._begun is not None:
-            self._begun.is_over = True
+            self._begun.end()
         streams = [message.stream for message in messages]
         seating = self._slots.seat(streams, self._now_ns())
         for created in seating.created:

@@ -59,6 +59,7 @@ class FaultyDevice:
     def __init__(self, device: Device, faults: DeviceFaults) -> None:
         self.name = device.name
         self.xp: Any = device.xp
+        self.place = device.place
         self._device = device
         self._faults = faults
         self._counts = _Counts()
@@ -82,6 +83,9 @@ class FaultyDevice:
         if self._faults.no_room_at is not None and nth >= self._faults.no_room_at:
             raise DeviceMemoryError(self.name, "there is no room, as planned")
         return self._device.array(shape, dtype)
+
+    def pointer(self, array: DeviceArray) -> int:
+        return self._device.pointer(array)
 
     def host_array(self, shape: Sequence[int], dtype: Any) -> Array:
         return self._device.host_array(shape, dtype)
@@ -117,6 +121,7 @@ class FaultyDevice:
 class FaultyQueue:
     def __init__(self, queue: Queue, name: str, faults: DeviceFaults, counts: _Counts) -> None:
         self.queue = queue
+        self.handle = queue.handle
         self._name = name
         self._faults = faults
         self._counts = counts

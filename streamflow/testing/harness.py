@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import trio
 
+from streamflow.core.batch import Batch
 from streamflow.core.joins.in_order import InOrder
 from streamflow.core.message import Attribute, Message
 from streamflow.device.contract import Device
@@ -67,6 +68,7 @@ class _Context:
         self.device: Device = HostDevice()
         self.batch = node.batch
         self.device_priority = 0
+        self.devices: tuple[str, ...] = ()
         self.recordings: Path | None = None
         self.open_files = ExitStack()
 
@@ -134,6 +136,7 @@ def drive(
     generation: int = 0,
     batch: int | None = None,
     states: Path | None = None,
+    device: Device | None = None,
 ) -> Driven:
     """Inspect, open, feed, flush and close `node`; return what it sent.
 
@@ -146,9 +149,9 @@ def drive(
     `batch`: of a node with `process_batch`, how many it gets at once, in their order, of a stream one unless it is not
     `stateful`; by default one by one to `process`, or in batches as large as there are where it has none.
     `states`: the file of its recurrent states, from which the next call goes on like a next life; without one every
-    call begins anew.
+    call begins anew. `device`: an opened one that its pipeline would name; by default none is named.
     """
-    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation, batch, states)
+    return trio.run(_drive, node, inputs, stage, dict(rates or {}), limit, generation, batch, states, device)
 
 
 async def _drive(
@@ -160,9 +163,14 @@ async def _drive(
     generation: int,
     batch: int | None,
     states: Path | None,
+    device: Device | None,
 ) -> Driven:
     node.inspect()
     context = _Context(node, stage, rates)
+    if batch is not None:
+        context.batch = Batch(batch)
+    if device is not None:
+        context.device, context.devices = device, (device.name,)
     context.generation = generation
     context.limit = limit
     node.context = context

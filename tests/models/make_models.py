@@ -86,7 +86,39 @@ def rows() -> onnx.ModelProto:
     )
 
 
-MODELS = (echo, running_sum, seen_steps, weighted_pair, rows)
+def loudness() -> onnx.ModelProto:
+    """Of the shapes of a speech detector: how loud some samples and those before them were, with two states of 128."""
+    return _model(
+        "loudness",
+        [
+            helper.make_node("Abs", ["input"], ["sizes"]),
+            helper.make_node("ReduceMean", ["sizes"], ["level"], axes=[1], keepdims=1),
+            helper.make_node("Gather", ["state", "zero"], ["recent"], axis=0),
+            helper.make_node("Gather", ["state", "one"], ["long_ago"], axis=0),
+            helper.make_node("Mul", ["recent", "decay"], ["faded"]),
+            helper.make_node("Add", ["faded", "level"], ["recent_now"]),
+            helper.make_node("Add", ["long_ago", "recent_now"], ["all_now"]),
+            helper.make_node("Unsqueeze", ["recent_now", "axes"], ["recent_row"]),
+            helper.make_node("Unsqueeze", ["all_now", "axes"], ["all_row"]),
+            helper.make_node("Concat", ["recent_row", "all_row"], ["stateN"], axis=0),
+            helper.make_node("ReduceMean", ["recent_now"], ["output"], axes=[1], keepdims=1),
+        ],
+        [
+            _tensor("input", ["batch", "samples"]),
+            _tensor("state", [2, "batch", 128]),
+            _tensor("sr", [], TensorProto.INT64),
+        ],
+        [_tensor("output", ["batch", 1]), _tensor("stateN", [2, "batch", 128])],
+        [
+            helper.make_tensor("zero", TensorProto.INT64, [], [0]),
+            helper.make_tensor("one", TensorProto.INT64, [], [1]),
+            helper.make_tensor("axes", TensorProto.INT64, [1], [0]),
+            helper.make_tensor("decay", TensorProto.FLOAT, [], [0.75]),
+        ],
+    )
+
+
+MODELS = (echo, running_sum, seen_steps, weighted_pair, rows, loudness)
 
 
 def _tensor(name: str, shape: Sequence[int | str | None], dtype: int = TensorProto.FLOAT) -> Any:

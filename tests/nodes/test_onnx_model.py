@@ -180,7 +180,7 @@ def test_it_computes_in_as_many_threads_as_its_stage_was_given_unless_it_says_ot
         node = OnnxModel(MODELS / "rows.onnx", **settings)
         node.inspect()
         node.context = SimpleNamespace(
-            threads=None if realtime is None else realtime.thread_count, rate_hz=lambda port: None
+            threads=None if realtime is None else realtime.thread_count, devices=(), rate_hz=lambda port: None
         )
         node.open()
         options = node._session.get_session_options()

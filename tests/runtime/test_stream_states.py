@@ -69,6 +69,38 @@ def test_until_it_is_committed_a_step_was_not_made(make: Make) -> None:
     assert step(states, datum("a", 0)).steps[0].kind is StepKind.START
 
 
+def test_steps_kept_apart_are_committed_in_any_order_while_they_are_of_other_streams(make: Make) -> None:
+    states = make()
+    steppings = []
+    for streams in ("ab", "cd", "e"):
+        steppings.append(states.begin([datum(stream, 0) for stream in streams]))
+        steppings[-1].keep_apart()
+    for nth in (2, 0, 1):
+        steppings[nth].commit([array + 10 * nth + 1 for array in steppings[nth].arrays])
+    assert counts(states, "abcde") == [1, 1, 11, 11, 21]
+    assert [one.kind for one in states.begin([datum("a", 1), datum("e", 0)]).steps] == [StepKind.STEP]
+
+
+def test_a_step_kept_apart_is_over_when_another_is_begun_on_one_of_its_streams(make: Make) -> None:
+    states = make()
+    first = states.begin([datum("a", 0), datum("b", 0)])
+    first.keep_apart()
+    step(states, datum("b", 0))
+    with pytest.raises(StreamflowError, match="a step that is over"):
+        first.commit(first.arrays)
+    assert counts(states, "ab") == [0, 1]
+
+
+def test_of_a_stream_that_made_room_meanwhile_nothing_is_kept(make: Make) -> None:
+    states = make(StateRules(stream_count_max=3, eviction=Eviction.LEAST_RECENTLY_USED))
+    under_way = states.begin([datum("a", 0), datum("b", 0), datum("c", 0)])
+    under_way.keep_apart()
+    step(states, datum("d", 0))
+    under_way.commit([array + 5 for array in under_way.arrays])
+    assert sorted(counts(states, "abc")) == [0, 5, 5]
+    assert counts(states, "d") == [1]
+
+
 def test_a_step_is_over_when_the_next_is_begun(make: Make) -> None:
     states = make()
     first = states.begin([datum("a", 0)])

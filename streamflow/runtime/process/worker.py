@@ -23,8 +23,8 @@ from streamflow.core.paths import Paths
 from streamflow.core.realtime import Effect
 from streamflow.core.supervision import Restart
 from streamflow.core.timebase import us
-from streamflow.device.contract import DeviceError, DeviceLostError
-from streamflow.device.opening import Devices
+from streamflow.device.contract import DeviceLostError
+from streamflow.device.opening import Devices, Opened
 from streamflow.errors import ClosedOutputError, LinkError, NodeError, RefusedLinkError, StreamflowError
 from streamflow.recorder import layout
 from streamflow.recorder.writer import Recorder
@@ -32,11 +32,11 @@ from streamflow.runtime.accounts.keeping import Keeping
 from streamflow.runtime.accounts.logbook import Logbook
 from streamflow.runtime.accounts.tables import shape_of
 from streamflow.runtime.clock import Clock
-from streamflow.runtime.guard import blamed
 from streamflow.runtime.loading.definition import Definition
 from streamflow.runtime.process.control import Channel, Telegram
 from streamflow.runtime.process.hygiene import Hygiene
 from streamflow.runtime.process.life import Life
+from streamflow.runtime.process.stage_device import open_on_device
 from streamflow.runtime.process.stage_logging import logging_stage
 from streamflow.runtime.process.stage_states import lend_states
 from streamflow.runtime.process.staying_outputs import StayingOutputs
@@ -327,9 +327,9 @@ class Worker:
         is_open = False
         try:
             try:
-                self._lend_device(actor)
-                await actor.open()
+                opened = await open_on_device(actor, self._devices, self._life.lost_devices)
                 is_open = True
+                self._tell_device(actor, opened)
                 told = lend_states(actor, self._definition, self._options.recordings, self._options.state)
                 if told:
                     self._channel.tell({"is": "states", "stage": name, "sentences": told})
@@ -363,14 +363,8 @@ class Worker:
         recorder.set(layout.PHASE, layout.CLOSED)
         self._channel.tell({"is": "closed", "stage": name})
 
-    def _lend_device(self, actor: Actor) -> None:
-        names = self._resolved.graph.stage(actor.stage).devices
-        try:
-            opened = self._devices.open(names, self._life.lost_devices)
-        except DeviceError as error:
-            raise blamed(actor.stage, error, "open") from error
-        actor.device = opened.device
-        if names:
+    def _tell_device(self, actor: Actor, opened: Opened) -> None:
+        if actor.devices:
             actor.take_turns(opened.turns)
             told = {"device": opened.device.name, "description": opened.device.description}
             self._channel.tell({"is": "device", "stage": actor.stage, "passed_over": opened.passed_over, **told})

@@ -86,6 +86,7 @@ class Actor:
         self.resident: Callable[[str, Sequence[int], Any], TensorRing | None]
         self.device_priority = int(max(enforcer.classes.values(), default=0))
         self._turns: Turns | None = None
+        self.devices = definition.devices
         self.recordings: Path | None = None
         self.states: StreamStates | None = None
         self.all_states: list[StreamStates] = []

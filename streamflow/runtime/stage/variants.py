@@ -80,12 +80,16 @@ class VariantsNode(Node):
             node.preload()
 
     async def open(self) -> None:
+        opened: list[Node] = []
         for name, node in self.variants.items():
             try:
                 await _done(node.open())
             except Exception as error:
                 error.add_note(f"{VARIANT_NOTE}{name}")
+                for each in opened:  # all may be opened again, on another device
+                    await _done(each.close())
                 raise
+            opened.append(node)
 
     def process(self, *messages: Any, **by_input: Any) -> Any:
         """The best, where nobody chooses."""

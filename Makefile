@@ -11,9 +11,9 @@ INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test
 KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing
 # Real processes of which something is counted and nothing timed, so that others may work beside them; in three parts.
-RUNS_A := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin devices faults hygiene large_tensors spectrum_gpu)
+RUNS_A := $(patsubst %,tests/end_to_end/test_%.py,bad_input by_hand cabin devices faults hygiene large_tensors resident_tensors spectrum_gpu)
 RUNS_B := $(patsubst %,tests/end_to_end/test_%.py,logs many_streams metrics monitor priority readme recordings recurrent_states report)
-RUNS_C := $(patsubst %,tests/end_to_end/test_%.py,recording_mcap smoother states survival trace warm_start wheel)
+RUNS_C := $(patsubst %,tests/end_to_end/test_%.py,recording_mcap smoother states survival torch trace warm_start wheel)
 RUNS := $(RUNS_A) $(RUNS_B) $(RUNS_C)
 COMMANDS := tests/cli tests/conformance tests/transport tests/test_structure.py tests/tools/monitor \
 	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates dashboards gpu_check peers reclaim)

@@ -161,7 +161,6 @@ class RecurrentModel(Node):
         return results()[0] if ticket is None else OnDevice(ticket, lambda: results()[0])
 
     def process_batch(self, messages: Sequence[Message]) -> Any:
-        """Raises InputError for more than `rows_max`."""
         ticket, results = self._stepped(messages)
         return results() if ticket is None else OnDevice(ticket, results)
 
@@ -185,9 +184,6 @@ class RecurrentModel(Node):
 
     def _stepped(self, messages: Sequence[Message]) -> tuple[Ticket | None, Callable[[], list[Any]]]:
         """When the steps are made, and what comes of the data then; no ticket where there is nothing to be done."""
-        if len(messages) > self._rows_max:
-            found, hint = f"a batch of {len(messages)}", f"rows_max={len(messages)} in RecurrentModel(...)"
-            raise InputError(f"stage {self.context.stage}", found, f"{self._rows_max} at most", hint)
         stepping = self.begin_steps_elsewhere(messages)
         if not stepping.messages:
             return None, lambda: stepping.results(())

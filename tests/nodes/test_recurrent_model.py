@@ -309,10 +309,12 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, Any
         RecurrentModel(network(), **settings)
 
 
-def test_a_batch_that_is_too_large_says_what_to_set() -> None:
+def test_the_batch_of_its_stage_comes_before_its_own() -> None:
     given = [message for stream in "abc" for message in data(stream, [0])]
-    with pytest.raises(InputError, match=r"a batch of 3, expected 2 at most; rows_max=3 in RecurrentModel"):
-        drive(RecurrentModel(network(), rows_max=2), given, batch=3)
+    at_once = drive(RecurrentModel(network(), rows_max=2), given, batch=3)
+    one_by_one = drive(RecurrentModel(network(), rows_max=1), given)
+    for found, expected in zip(at_once.messages, one_by_one.messages, strict=True):
+        np.testing.assert_allclose(found.array, expected.array, rtol=1e-6)
 
 
 def test_a_stream_too_many_is_refused_and_says_what_to_do() -> None:

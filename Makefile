@@ -6,7 +6,8 @@ TOPICS := core deadlines speed rates monitor gpu
 # What else runs compiled, where that could make a difference.
 INTERPRETED := tests/core/test_cost.py tests/core/test_credit.py tests/core/test_credit_keeps.py tests/core/test_credit_lives.py \
 	tests/core/test_credit_preference.py tests/core/test_mailbox.py tests/core/test_message.py tests/core/test_losses.py \
-	tests/core/test_losses_torn.py tests/memory tests/recorder tests/wire tests/conformance \
+	tests/core/test_losses_torn.py tests/memory tests/recorder tests/wire tests/conformance/test_links.py \
+	tests/conformance/test_lives.py tests/conformance/test_strangers.py \
 	tests/simulation/test_crash_points.py
 KERNELS := tests/core tests/memory tests/recorder tests/wire
 VIRTUAL := tests/nodes tests/simulation tests/testing

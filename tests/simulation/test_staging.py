@@ -281,7 +281,7 @@ def test_a_ticket_that_is_never_done_is_seen_as_a_hang_although_data_still_come_
         hung = frozenset({3}) if len(made) == 1 else frozenset[int]()
         return FaultyDevice(VirtualDevice(clock, name, DELAYS), DeviceFaults(never_done=hung))
 
-    simulation = run(pipeline(0.6, within=40 * ms, each=600), make_device=first_hangs)
+    simulation = run(pipeline(0.6, within=40 * ms, each=150), make_device=first_hangs)
     (hang,) = simulation.events_of("hung")
     assert "a device at work for 1.0 s" in str(hang)
     assert simulation.stages["net"]["restarts"] == 1

@@ -116,7 +116,8 @@ class Stepping:
         """
         held, coming = self._held, self._coming
         if self.is_over or (self._is_apart and any(one.step != self._number for one in held)):
-            raise StateError("commit", "a step that is over", "the one that was begun last")
+            hint = "where a device works on it meanwhile, stepping.keep_apart() before others are begun"
+            raise StateError("commit", "a step that is over", "the one that was begun last", hint)
         if self._is_apart:
             there = [nth for nth, one in enumerate(held) if self._holders[one.slot] is one]
             if len(there) < len(held):

@@ -161,15 +161,13 @@ def test_no_more_batches_are_in_flight_than_the_device_is_given_and_the_next_is_
             assert before.done_ns - after.given_ns < 1 * ms, "as late as leaves the device no pause"
 
 
-@pytest.mark.parametrize("load", [0.8, 1.1])
+@pytest.mark.parametrize("load", [1.1])
 def test_batches_are_no_smaller_than_without_staging_for_what_the_host_takes_no_time_for(load: float) -> None:
     one, two = (flights(run(pipeline(load), in_flight_max, making_ns=0)) for in_flight_max in (1, 2))
     assert len(two) <= 1.03 * len(one)
 
 
-@pytest.mark.parametrize(
-    ("load", "node"), [(0.5, Doubling), (0.8, Doubling), (1.1, Doubling), (0.8, Stepping), (1.1, Stepping)]
-)
+@pytest.mark.parametrize(("load", "node"), [(0.8, Doubling), (1.1, Doubling), (1.1, Stepping)])
 def test_no_less_is_in_time_than_with_one_batch_in_flight(load: float, node: Callable[[], Node]) -> None:
     one, two = (in_time(run(pipeline(load, node=node, within=40 * ms, count=32, each=20), n)) for n in (1, 2))
     assert two >= one

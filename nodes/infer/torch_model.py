@@ -98,7 +98,7 @@ class TorchModel(Node):
         try:
             x, y = (((self._rows_max, *shape), dtype) for shape, dtype in self._shapes)
             self._ring = SlotRing(
-                device, {"x": x}, {"y": y}, count=SLOT_COUNT, priority=self.context.device_priority, compute=queue
+                device, {"x": x}, {"y": y}, count=SLOT_COUNT, priority=context.device_priority, compute=queue
             )
             for rows in sorted({1, self._rows_max}, reverse=True):
                 await self._try(rows)

@@ -1,4 +1,4 @@
-"""What every link is tested with, whichever way its data travel."""
+"""What every link and every device is tested with, whichever way data travel and wherever they are worked on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from pathlib import Path
 import pytest
 
 from streamflow import Overflow
+from streamflow.device.contract import Device
 from streamflow.transport.link import Bell
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
 from streamflow.transport.zmq_socket import ZmqContext
+from tests.conformance.devices import MADE
 from tests.conformance.edges import DIRECT, TERMS, Connect, Edge, Sockets
+from tests.marks import on_gpu
+
+
+@pytest.fixture(params=["host", "slow host", "virtual host", pytest.param("cuda", marks=on_gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    made = MADE[request.param]()
+    made.open()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -6,31 +6,10 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import pytest
 
 from streamflow.device.contract import Device
-from streamflow.device.cuda import CudaDevice
-from streamflow.device.host import Delays, HostDevice
 from streamflow.device.slots import SlotRing
-from streamflow.device.virtual import VirtualDevice
-from streamflow.runtime.clock import TrioClock
 from streamflow.testing.device_faults import DeviceFaults, FaultyDevice
-from tests.marks import on_gpu
-
-MADE: dict[str, Any] = {
-    "host": HostDevice,
-    "slow host": lambda: HostDevice(Delays(launch_ns=1_000_000)),
-    "virtual": lambda: VirtualDevice(TrioClock()),
-    "cuda": CudaDevice,
-}
-
-
-@pytest.fixture(params=["host", "slow host", "virtual", pytest.param("cuda", marks=on_gpu)])
-def device(request: pytest.FixtureRequest) -> Any:
-    made = MADE[request.param]()
-    made.open()
-    yield made
-    made.close()
 
 
 def seen_at(device: Device, address: int, count: int) -> np.ndarray[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,9 @@ from streamflow.device.resident import DeviceTensor, TensorRing
 from streamflow.device.slots import SlotRing
 from streamflow.testing.device_faults import DeviceFaults, FaultyDevice
 from streamflow.wire.data import encode_datum
-from tests.conformance.test_devices import MADE, SLOW, host_of, poisoned, soon
-from tests.marks import on_gpu
+from tests.conformance.devices import SLOW, host_of, poisoned, soon
 
 ROWS, SIZE = 4, 256
-
-
-@pytest.fixture(params=["host", "slow host", "virtual host", pytest.param("cuda", marks=on_gpu)])
-def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    made = MADE[request.param]()
-    made.open()
-    yield made
-    made.close()
 
 
 def add_one(device: Device) -> Any:

@@ -20,7 +20,7 @@ from streamflow.device.virtual import VirtualDevice
 from streamflow.errors import PoolError, WireError
 from streamflow.runtime.clock import TrioClock
 from streamflow.wire.values import pack, unpack
-from tests.conformance.test_devices import poisoned, soon
+from tests.conformance.devices import poisoned, soon
 from tests.device.ring_owner import SHAPE, SLOT_COUNT
 from tests.marks import on_gpu
 from tools.claims.framework import ROOT

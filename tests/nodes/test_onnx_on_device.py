@@ -231,7 +231,7 @@ def test_an_output_whose_shape_follows_from_values_is_told(device: Device, tmp_p
 
 def test_where_onnx_runtime_has_no_cuda_it_is_never_the_cpu_unsaid() -> None:
     if CUDA in onnxruntime().get_available_providers():
-        pytest.skip("it has")
+        pytest.skip("ONNX Runtime was built with CUDA")
     threads = threading.active_count()
     with pytest.raises(NoDeviceError, match=r"built without CUDA.*CUDAExecutionProvider; .*onnxruntime-gpu"):
         drive(summing(), chunks((3,)), device=SaidToBeCuda())

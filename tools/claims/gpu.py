@@ -27,6 +27,7 @@ from tools.claims.gpu_pipelines import ON_A_GPU, ON_THE_HOST
 
 SUITES = (
     "tests/conformance/test_devices.py",
+    "tests/conformance/test_slot_rings.py",
     "tests/conformance/test_resident_tensors.py",
     "tests/conformance/test_shared_rings.py",
     "tests/nodes/test_recurrent_kernels.py",

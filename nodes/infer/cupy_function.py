@@ -11,8 +11,6 @@ from streamflow.core.latency_profile import powers_of_two
 from streamflow.device.slots import Slot, SlotRing
 from streamflow.wire.arrays import Array
 
-SLOT_COUNT = 2  # one is computed with, one is filled; no third is asked for before the first one's results are read
-
 
 class CupyFunction(Node):
     """`f(x, xp) -> y` for a batch: `x` [rows, ...] and `y` [rows, ...] are arrays of `xp`, NumPy or CuPy.
@@ -59,7 +57,7 @@ class CupyFunction(Node):
         device, batch = self.context.device, self.context.batch or self.batch
         self._xp = device.xp
         x, y = (((batch.size_max, *shape), dtype) for shape, dtype in self._shapes)
-        self._ring = SlotRing(device, {"x": x}, {"y": y}, count=SLOT_COUNT, priority=self.context.device_priority)
+        self._ring = SlotRing(device, {"x": x}, {"y": y}, priority=self.context.device_priority)
         self._resident = self.context.resident("output", *self._shapes[1])
         await self._ring.measure(self._work, batch.buckets or powers_of_two(batch.size_max), self._example)
 

@@ -27,7 +27,6 @@ from streamflow.device.slots import Slot, SlotRing
 
 OTHER_SHAPE: Final = "computed output shape"
 """What ONNX Runtime says of an output that does not fit into its buffer."""
-SLOT_COUNT: Final = 2  # one is computed with, the next is filled
 
 Axes = Mapping[str, int | None]
 """By the name of a tensor, along which of its axes data of several streams stand side by side; None: it is of one."""
@@ -97,7 +96,7 @@ class DeviceModel:
             for tensor, array in zip(self._outputs, returned, strict=True):
                 require_rows(path, tensor.name, array, tensor.axis, 1)
             buffers = ({one.name: one.buffer(rows_max) for one in kind} for kind in (self._inputs, self._outputs))
-            self._ring = SlotRing(device, *buffers, count=SLOT_COUNT, priority=priority, compute=self._queue)
+            self._ring = SlotRing(device, *buffers, priority=priority, compute=self._queue)
         except BaseException:
             self._queue.close()
             raise

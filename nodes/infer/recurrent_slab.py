@@ -21,11 +21,11 @@ import numpy as np
 
 from nodes.infer.recurrent_cells import Cells, cells_of
 from nodes.kernels.recurrent import TILE_MAX, Network
+from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.device.contract import Device, DeviceArray, DeviceError, Ticket
 from streamflow.device.resident import DeviceTensor, bring, keep
 
-IN_FLIGHT_MAX: Final = 2  # one batch that runs, and one that is staged
-BATCH_COUNT: Final = IN_FLIGHT_MAX + 1  # and one whose snapshot comes back behind its results
+BATCH_COUNT: Final = FLIGHT_LIMIT + 1  # and one whose snapshot comes back behind its results
 
 
 class GivenBatch:
@@ -112,7 +112,7 @@ class Slab:
         """The next batch, to be filled and given. Raises DeviceError while too many are under way."""
         batch = self._batches[self._given_count % BATCH_COUNT]
         if not batch.is_at_rest:
-            raise DeviceError("recurrent states", "a batch more under way", f"{IN_FLIGHT_MAX} at most")
+            raise DeviceError("recurrent states", "a batch more under way", f"{FLIGHT_LIMIT} at most")
         self._given_count += 1
         batch.stepped = batch.snapped = None
         batch.let_go()

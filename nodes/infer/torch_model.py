@@ -24,7 +24,6 @@ from streamflow.device.slots import Slot, SlotRing
 from streamflow.errors import StreamflowError
 from streamflow.wire.arrays import Array
 
-SLOT_COUNT: Final = 2  # one is computed with, the next is filled
 EXPORTED: Final = ".pt2"  # what torch.export.save writes; any other file is TorchScript's
 
 
@@ -97,9 +96,7 @@ class TorchModel(Node):
         self._stream = torch.cuda.ExternalStream(queue.handle, device=place) if kind == "cuda" else None
         try:
             x, y = (((self._rows_max, *shape), dtype) for shape, dtype in self._shapes)
-            self._ring = SlotRing(
-                device, {"x": x}, {"y": y}, count=SLOT_COUNT, priority=context.device_priority, compute=queue
-            )
+            self._ring = SlotRing(device, {"x": x}, {"y": y}, priority=context.device_priority, compute=queue)
             for rows in sorted({1, self._rows_max}, reverse=True):
                 await self._try(rows)
         except BaseException:

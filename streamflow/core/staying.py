@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from streamflow.core.batch import Batch
 from streamflow.core.graph import EdgeDef, Resolved
+from streamflow.core.turns import FLIGHT_LIMIT
 
-IN_FLIGHT: Final = 2  # handlings at a device at once, at either end: one that runs, and one that is staged
 SPARE_COUNT: Final = 3  # what the sender may repeat, what was handled last, and one that a node still looks at
 
 
@@ -32,7 +32,7 @@ def staying(resolved: Resolved, stage: str, port: str) -> Staying | None:
         return None
     widest = max(edge.capacity + _held_count(graph.stage(edge.target).batch) for edge in edges)
     own = graph.stage(stage).batch
-    sent = IN_FLIGHT * (1 if own is None else own.size_max)
+    sent = FLIGHT_LIMIT * (1 if own is None else own.size_max)
     return Staying(frozenset(edge.target for edge in edges), widest + sent + SPARE_COUNT)
 
 
@@ -44,4 +44,4 @@ def _takes(resolved: Resolved, edge: EdgeDef) -> bool:
 
 def _held_count(batch: Batch | None) -> int:
     """How many a stage has taken that are not done."""
-    return IN_FLIGHT if batch is None else batch.queue_limit + IN_FLIGHT * batch.size_max
+    return FLIGHT_LIMIT if batch is None else batch.queue_limit + FLIGHT_LIMIT * batch.size_max

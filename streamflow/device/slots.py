@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.device.contract import Device, DeviceArray, Graph, Mark, Queue, Refusal, Ticket, Work
 from streamflow.device.registered import Registered
 from streamflow.device.resident import DeviceTensor, bring, keep
@@ -71,13 +72,14 @@ class SlotRing:
         inputs: Shapes,
         outputs: Shapes,
         *,
-        count: int = 2,
+        count: int = FLIGHT_LIMIT,
         priority: int = 0,
         is_split: bool | None = None,
         compute: Queue | None = None,
     ) -> None:
-        """`is_split`: over three queues; by default as the size says. `compute`: the queue for the work, in place of
-        one of its own; it is closed with this. Raises DeviceMemoryError."""
+        """`count`: of slots; a stage asks for no third batch before the first one's results are read. `is_split`: over
+        three queues; by default as the size says. `compute`: the queue for the work, in place of one of its own; it is
+        closed with this. Raises DeviceMemoryError."""
         size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in (*inputs.values(), *outputs.values()))
         self.is_split = size >= SPLIT_SIZE if is_split is None else is_split
         self.launches: list[Choice] = []

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from streamflow import Batch, In, Message, Node, Out, Pipeline
-from streamflow.core.staying import IN_FLIGHT, SPARE_COUNT, staying
+from streamflow.core.staying import SPARE_COUNT, staying
+from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.errors import Fault
 
 
@@ -53,14 +54,14 @@ def found(*targets: Node, process: str = "gpu", source: Node | None = None, **ed
 
 
 def test_it_stays_where_all_who_get_it_take_it_there() -> None:
-    assert found(Takes(), Takes(), capacity=5) == 5 + 2 * IN_FLIGHT + SPARE_COUNT
+    assert found(Takes(), Takes(), capacity=5) == 5 + 2 * FLIGHT_LIMIT + SPARE_COUNT
 
 
 def test_there_are_as_many_as_the_widest_edge_and_a_batch_at_its_end_may_hold() -> None:
     class Small(Several):
         batch = Batch(size_max=3, queue_size=7)
 
-    assert found(Takes(), Small(), capacity=5) == 5 + 7 + 3 * IN_FLIGHT + IN_FLIGHT + SPARE_COUNT
+    assert found(Takes(), Small(), capacity=5) == 5 + 7 + 3 * FLIGHT_LIMIT + FLIGHT_LIMIT + SPARE_COUNT
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ Each name is imported when it is first asked for, so that what needs few of them
 without the rest.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from streamflow import compilation
+from streamflow.on_demand import on_demand
 
 compilation.choose()
 
@@ -62,18 +62,7 @@ else:
         "pipeline": ("Pipeline",),
         "runtime.node": ("In", "Node", "Out", "Output"),
     }
-    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-    def __getattr__(name):
-        if name not in _MODULE_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *_MODULE_OF})
-
+    __getattr__, __dir__ = on_demand(__name__, _NAMES)
 
 __all__ = [
     "Batch",

@@ -99,6 +99,18 @@ def test_the_public_surface_is_what_is_listed_here() -> None:
     assert all(hasattr(streamflow, name) for name in streamflow.__all__)
 
 
+@pytest.mark.parametrize("package", ["ingest", "preprocess", "infer", "postprocess"])
+def test_nodes_are_imported_when_they_are_asked_for_and_not_before(package: str) -> None:
+    command = (
+        f"import sys, nodes.{package} as package; "
+        "assert not [name for name in sys.modules if name.startswith(package.__name__ + '.')], 'imported at once'; "
+        "assert set(package.__all__) <= set(dir(package)); "
+        "[getattr(package, name) for name in package.__all__]"
+    )
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_each_foreign_library_has_one_door() -> None:
     assert importers("zmq", "streamflow") == {"streamflow/transport/zmq_socket.py"}
     assert importers("msgpack", "streamflow") == {"streamflow/wire/values.py", "streamflow/runtime/process/control.py"}

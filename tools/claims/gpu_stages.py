@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import trio
 
 from nodes.infer import CupyFunction
 from streamflow import In, InputError, Message, Node, Out, Pipeline, ms
@@ -15,6 +16,8 @@ from streamflow.testing.device_faults import DeviceFaults, FaultyDevice
 from streamflow.wire.arrays import Array
 
 ILLEGAL = 'extern "C" __global__ void illegal(float* x) { reinterpret_cast<float*>(64)[threadIdx.x] = x[0]; }'
+FAULTS_WITHIN_NS = 50 * ms  # more than a busy machine takes, so that what is missed is what the lost device has cost
+HOST_OPENING_S = 0.25  # a GPU takes as long to be there again; the host is at once
 
 
 class Tensors(Node):
@@ -126,16 +129,28 @@ class Breaking:
         xp.RawKernel(ILLEGAL, "illegal")((1,), (32,), (x,))
 
 
+class Reopened(CupyFunction):
+    """On the host too the next life's device takes a while to be there."""
+
+    def __init__(self, function: Callable[..., Any], mark: str) -> None:
+        super().__init__(function, input="float32[]", output="float32[]", rows_max=1)
+        self._mark = Path(mark)
+
+    async def open(self) -> None:
+        if self._mark.exists() and self.context.device.xp is np:
+            await trio.sleep(HOST_OPENING_S)
+        await super().open()
+
+
 def faults(device: str, mark: str, breaks_at: int = 200, count: int = 1500, rate_hz: float = 200.0) -> Pipeline:
     """Two stages of one process on one device, and one of them destroys it for both."""
     p = Pipeline("faults")
     numbers = p.add("numbers", Numbers(count, rate_hz))
     functions: dict[str, Callable[..., Any]] = {"broken": Breaking(mark, breaks_at), "beside": threefold}
     for port, (name, function) in zip((numbers.first, numbers.second), functions.items(), strict=True):
-        stage = CupyFunction(function, input="float32[]", output="float32[]", rows_max=1)
-        added = p.add(name, stage, device=device, process="device")
+        added = p.add(name, Reopened(function, mark), device=device, process="device")
         sink = p.add(f"{name}_sink", Sink())
         p.connect(port, added, capacity=1000)
         p.connect(added, sink, capacity=1000)
-        p.deadline(name, numbers, sink, within=20 * ms)
+        p.deadline(name, numbers, sink, within=FAULTS_WITHIN_NS)
     return p

@@ -17,7 +17,8 @@ RUNS_B := $(patsubst %,tests/end_to_end/test_%.py,logs many_streams metrics moni
 RUNS_C := $(patsubst %,tests/end_to_end/test_%.py,recording_mcap smoother states survival torch trace warm_start wheel)
 RUNS := $(RUNS_A) $(RUNS_B) $(RUNS_C)
 COMMANDS := tests/cli tests/conformance tests/transport tests/test_structure.py tests/tools/monitor \
-	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_rates dashboards gpu_check peers reclaim)
+	tests/runtime/test_fork_server.py tests/runtime/test_hygiene.py \
+	$(patsubst %,tests/tools/test_%.py,cabin_reference claims_batching claims_gpu claims_monitor claims_rates dashboards gpu_check peers reclaim)
 
 .PHONY: demo test sources kernels pipelines-in-virtual-time runs-A runs-B runs-C commands lint lock claims $(TOPICS:%=claims-%) bench-peers compiled clean
 

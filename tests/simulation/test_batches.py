@@ -291,6 +291,21 @@ def test_what_is_to_be_delivered_is_worked_on_although_it_is_late() -> None:
         assert order == sorted(order)
 
 
+@pytest.mark.parametrize("node", [Net, Unbound])
+def test_what_is_late_is_not_overtaken_in_its_stream_by_what_is_not(node: Callable[[], Node]) -> None:
+    """Whether or not the node carries anything from one to the next: who gets its results may. And streams of which
+    data are late do not stay so."""
+    hiccup = Faults().slow("net", by=60 * ms, from_s=0.1, until_s=0.12)
+    simulation = run(pipeline(Batch(4), node=node, within=25 * ms, on_miss=OnMiss.DELIVER), faults=hiccup)
+    found = by_stream(simulation)
+    assert len(found) == STREAM_COUNT
+    for order in found.values():
+        assert [seq for seq, _ in order] == list(range(40))
+    late = [message.event_time_ns for message in simulation.results("sink") if message.flags & Flag.MISSED]
+    assert len(late) > 5
+    assert max(late) - min(late) < 300 * ms
+
+
 def test_of_two_deadlines_the_one_that_can_be_met_still_counts() -> None:
     def build() -> Pipeline:
         p = pipeline(

@@ -13,7 +13,8 @@ something in flight, unless its states follow each other on the device (`Node.st
 
 What is given up is done with as its deadlines say, each datum by itself: DEGRADE, CALL and HOLD as for one that is
 worked on alone, before the next batch. A datum that is late and to be delivered all the same has no deadline any more:
-it has the places that cost nothing, and after `patience` one in each batch.
+it has the places that cost nothing, and after `patience` one in each batch. What follows it in its stream waits for it:
+nothing that a stage sends overtakes what is older in its stream.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ class Batcher:
 
     def _is_behind(self, datum: Datum) -> bool:
         """Whether something of its stream is in flight, so that what comes of it comes later."""
-        return self._is_stateful and datum.message.stream in self._work.streams
+        return datum.message.stream in self._work.streams
 
     def _latest_start_ns(self, data: Sequence[Datum], now_ns: int) -> int:
         """When work on the tightest of them must start; 0 where none is due."""
@@ -241,7 +242,7 @@ class Batcher:
         given_up = [asked[index] for index in sorted(plan.given_up)]
         started = [asked[index] for index in sorted(plan.start)]
         has_worked, postponed_count = await self._give_up(given_up) if given_up else (False, 0)
-        if self._is_stateful and given_up:  # what was given up and stays is not overtaken by what follows it
+        if given_up:  # what was given up and stays is not overtaken by what follows it
             staying = {datum.message.stream for datum in given_up if datum in self._waiting}
             started = [datum for datum in started if datum.message.stream not in staying]
         if has_worked:
@@ -280,8 +281,8 @@ class Batcher:
     def _asked(self) -> tuple[list[Datum], list[Waiting]]:
         """What may be started now, and the same as the decider sees it.
 
-        Of a stream either all have a deadline or none has. So where those at its head are overdue, and the next are
-        not, or the other way round, these wait until the others are gone.
+        Of a stream either all have a deadline or none has, and none an earlier one than what is older. So where those
+        at its head are overdue, and the next are not, or the other way round, these wait until the others are gone.
         """
         now_ns, enforcer = self._now_ns(), self._enforcer
         work = self._work
@@ -292,7 +293,7 @@ class Batcher:
         least_ns = start_ns + margin_ns + self._profile.cost_ns(1, now_ns)
         asked: list[Datum] = []
         waiting: list[Waiting] = []
-        is_dated: dict[str, bool] = {}
+        newest_ns: dict[str, int] = {}  # the latest start of what was last asked of each stream
         closed: set[str] = set()
         busy = self._busy_streams()
         for datum in self._waiting:
@@ -302,14 +303,16 @@ class Batcher:
             datum.latest_ns = datum.due_ns = 0
             if not datum.is_overdue:
                 datum.latest_ns, datum.due_ns = enforcer.due_in_batch(message, now_ns, least_ns, datum.passed_ns)
-            stream = message.stream if self._is_stateful else None
-            if stream is not None:
-                if is_dated.setdefault(stream, datum.latest_ns > 0) is not (datum.latest_ns > 0):
-                    closed.add(stream)
-                if stream in closed:
-                    continue
+            stream, latest_ns = message.stream, datum.latest_ns
+            before_ns = newest_ns.setdefault(stream, latest_ns)
+            if (before_ns > 0) is not (latest_ns > 0) or (latest_ns < before_ns and not self._is_stateful):
+                closed.add(stream)
+            if stream in closed:
+                continue
+            newest_ns[stream] = latest_ns
             asked.append(datum)
-            waiting.append(Waiting(datum.latest_ns, datum.arrival_ns, stream, enforcer.criticality(message)))
+            step_of = stream if self._is_stateful else None  # of which a batch may have but one, and those in order
+            waiting.append(Waiting(latest_ns, datum.arrival_ns, step_of, enforcer.criticality(message)))
         return asked, waiting
 
     async def _give_up(self, data: Sequence[Datum]) -> tuple[bool, int]:

@@ -13,8 +13,8 @@ that its provider does not have run on the CPU, and the loop waits where these n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -113,15 +113,9 @@ class DeviceModel:
             self._queue.close()
             raise
 
-    @contextmanager
-    def slot(self) -> Iterator[Slot]:
+    def slot(self) -> AbstractContextManager[Slot]:
         """One of two, whose buffers are nobody else's until its last run is done and another one was taken."""
-        slot = self._ring.take()
-        assert slot is not None, "no more are in flight than there are slots"
-        try:
-            yield slot
-        finally:
-            self._ring.give_back(slot)
+        return self._ring.loan()
 
     def run(
         self,

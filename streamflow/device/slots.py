@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final
@@ -110,6 +111,16 @@ class SlotRing:
         """Its outputs were read, or nobody wants them; it is taken again when the device is done with it."""
         assert all(slot is not free for free in self._free)
         self._free.append(slot)
+
+    @contextmanager
+    def loan(self) -> Iterator[Slot]:
+        """One that nobody uses, given back whatever comes of it, for a stage: it has no more in flight than slots."""
+        slot = self.take()
+        assert slot is not None, "no more are in flight than there are slots"
+        try:
+            yield slot
+        finally:
+            self.give_back(slot)
 
     def put(self, slot: Slot, name: str, rows: Array | DeviceTensor | Sequence[Array | DeviceTensor]) -> None:
         """What input `name` has, whole or in its first rows: copied to the slot now, or left where it lies for the

@@ -2,9 +2,10 @@
 
 from nodes.infer import OnnxModel
 from nodes.ingest import VideoFile
-from nodes.postprocess import Detections, JsonLines
+from nodes.postprocess import Detections
 from nodes.preprocess import Normalise, Resize
-from streamflow import OnMiss, Overflow, Pipeline, ms
+from pipelines._detection import connect
+from streamflow import Pipeline
 
 
 def build(
@@ -17,12 +18,5 @@ def build(
     normalise = p.add("normalise", Normalise(scale=1 / 255, layout="chw"))
     detector = p.add("detector", OnnxModel(model))
     boxes = p.add("boxes", Detections(names, score=score))
-    table = {"detections": ("box", "score", "class", "name")}
-    log = p.add("log", JsonLines(out, tables=table, attributes=("frame", "time_s")))
-    p.connect(camera, resize, overflow=Overflow.DROP_OLDEST, capacity=4)
-    p.connect(resize, normalise)
-    p.connect(normalise, detector)
-    p.connect(detector, boxes)
-    p.connect(boxes, log)
-    p.deadline("detect", camera, log, within=150 * ms, on_miss=OnMiss.SHED)
+    connect(p, camera, resize, normalise, detector, boxes, out=out)
     return p

@@ -7,8 +7,9 @@ from nodes.infer import CupyFunction, OnnxModel
 from nodes.ingest import VideoFile
 from nodes.kernels.box_batch import COLUMNS, detections
 from nodes.kernels.image_batch import NetworkInput
-from nodes.postprocess import JsonLines, NamedBoxes
-from streamflow import Node, OnMiss, Overflow, Pipeline, ms
+from nodes.postprocess import NamedBoxes
+from pipelines._detection import connect
+from streamflow import Node, Pipeline
 from streamflow.core.device_names import devices_of
 
 CELLS = 128  # of the map that may be objects, those with the best scores
@@ -48,14 +49,7 @@ def build(
     prepared = p.add("prepare", prepare, device=devices)
     rows = p.add("suppress", suppress, device=devices)
     boxes = p.add("boxes", NamedBoxes(names))
-    table = {"detections": ("box", "score", "class", "name")}
-    log = p.add("log", JsonLines(out, tables=table, attributes=("frame", "time_s")))
-    p.connect(camera, prepared, overflow=Overflow.DROP_OLDEST, capacity=4)
-    p.connect(prepared, network)
-    p.connect(network, rows)
-    p.connect(rows, boxes)
-    p.connect(boxes, log)
-    p.deadline("detect", camera, log, within=150 * ms, on_miss=OnMiss.SHED)
+    connect(p, camera, prepared, network, rows, boxes, out=out)
     return p
 
 

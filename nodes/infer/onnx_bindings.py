@@ -52,6 +52,11 @@ class FedInput:
     def has_dt(self) -> bool:
         return self.dt_column is not None
 
+    @property
+    def is_plain(self) -> bool:
+        """The model is given what a message has, and nothing with it."""
+        return not self.context and not self.has_dt
+
 
 @dataclass(frozen=True, slots=True)
 class TakenOutput:

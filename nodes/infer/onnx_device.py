@@ -5,14 +5,16 @@ once for each number of rows; so all sizes but that one are known then. What an 
 one row. An input that ONNX Runtime reads elsewhere than it lies is copied there when it is *bound*, and never again: so
 it is asked where it reads each, and what it reads on the host, as it does with some integers, is bound there.
 
+What is on the device already is copied there into the buffer that is bound, and what stays there out of it.
+
 What this does not do: leave states on the device from step to step; they go in and come out with each. Nodes of a model
 that its provider does not have run on the CPU, and the loop waits where these need what is on the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -23,6 +25,7 @@ from nodes.infer.onnx_bindings import Array
 from nodes.infer.onnx_session import read_on_host, session_on, unwaited
 from streamflow import InputError
 from streamflow.device.contract import Device, DeviceArray, Ticket
+from streamflow.device.resident import DeviceTensor
 from streamflow.device.slots import Slot, SlotRing
 
 OTHER_SHAPE: Final = "computed output shape"
@@ -39,11 +42,16 @@ class Tensor:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    """Of one row."""
+    """Of what the model is given for one row."""
     axis: int | None
 
+    @property
+    def row(self) -> tuple[int, ...]:
+        """The shape of a row of the buffer: without an axis of 1 in front, as a message is."""
+        return self.shape[1:] if self.axis == 0 else self.shape
+
     def buffer(self, rows: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        return (rows, *self.shape), self.dtype
+        return (rows, *self.row), self.dtype
 
     def part(self, buffer: DeviceArray, rows: int) -> DeviceArray:
         """What the model is given of it."""
@@ -55,11 +63,15 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A run that was given: what it was given with, and what is in `outputs` when its ticket is done; of its slot."""
+    """A run that was given: what it was given with, and what is in `outputs` when its ticket is done; of its slot.
+
+    `stays`: outputs that are on the device then, and not in `outputs`, a tensor for each row.
+    """
 
     ticket: Ticket
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    stays: Mapping[str, Sequence[DeviceTensor]]
 
 
 class DeviceModel:
@@ -101,24 +113,47 @@ class DeviceModel:
             self._queue.close()
             raise
 
-    @contextmanager
-    def slot(self) -> Iterator[Slot]:
+    def slot(self) -> AbstractContextManager[Slot]:
         """One of two, whose buffers are nobody else's until its last run is done and another one was taken."""
-        slot = self._ring.take()
-        assert slot is not None, "no more are in flight than there are slots"
-        try:
-            yield slot
-        finally:
-            self._ring.give_back(slot)
+        return self._ring.loan()
 
-    def run(self, slot: Slot, feed: Mapping[str, Array], rows: int) -> Given:
-        """Give a run with these inputs; what is in them is copied at once. The one before it in this slot is done."""
+    def run(
+        self,
+        slot: Slot,
+        feed: Mapping[str, Array],
+        plain: Mapping[str, Sequence[Array | DeviceTensor]],
+        rows: int,
+        stays: Mapping[str, Sequence[DeviceTensor]],
+    ) -> Given:
+        """Give a run with these inputs, whole or, the plain ones, row by row; what is in host arrays is copied at once.
+        `stays`: outputs that stay on the device. The run before it in this slot is done."""
         inputs = {one.name: one.part(slot.inputs[one.name], rows) for one in self._inputs}
-        outputs = {one.name: one.part(slot.outputs[one.name], rows) for one in self._outputs}
+        outputs = {one.name: one.part(slot.outputs[one.name], rows) for one in self._outputs if one.name not in stays}
         for name, array in inputs.items():
-            np.copyto(array, feed[name], casting="no")
+            if name in plain:
+                self._ring.put(slot, name, plain[name])
+            else:
+                np.copyto(array, feed[name], casting="no")
+        for name, tensors in stays.items():
+            self._ring.keep(slot, name, tensors)
         work = partial(self._work, self._binding(slot, rows))
-        return Given(self._ring.submit(slot, work, rows), inputs, outputs)
+        return Given(self._ring.submit(slot, work, rows), inputs, outputs, stays)
+
+    def is_read_on_host(self, name: str) -> bool:
+        """Whether an input has to be in the host's memory before a run with it is given."""
+        return name in self._on_host
+
+    async def on_host(self, tensor: DeviceTensor) -> Array:
+        """A copy of it there."""
+        array = np.empty(tensor.shape, tensor.dtype)
+        self._queue.copy_out(array, tensor.on(self._queue))
+        await self._queue.ticket().wait()
+        return array
+
+    def row_of(self, output: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and dtype of what comes of one datum."""
+        found = next(one for one in self._outputs if one.name == output)
+        return found.row, found.dtype
 
     def close(self) -> None:
         self._ring.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +18,7 @@ from nodes.infer.onnx_session import onnxruntime, session_on_cpu
 from nodes.infer.onnx_signature import read_signature
 from nodes.infer.onnx_stepping import Stepper
 from streamflow import (
+    DeviceTensor,
     Eviction,
     In,
     InputError,
@@ -33,13 +34,14 @@ from streamflow import (
 from streamflow.core.gaps import Step, StepKind
 from streamflow.core.state_rules import STREAM_COUNT
 from streamflow.core.timebase import s
+from streamflow.device.resident import TensorRing
 from streamflow.device.slots import Slot
 from streamflow.errors import StateError
 from streamflow.runtime.node import Port
 from streamflow.runtime.stepping import Stepping
 
-Rows = Sequence[Sequence[npt.NDArray[Any]]]
-"""For each stream arrays that face the model's inputs."""
+Rows = Sequence[Sequence[Any]]
+"""For each stream arrays that face the model's inputs; on a device tensors may be there already."""
 
 
 class OnnxModel(Node):
@@ -51,7 +53,8 @@ class OnnxModel(Node):
     where that is said. On a GPU by ONNX Runtime's CUDA provider (onnxruntime-gpu, in place of onnxruntime); where that
     is missing the next device is taken, or the run ends with that sentence: never the CPU unsaid. `host` is a thread
     beside the loop. There sizes must be known (`sizes`), and those of the outputs follow from them; states go in and
-    come out with each step.
+    come out with each step. Between stages of one process that work on one device data stay there, but for inputs of
+    which something is kept or added: `context`, `dt`, REPEAT.
 
     Each input that is neither state, constant nor dt is an In port, each output that is no state an Out port,
     named as in the model ('input.1' becomes input_1), of the dtype and shape that the model declares, without
@@ -144,6 +147,8 @@ class OnnxModel(Node):
         self._model_ports: dict[str, Port] = {}
         self._session: Any = None
         self._device_model: DeviceModel | None = None
+        self._resident: dict[str, TensorRing] = {}
+        """By the name of an output that stays on the device."""
 
     def inspect(self) -> None:
         """Read the file's signature, not its weights."""
@@ -157,9 +162,13 @@ class OnnxModel(Node):
             raise InputError(self.path, str(error), "an ONNX model") from None
         self._bindings = bind(signature, self._settings, self.path)
         self.stateful = bool(self._settings.state or self._settings.context or self._settings.dt)
-        self._model_ports = {fed.port: In(fed.type, rate_hz=self.rate_hz) for fed in self._bindings.inputs}
+        on_device = bool(self.stage_devices)
+        self._model_ports = {}
+        for fed in self._bindings.inputs:
+            stays = on_device and fed.is_plain and not self._settings.repeats  # else the host has to have it
+            self._model_ports[fed.port] = In(fed.type, rate_hz=self.rate_hz, on_device=stays)
         for taken in self._bindings.outputs:
-            self._model_ports[taken.port] = Out(taken.type, rate_hz=taken.rate_from)
+            self._model_ports[taken.port] = Out(taken.type, rate_hz=taken.rate_from, on_device=on_device)
 
     @property
     def has_batches(self) -> bool:
@@ -183,7 +192,12 @@ class OnnxModel(Node):
         self.state_rules = replace(self.state_rules, period_ns=_period_ns(bindings, rates))
         threads = self.threads or self.context.threads or 1
         if self.context.devices:
-            self._device_model = self._on_device(threads, constants)
+            self._device_model = model = self._on_device(threads, constants)
+            try:
+                self._resident = dict(self._staying(model))
+            except BaseException:
+                self.close()
+                raise
         else:
             self._session = session_on_cpu(self.path, threads)
             self._warm_up()
@@ -205,13 +219,7 @@ class OnnxModel(Node):
     def _warm_up(self) -> None:
         """The first run allocates what later ones reuse; made on a state of its own, where sizes are known."""
         if all(fed.has_known_sizes for fed in self._bindings.inputs):
-            self._session.run(self._names, self._first_feed())
-
-    def _first_feed(self) -> dict[str, npt.NDArray[Any]]:
-        """Of a stream's first datum, which is zeros."""
-        arrays = [np.zeros([size or 1 for size in fed.shape or ()], fed.dtype) for fed in self._bindings.inputs]
-        carried = [_side_by_side(tensor) for tensor in self._stepper.tensors]
-        return self._stepper.feed([arrays], carried, [Message({})], [Step(StepKind.START)])
+            self._session.run(self._names, self._stepper.first_feed())
 
     def _on_device(self, threads: int, constants: Mapping[str, npt.NDArray[Any]]) -> DeviceModel:
         bindings, context = self._bindings, self.context
@@ -226,9 +234,18 @@ class OnnxModel(Node):
         outputs: dict[str, int | None] = {state.output: state.batch_axis for state in bindings.states}
         outputs |= {taken.name: 0 if taken.batched else None for taken in bindings.outputs if taken.name not in outputs}
         rows_max = context.batch.size_max if context.batch is not None and not bindings.single else 1
-        feed = self._first_feed()
+        feed = self._stepper.first_feed()
         priority = context.device_priority
         return DeviceModel(self.path, threads, context.device, feed, constants, inputs, outputs, rows_max, priority)
+
+    def _staying(self, model: DeviceModel) -> Iterator[tuple[str, TensorRing]]:
+        """What is a state too is copied out in any case."""
+        states = {state.output for state in self._bindings.states}
+        for taken in self._bindings.outputs:
+            if taken.name not in states:
+                found = self.context.resident(taken.port, *model.row_of(taken.name))
+                if found is not None:
+                    yield taken.name, found
 
     def process(self, message: Message | None = None, /, **joined: Message) -> Any:
         messages = [message] if message is not None else [joined[fed.port] for fed in self._bindings.inputs]
@@ -304,10 +321,12 @@ class OnnxModel(Node):
 
     def _results_on_device(self, model: DeviceModel, messages: Sequence[Message], rows: Rows) -> Any:
         """The same list, to be awaited where something is left to be done."""
+        if self._is_to_be_brought(model, rows):
+            return self._bring(model, messages, rows)
         if not self._stepper.tensors:
             steps = [Step(StepKind.STEP)] * len(rows)
             with model.slot() as slot:
-                return self._give(model, slot, rows, (), messages, steps).then(lambda made: made[0])
+                return self._give(model, slot, rows, (), messages, steps, self._resident).then(lambda made: made[0])
         stepping = self.begin_steps(messages)
         if not stepping.messages:
             return stepping.results(())
@@ -318,10 +337,21 @@ class OnnxModel(Node):
         with model.slot() as slot:
             return self._give_step(model, slot, stepping, rows)
 
+    def _is_to_be_brought(self, model: DeviceModel, rows: Rows) -> bool:
+        places = [nth for nth, fed in enumerate(self._bindings.inputs) if model.is_read_on_host(fed.name)]
+        return any(type(row[nth]) is DeviceTensor for row in rows for nth in places)
+
+    async def _bring(self, model: DeviceModel, messages: Sequence[Message], rows: Rows) -> list[Any]:
+        """What the model reads on the host, and where it reads it is known only when it is loaded, is waited for."""
+        there = [[await model.on_host(one) if type(one) is DeviceTensor else one for one in row] for row in rows]
+        found = self._results_on_device(model, messages, there)
+        results: list[Any] = found if isinstance(found, list) else await found
+        return results
+
     async def _give_repeats(self, model: DeviceModel, stepping: Stepping, rows: Rows) -> list[Any]:
         with model.slot() as slot:
             for repeat in self._stepper.repeats(stepping):
-                given = self._give(model, slot, repeat.rows, repeat.carried, [Message({})], [repeat.step])
+                given = self._give(model, slot, repeat.rows, repeat.carried, [Message({})], [repeat.step], {})
                 _, repeat.following = await given
             results: list[Any] = await self._give_step(model, slot, stepping, rows)
             return results
@@ -334,7 +364,8 @@ class OnnxModel(Node):
             stepping.commit(following)
             return stepping.results(results)
 
-        return self._give(model, slot, rows, stepping.arrays, stepping.messages, stepping.steps).then(step)
+        given = self._give(model, slot, rows, stepping.arrays, stepping.messages, stepping.steps, self._resident)
+        return given.then(step)
 
     def _give(
         self,
@@ -344,26 +375,37 @@ class OnnxModel(Node):
         carried: Sequence[npt.NDArray[Any]],
         messages: Sequence[Message],
         steps: Sequence[Step],
+        resident: Mapping[str, TensorRing],
     ) -> OnDevice:
-        """A run, as `_run` makes it."""
-        given = model.run(slot, self._stepper.feed(rows, carried, messages, steps), len(rows))
+        """A run, as `_run` makes it. `resident`: of outputs that are to stay on the device."""
+        feed, count = self._stepper.assembled(rows, carried, messages, steps), len(rows)
+        inputs = enumerate(self._bindings.inputs)
+        plain = {fed.name: [row[nth] for row in rows] for nth, fed in inputs if fed.is_plain}
+        stays = {name: found for name, ring in resident.items() if (found := ring.take_all(count)) is not None}
+        given = model.run(slot, feed, plain, count, stays)
 
         def made() -> tuple[list[Any], list[npt.NDArray[Any]]]:
-            returned = [given.outputs[name] for name in self._names]
-            sent = [array.copy() for array in returned[len(self._bindings.states) :]]  # the slot is written over
-            return self._sent(sent, len(rows)), self._stepper.following(given.inputs, returned, rows, carried)
+            slot.let_go()
+            states = [given.outputs[state.output] for state in self._bindings.states]
+            sent = [  # copies: the slot is written over
+                stays[taken.name] if taken.name in stays else given.outputs[taken.name].copy()
+                for taken in self._bindings.outputs
+            ]
+            return self._sent(sent, count), self._stepper.following(given.inputs, states, rows, carried)
 
         return OnDevice(given.ticket, made)
 
-    def _sent(self, returned: Sequence[npt.NDArray[Any]], count: int) -> list[Any]:
+    def _sent(self, returned: Sequence[npt.NDArray[Any] | Sequence[DeviceTensor]], count: int) -> list[Any]:
         """Of each of so many streams its arrays, by port where there are several."""
         if count == 1 and len(returned) == 1 and self._bindings.outputs[0].batched and len(returned[0]) == 1:
             return [returned[0][0]]
-        found: list[dict[str, npt.NDArray[Any]]] = [{} for _ in range(count)]
+        found: list[dict[str, Any]] = [{} for _ in range(count)]
         for taken, array in zip(self._bindings.outputs, returned, strict=True):
-            require_rows(self.path, taken.name, array, 0 if taken.batched else None, count)
+            is_whole = isinstance(array, np.ndarray) and not taken.batched
+            if isinstance(array, np.ndarray):
+                require_rows(self.path, taken.name, array, 0 if taken.batched else None, count)
             for nth, own in enumerate(found):
-                own[taken.port] = array[nth] if taken.batched else array
+                own[taken.port] = array if is_whole else array[nth]
         if len(self._bindings.outputs) > 1:
             return list(found)
         return [array for own in found for array in own.values()]
@@ -395,9 +437,3 @@ def _period_ns(bindings: Bindings, rates: Sequence[float | None]) -> int:
         if rate_hz and size:
             return round(size * s / rate_hz)
     return 0
-
-
-def _side_by_side(tensor: StateTensor) -> npt.NDArray[Any]:
-    """What a new stream has, in a batch of one."""
-    shape = tensor.shape if tensor.batch_axis is None else tensor.shape_of(1)
-    return np.zeros(shape, tensor.dtype) if tensor.initial is None else tensor.initial.reshape(shape)

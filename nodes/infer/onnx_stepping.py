@@ -83,18 +83,36 @@ class Stepper:
         `rows`: for each stream arrays that face the bindings' inputs, of the same shapes. `arrays`: what is carried, as
         `tensors` says. `messages`: the ones that give the time.
         """
+        feed = self.assembled(rows, arrays, messages, steps)
+        for nth, fed in enumerate(self._bindings.inputs):
+            if fed.is_plain and fed.batched:
+                feed[fed.name] = rows[0][nth][None] if len(rows) == 1 else np.stack([row[nth] for row in rows])
+            elif fed.is_plain:
+                feed[fed.name] = rows[0][nth]
+        return feed
+
+    def first_feed(self) -> dict[str, Array]:
+        """Of a stream's first datum, which is zeros."""
+        arrays = [np.zeros([size or 1 for size in fed.shape or ()], fed.dtype) for fed in self._bindings.inputs]
+        carried = [_side_by_side(tensor) for tensor in self.tensors]
+        return self.feed([arrays], carried, [Message({})], [Step(StepKind.START)])
+
+    def assembled(
+        self,
+        rows: Sequence[Sequence[Array]],
+        arrays: Sequence[Array],
+        messages: Sequence[Message],
+        steps: Sequence[Step],
+    ) -> dict[str, Array]:
+        """Of the same inputs those that are made here; which leaves out the plain ones."""
         bindings, feed = self._bindings, self._feed
         for state, array in zip(bindings.states, arrays, strict=False):
             feed[state.input] = array
         tails = dict(zip((fed.name for fed in self._carrying), arrays[len(bindings.states) :], strict=False))
         for nth, fed in enumerate(bindings.inputs):
-            if fed.context or fed.has_dt:
-                whole = self._assembled(fed, [row[nth] for row in rows], tails.get(fed.name), messages, steps)
+            if not fed.is_plain:
+                whole = self._whole(fed, [row[nth] for row in rows], tails.get(fed.name), messages, steps)
                 feed[fed.name] = whole if fed.batched else whole[0]
-            elif fed.batched:
-                feed[fed.name] = rows[0][nth][None] if len(rows) == 1 else np.stack([row[nth] for row in rows])
-            else:
-                feed[fed.name] = rows[0][nth]
         if bindings.step is not None:
             elapsed_s = self._elapsed_s(steps[0])
             feed[bindings.step_name] = np.full_like(bindings.step, self._period_s if elapsed_s is None else elapsed_s)
@@ -148,7 +166,7 @@ class Stepper:
             return None
         return seconds(step.elapsed_ns)
 
-    def _assembled(
+    def _whole(
         self,
         fed: FedInput,
         arrays: Sequence[Array],
@@ -195,6 +213,12 @@ class Stepper:
             period_s = self._period_s or dt_s / count
             column[...] = period_s
             _span(column, fed.time_axis + 1, 0, 1)[...] = max(dt_s - (count - 1) * period_s, 0.0)
+
+
+def _side_by_side(tensor: StateTensor) -> Array:
+    """What a new stream has, in a batch of one."""
+    shape = tensor.shape if tensor.batch_axis is None else tensor.shape_of(1)
+    return np.zeros(shape, tensor.dtype) if tensor.initial is None else tensor.initial.reshape(shape)
 
 
 def _axis(fed: FedInput) -> int | None:

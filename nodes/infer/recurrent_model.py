@@ -29,6 +29,7 @@ from streamflow import (
     StateRules,
     StateTensor,
 )
+from streamflow.core.latency_profile import powers_of_two
 from streamflow.core.state_rules import STREAM_COUNT
 from streamflow.device.contract import Ticket
 from streamflow.errors import StateError
@@ -90,6 +91,9 @@ class RecurrentModel(Node):
     marked as a gap. With 1, the default, it is committed before its result is sent, as everywhere else; results wait
     for the copy then. So it is over lossless edges, whatever is said here.
 
+    When the stage opens it is found out for each size of batches (the batch's `buckets`, else powers of two) whether a
+    step is launched or replayed as a graph, of that size; the report tells it, `stages.NAME.launches`.
+
     Gaps (`on_gap` FREEZE or REPEAT, `max_gap`, `stride`), `streams_max`, `eviction` and `idle` are as for `OnnxModel`;
     `period`: ns from a stream's datum to its next, where their numbers do not tell what is missing.
 
@@ -148,7 +152,16 @@ class RecurrentModel(Node):
         """Of each slot, what REPEAT steps with."""
         self._coming: deque[_Coming] = deque()
         self._resident = self.context.resident("output", (network.outputs,), np.float32)
-        await self._slab.warm_up()
+        try:
+            await self._slab.warm_up()
+            batch = context.batch or self.batch
+            await self._slab.measure((batch and batch.buckets) or powers_of_two(self._rows_max))
+        except BaseException:
+            self.close()
+            raise
+
+    def device_report(self) -> dict[str, Any]:
+        return {"launches": [one.told() for one in self._slab.launches]}
 
     def state_tensors(self) -> tuple[StateTensor, ...]:
         state = StateTensor("state", "float32", self._network.state_shape)

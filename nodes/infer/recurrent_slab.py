@@ -9,21 +9,27 @@ and only what the host reads and writes is there for each of them.
     rounds     steps, a row each, of some slots    one after the other; the last is the batch, whose results come back
     snapshots  states that go to the host          gathered behind the steps, and copied out behind the results
 
+The steps of a batch without gaps are launched, or replayed as a graph of the next larger size, as `measure` has found
+for each size. A graph reads its indices where each batch leaves them, so it serves all of them; its rows beyond the
+batch step a spare slot, which is nobody's, from one of its rows to the other.
+
 What this does not do: know streams, or what a snapshot is worth (`streamflow.runtime.stepping_elsewhere`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 
 from nodes.infer.recurrent_cells import Cells, cells_of
 from nodes.kernels.recurrent import TILE_MAX, Network
 from streamflow.core.turns import FLIGHT_LIMIT
-from streamflow.device.contract import Device, DeviceArray, DeviceError, Ticket
+from streamflow.device.contract import Device, DeviceArray, DeviceError, Graph, Ticket
 from streamflow.device.resident import DeviceTensor, bring, keep
+from streamflow.device.ways import GRAPH, LAUNCH, UNTIMED, Choice, Trials, of_size
 
 BATCH_COUNT: Final = FLIGHT_LIMIT + 1  # and one whose snapshot comes back behind its results
 
@@ -74,14 +80,19 @@ class Slab:
 
         Raises DeviceMemoryError.
         """
+        self.launches: list[Choice] = []
+        """How steps of each size are given, ascending; empty until `measure`."""
+        self._device = device
         self._network = network
         self._layers = len(network.layers)
         self._queue = device.queue(priority)
         self._cells: Cells = cells_of(device, self._queue, network, rows_max)
         _, vectors, hidden = network.state_shape
         # Rows of a slot stand one after the other, and in each its layers: to a layer's step those are rows as well.
-        self._blocks: DeviceArray = device.array((2 * slot_count, *network.state_shape), np.float32)
-        self._rows = self._blocks.reshape(2 * slot_count * self._layers, vectors, hidden)
+        self._spare = 2 * slot_count, 2 * slot_count + 1
+        """The rows that are read and written in nobody's name: the first is never written, so all is finite there."""
+        self._blocks: DeviceArray = device.array((2 * slot_count + 2, *network.state_shape), np.float32)
+        self._rows = self._blocks.reshape((2 * slot_count + 2) * self._layers, vectors, hidden)
         self._current = [0] * slot_count
         """Which of its two rows is the slot's state, when all that was given is done."""
         self._batches = [GivenBatch(device, network, rows_max, step_count_max) for _ in range(BATCH_COUNT)]
@@ -97,6 +108,35 @@ class Slab:
         self._numbers = np.arange(rows_max, dtype=np.int32)
         self._queue.copy_in(self._identity, self._numbers)
         self._is_read_out = network.head_weight is not None
+        self._graphs: dict[int, Graph] = {}
+        largest.x[:] = largest.loads[:] = 0
+        self._queue.copy_in(self._x, largest.x)  # whoever steps with more rows than there are finds numbers
+        self._queue.copy_in(self._blocks[self._spare[0]], largest.loads[0])
+
+    async def measure(self, sizes: Sequence[int]) -> None:
+        """Find out which way is the quicker one for batches of each of these sizes, ascending, and take it from now on.
+        To be called before a batch is taken."""
+        capabilities = self._device.capabilities
+        if not (capabilities.is_timed and capabilities.has_kernels):
+            reason = "NumPy does the same either way" if capabilities.is_timed else UNTIMED
+            self.launches = [Choice(size, LAUNCH, reason=reason) for size in sizes]
+            return
+        trials = Trials()
+        for size in sizes:
+            work, arrays = await self._stand_in(size)
+            chosen, graph = await trials.launch_or_graph(self._device, self._queue, work, arrays, size)
+            self.launches.append(chosen)
+            if graph is not None:
+                self._graphs[size] = graph
+
+    async def _stand_in(self, size: int) -> tuple[Any, tuple[DeviceArray, DeviceArray]]:
+        """The work of a batch of that size and its arrays, which step the spare slot; in any queue from now on."""
+        index = self._of_layers([self._spare[0]] * size, [self._spare[1]] * size)
+        there = self._batches[0].index[: len(index)]
+        there[:] = index
+        self._queue.copy_in(self._index[: len(index)], there)
+        await self._queue.ticket().wait()
+        return partial(self._step, [size]), self._halves(size)
 
     async def warm_up(self) -> None:
         """Wait for what it is made of, and do once what takes longer the first time. Nothing is in the slots yet."""
@@ -126,8 +166,13 @@ class Slab:
         loaded = [2 * slot + self._current[slot] for slot in loads]
         reads, writes = self._turned(rounds)
         snapped = [2 * slot + self._current[slot] for slot in snapshots]
-        total, layers = len(reads), range(self._layers)
-        index = [row * self._layers + layer for rows in (reads, writes) for layer in layers for row in rows]
+        given, graph = len(reads), self._graph(rounds)
+        total = given
+        if graph is not None:
+            total, captured = graph
+            reads += [self._spare[0]] * (total - given)
+            writes += [self._spare[1]] * (total - given)
+        index = self._of_layers(reads, writes)
         blocks, used = len(index), len(index) + len(loaded) + len(snapped)
         batch.index[:used] = index + loaded + snapped
 
@@ -137,16 +182,18 @@ class Slab:
             queue.copy_in(self._loads[: len(loaded)], batch.loads[: len(loaded)])
             queue.launch(self._load, self._index[blocks : blocks + len(loaded)])
         if rounds:
-            if len(batch.there) < total:
-                queue.copy_in(self._x[:total], batch.x[:total])
+            if len(batch.there) < given:
+                queue.copy_in(self._x[:given], batch.x[:given])
             bring(queue, [(self._x[row], tensor) for row, tensor in batch.there])
-            sizes = [len(slots) for slots in rounds]
-            queue.launch(lambda reads, writes: self._step(sizes, reads, writes), *self._halves(total))
-            y = self._y_of(total, sizes[-1])
+            if graph is None:
+                queue.launch(partial(self._step, [len(slots) for slots in rounds]), *self._halves(total))
+            else:
+                queue.replay(captured)
+            y = self._y_of(given - len(rounds[-1]), len(rounds[-1]))
             if batch.stays:
                 keep(queue, [(tensor, y[row]) for row, tensor in enumerate(batch.stays)])
             else:
-                queue.copy_out(batch.y[: sizes[-1]], y)
+                queue.copy_out(batch.y[: len(rounds[-1])], y)
             for tensor in batch.stays:
                 queue.record(tensor.ready)
         batch.stepped = queue.ticket()
@@ -172,11 +219,23 @@ class Slab:
         size = self._layers * total
         return self._index[:size], self._index[size : 2 * size]
 
-    def _y_of(self, total: int, rows: int) -> DeviceArray:
-        """Where the results of the last round are."""
+    def _of_layers(self, reads: Sequence[int], writes: Sequence[int]) -> list[int]:
+        """The same rows as each layer's step has them, one layer after the other."""
+        layers = range(self._layers)
+        return [row * self._layers + layer for rows in (reads, writes) for layer in layers for row in rows]
+
+    def _graph(self, rounds: Sequence[Sequence[int]]) -> tuple[int, Graph] | None:
+        """Of the size that has room for the only round, where that is to be replayed."""
+        found = of_size(self.launches, len(rounds[0])) if len(rounds) == 1 else None
+        if found is None or found.way != GRAPH or found.rows is None:
+            return None
+        return found.rows, self._graphs[found.rows]
+
+    def _y_of(self, first: int, rows: int) -> DeviceArray:
+        """Where the results of the last round are, which began with the step `first`."""
         if self._is_read_out:
             return self._y[:rows]
-        return self._hidden[(self._layers - 1) % 2][total - rows : total]
+        return self._hidden[(self._layers - 1) % 2][first : first + rows]
 
     # In work of the queue from here on; what they use of `self` does not change.
 

@@ -7,7 +7,7 @@ what it returns is written to the buffer of the output there. What it needs in b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,17 +17,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from nodes.infer.declared_shapes import shape_and_dtype
-from streamflow import Batch, In, InputError, Message, MissingExtraError, Node, OnDevice, Out
-from streamflow.device.contract import DeviceArray, DeviceMemoryError, NoDeviceError
-from streamflow.device.slots import Slot, SlotRing
+from nodes.infer.row_function import RowFunction
+from streamflow import InputError, MissingExtraError
+from streamflow.device.contract import DeviceArray, DeviceMemoryError, NoDeviceError, Queue
+from streamflow.device.slots import SlotRing
 from streamflow.errors import StreamflowError
-from streamflow.wire.arrays import Array
 
 EXPORTED: Final = ".pt2"  # what torch.export.save writes; any other file is TorchScript's
 
 
-class TorchModel(Node):
+class TorchModel(RowFunction):
     """`model(x) -> y` for a batch of data of all streams: a tensor [rows, ...] in, one of as many rows out.
 
     `p.add("embed", TorchModel("embed.pt2", input="float32[512]", output="float32[64]"), device=["cuda:0", "host"])`.
@@ -35,15 +34,14 @@ class TorchModel(Node):
     in the stage's own process, or its name, `"package.module:function"`: it returns a module or any function of a
     tensor. It is run in inference mode; rows say nothing of each other. Dimensions are numbers, or names of which
     `sizes` has the number. `rows_max`: how many data may be in one batch, where `p.add(..., batch=)` does not say it;
-    buffers for them are allocated once, when the stage opens. On the CPU torch has `threads` threads for the whole
-    process: by default as many as the stage was given with `realtime`, else one.
+    buffers for them are allocated once, when the stage opens. Between stages of one process that work on one device
+    data stay there. On the CPU torch has `threads` threads for the whole process: by default as many as the stage was
+    given with `realtime`, else one.
 
     Raises InputError for a type whose dimensions are not all known, a model that cannot be found, and, when the stage
     opens, for one that does not take such a batch or gives something else than was declared; MissingExtraError without
     torch; NoDeviceError on a GPU that torch cannot use, so that the next device is taken.
     """
-
-    stateful = False
 
     def __init__(
         self,
@@ -57,17 +55,9 @@ class TorchModel(Node):
         rate_hz: float | str | None = None,
     ) -> None:
         self._source = model if callable(model) else os.fspath(model)
-        self._subject = f"TorchModel({getattr(model, '__qualname__', self._source)})"
+        subject = f"TorchModel({getattr(model, '__qualname__', self._source)})"
+        super().__init__(subject, input, output, sizes, rows_max, rate_hz)
         self._threads = threads
-        self.batch: Batch = Batch(rows_max)
-        self._rows_max = rows_max
-        self.input = In(input)
-        self.output = Out(output, rate_hz=rate_hz)
-        self._shapes = [
-            shape_and_dtype(f"TorchModel({what})", port.type, sizes or {})
-            for what, port in (("input", self.input), ("output", self.output))
-        ]
-        self._ring: SlotRing | None = None
 
     def inspect(self) -> None:
         if find_spec("torch") is None:
@@ -78,54 +68,19 @@ class TorchModel(Node):
     def preload(self) -> None:
         _torch()
 
-    async def open(self) -> None:
-        device, context = self.context.device, self.context
-        self._torch = torch = _torch()
-        kind, index = device.place
+    def _load(self, queue: Queue) -> None:
+        device, self._torch = self.context.device, _torch()
+        torch, (kind, index) = self._torch, device.place
         if kind == "cuda" and not torch.cuda.is_available():
             found = f"torch {torch.__version__} cannot use it"
             raise NoDeviceError(device.name, found, "a build of torch for CUDA, and its driver", "see pytorch.org")
-        self._rows_max = (context.batch or self.batch).size_max
-        torch.set_num_threads(self._threads or context.threads or 1)
+        torch.set_num_threads(self._threads or self.context.threads or 1)
         place = torch.device(kind, index) if kind == "cuda" else torch.device("cpu")
         try:
             self._model = self._loaded(place)
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(device.name, _reason(error)) from error
-        queue = device.queue(context.device_priority)
         self._stream = torch.cuda.ExternalStream(queue.handle, device=place) if kind == "cuda" else None
-        try:
-            x, y = (((self._rows_max, *shape), dtype) for shape, dtype in self._shapes)
-            self._ring = SlotRing(device, {"x": x}, {"y": y}, priority=context.device_priority, compute=queue)
-            for rows in sorted({1, self._rows_max}, reverse=True):
-                await self._try(rows)
-        except BaseException:
-            queue.close()
-            self.close()
-            raise
-
-    def close(self) -> None:
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
-
-    def process_batch(self, messages: Sequence[Message]) -> OnDevice:
-        return self._given([message.array for message in messages])
-
-    def _given(self, arrays: Sequence[Array]) -> OnDevice:
-        ring, rows = self._ring, len(arrays)
-        assert ring is not None, "it is open"
-        if rows > self._rows_max:
-            raise InputError(self._subject, f"a batch of {rows}", f"at most {self._rows_max}", "say batch=Batch(...)")
-        slot = ring.take()
-        assert slot is not None, "no more are in flight than there are slots"
-        try:
-            given = slot.inputs["x"]
-            for row, array in enumerate(arrays):
-                given[row] = array
-            return OnDevice(ring.submit(slot, self._work, rows), lambda: _results(slot, rows))
-        finally:
-            ring.give_back(slot)
 
     def _work(self, x: DeviceArray, y: DeviceArray) -> None:
         torch = self._torch
@@ -140,8 +95,12 @@ class TorchModel(Node):
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._stream is None else self._torch.cuda.stream(self._stream)
 
-    async def _try(self, rows: int) -> None:
-        """A first run is where torch finds out how to compute, and where it is seen whether all fits."""
+    async def _try(self, ring: SlotRing, rows_max: int) -> None:
+        """Torch finds out how to compute, and it is seen whether all fits."""
+        for rows in sorted({1, rows_max}, reverse=True):
+            await self._try_rows(rows)
+
+    async def _try_rows(self, rows: int) -> None:
         shape, dtype = self._shapes[0]
         try:
             await self._given(list(np.zeros((rows, *shape), dtype)))
@@ -189,11 +148,6 @@ def _require_there(subject: str, source: str) -> None:
             return
         raise InputError(subject, f"there is no module {module}", "one that can be imported")
     raise InputError(subject, "there is no such file", "a .pt2 or TorchScript file, or 'package.module:function'")
-
-
-def _results(slot: Slot, rows: int) -> list[Array]:
-    """Copies: the slot is filled again before they are sent."""
-    return list(slot.outputs["y"][:rows].copy())
 
 
 def _told(tensor: Any) -> str:

@@ -294,6 +294,8 @@ class CudaDevice:
         if self._allocations is not None:
             self._allocations.__exit__(None, None, None)
             self._allocations = None
+            with suppress(DeviceError, RuntimeError), self.working():
+                self.cupy.get_default_memory_pool().free_all_blocks()  # of this device: nobody has them any more
 
 
 class _Working:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +38,7 @@ class Devices:
         self._make = make
         self._open: dict[str, Device] = {}
         self._turns: dict[str, Turns] = {}
+        self._stage_counts: Counter[str] = Counter()  # of those that each was opened for
 
     def open(
         self, names: Sequence[str], lost: Collection[str] = (), unfit: Mapping[str, DeviceError] = NOBODY
@@ -58,11 +60,20 @@ class Devices:
                 failure = failure or error
                 passed_over[name] = str(error)
                 continue
+            self._stage_counts[name] += 1
             before = names[: names.index(name)]
             why = {one: passed_over.get(one, f"{one}: it failed in use") for one in before}
             return Opened(device, why, self._turns[name])
         assert failure is not None
         raise failure
+
+    def release(self, opened: Opened) -> None:
+        """The stage for which it was opened does not work on it; where no other one does it is closed."""
+        name = opened.device.name
+        self._stage_counts[name] -= 1
+        if not self._stage_counts[name]:
+            del self._turns[name]
+            self._open.pop(name).close()
 
     def close(self) -> None:
         for device in self._open.values():

@@ -12,9 +12,9 @@ where they lie, in shared memory, or written to the slot and copied from there.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final
@@ -25,13 +25,12 @@ from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.device.contract import Device, DeviceArray, Graph, Mark, Queue, Refusal, Ticket, Work
 from streamflow.device.registered import Registered
 from streamflow.device.resident import DeviceTensor, bring, keep
-from streamflow.device.ways import GRAPH, LAUNCH, STAGED, STRAIGHT, Choice, Trials
+from streamflow.device.ways import GRAPH, LAUNCH, STAGED, STRAIGHT, UNTIMED, Choice, Trials, of_size
 from streamflow.wire.arrays import Array
 from streamflow.wire.data import INLINE_SIZE_LIMIT
 
 SPLIT_SIZE: Final = 64 * 1024
 """Bytes, in and out together, from which on three queues gain more than their marks take (`tools/gpu_check`)."""
-WARM_UP_COUNT: Final = 2  # the first compiles, the second finds all its memory in the pool
 
 Shapes = Mapping[str, tuple[Sequence[int], Any]]
 """Shape and dtype of each tensor, by name."""
@@ -111,6 +110,16 @@ class SlotRing:
         assert all(slot is not free for free in self._free)
         self._free.append(slot)
 
+    @contextmanager
+    def loan(self) -> Iterator[Slot]:
+        """One that nobody uses, given back whatever comes of it, for a stage: it has no more in flight than slots."""
+        slot = self.take()
+        assert slot is not None, "no more are in flight than there are slots"
+        try:
+            yield slot
+        finally:
+            self.give_back(slot)
+
     def put(self, slot: Slot, name: str, rows: Array | DeviceTensor | Sequence[Array | DeviceTensor]) -> None:
         """What input `name` has, whole or in its first rows: copied to the slot now, or left where it lies for the
         device. Whoever owns that memory is not to write there before the ticket is done; the slot holds the arrays."""
@@ -176,7 +185,7 @@ class SlotRing:
         in all that takes `ways.MEASURING_NS`, and what has to be compiled. To be called before a slot is taken.
         """
         if not self._device.capabilities.is_timed:
-            self.launches = [Choice(rows, LAUNCH, reason="in virtual time nothing can be measured") for rows in sizes]
+            self.launches = [Choice(rows, LAUNCH, reason=UNTIMED) for rows in sizes]
             return
         for slot in self.slots:
             for (name, given), there in zip(slot.inputs.items(), slot.on_device[0], strict=True):
@@ -226,7 +235,7 @@ class SlotRing:
         return Slot(host(inputs), host(outputs), (there[0], there[1]), device.mark(), device.mark())
 
     def _is_straight(self, rows: Array | DeviceTensor | Sequence[Array | DeviceTensor]) -> bool:
-        found = _of_size(self.copies, None if isinstance(rows, np.ndarray | DeviceTensor) else len(rows))
+        found = of_size(self.copies, None if isinstance(rows, np.ndarray | DeviceTensor) else len(rows))
         return found is not None and found.way == STRAIGHT
 
     def _can_read(self, piece: Array, given: Array) -> bool:
@@ -252,7 +261,7 @@ class SlotRing:
 
     def _graph(self, slot: Slot, rows: int | None) -> Graph | None:
         """Of the size that has room for so many rows, where that is to be replayed."""
-        found = _of_size(self.launches, rows)
+        found = of_size(self.launches, rows)
         return slot.graphs.get(_key(found.rows)) if found is not None and found.way == GRAPH else None
 
     def _captured(self, work: Work, rows: int | None) -> str:
@@ -266,26 +275,9 @@ class SlotRing:
         return GRAPH
 
     async def _launch_or_graph(self, work: Work, rows: int | None, trials: Trials) -> Choice:
-        slot, queue = self.slots[0], self._compute
-        on_device = _arrays(slot, rows)
-
-        def launched() -> Ticket:
-            queue.launch(work, *on_device)
-            return queue.ticket()
-
-        for _ in range(WARM_UP_COUNT):
-            await launched().wait()
-        graph = self._device.capture(queue, work, *on_device)
-        if isinstance(graph, Refusal):
-            return Choice(rows, LAUNCH, reason=graph.reason)
-
-        def replayed() -> Ticket:
-            queue.replay(graph)
-            return queue.ticket()
-
-        await replayed().wait()
-        chosen = await trials.compared(rows, LAUNCH, launched, GRAPH, replayed)
-        if chosen.way == GRAPH:
+        slot = self.slots[0]
+        chosen, graph = await trials.launch_or_graph(self._device, self._compute, work, _arrays(slot, rows), rows)
+        if graph is not None:
             slot.graphs[_key(rows)] = graph
             self._captured(work, rows)
         return chosen
@@ -349,14 +341,6 @@ def _placed(tensors: Sequence[DeviceTensor], rows: int | None) -> list[tuple[Any
 def _is_large(given: Array, rows: int | None) -> bool:
     """Whether what comes may lie in shared memory."""
     return (given if rows is None else given[0]).nbytes > INLINE_SIZE_LIMIT
-
-
-def _of_size(choices: Sequence[Choice], rows: int | None) -> Choice | None:
-    """That of the smallest size that has room for so many; of all there are only what was found for all."""
-    if rows is None:
-        return next((one for one in choices if one.rows is None), None)
-    nth = bisect_left(choices, rows, key=lambda one: one.rows or 0)
-    return choices[nth] if nth < len(choices) else None
 
 
 def _is_at_rest(slot: Slot) -> bool:

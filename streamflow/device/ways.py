@@ -8,19 +8,22 @@ or the other by chance, and a tie is to go the usual way in every run.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
 
 from streamflow.core.timebase import ms, us
-from streamflow.device.contract import Ticket
+from streamflow.device.contract import Device, DeviceArray, Graph, Queue, Refusal, Ticket, Work
 
 LAUNCH: Final = "launch"
 GRAPH: Final = "graph"
 STAGED: Final = "staged"
 STRAIGHT: Final = "straight"
 
+UNTIMED: Final = "in virtual time nothing can be measured"
+WARM_UP_COUNT: Final = 2  # the first compiles, the second finds all its memory in the pool
 MEASURING_NS: Final = 200 * ms  # a stage's start is not held up by more
 PAIRS_MIN: Final = 4  # so many have to agree, whatever their share
 PAIRS_MAX: Final = 16
@@ -53,6 +56,15 @@ def choice(rows: int | None, usual: str, usual_ns: Sequence[int], other: str, ot
     return Choice(rows, way, {usual: round(median(usual_ns)), other: round(median(other_ns))})
 
 
+def of_size(choices: Sequence[Choice], rows: int | None) -> Choice | None:
+    """Of choices in ascending order that of the smallest size that has room for so many; of all there are only what was
+    found for all."""
+    if rows is None:
+        return next((one for one in choices if one.rows is None), None)
+    nth = bisect_left(choices, rows, key=lambda one: one.rows or 0)
+    return choices[nth] if nth < len(choices) else None
+
+
 class Trials:
     """Of one stage: all together take `left_ns` at most, one after the other half of what is left."""
 
@@ -75,6 +87,29 @@ class Trials:
             each_ms = took_ns / (2 * len(usual_ns) * ms)
             return Choice(rows, usual, reason=f"it takes {each_ms:.1f} ms, too long to be tried often enough")
         return choice(rows, usual, usual_ns, other, other_ns)
+
+    async def launch_or_graph(
+        self, device: Device, queue: Queue, work: Work, arrays: Sequence[DeviceArray], rows: int | None
+    ) -> tuple[Choice, Graph | None]:
+        """How to give the queue this work; with the graph of it, where that is replayed. What it raises comes out."""
+
+        def launched() -> Ticket:
+            queue.launch(work, *arrays)
+            return queue.ticket()
+
+        for _ in range(WARM_UP_COUNT):
+            await launched().wait()
+        graph = device.capture(queue, work, *arrays)
+        if isinstance(graph, Refusal):
+            return Choice(rows, LAUNCH, reason=graph.reason), None
+
+        def replayed() -> Ticket:
+            queue.replay(graph)
+            return queue.ticket()
+
+        await replayed().wait()
+        chosen = await self.compared(rows, LAUNCH, launched, GRAPH, replayed)
+        return chosen, graph if chosen.way == GRAPH else None
 
 
 async def _took_ns(attempt: Attempt) -> int:

@@ -211,6 +211,9 @@ class Node:
     """Whether something is carried from one datum of a stream to the next: then no batch has two of one stream, and
     each stream keeps its order. False: any data may be in one batch."""
 
+    stage_devices: tuple[str, ...] = ()
+    """Those that `p.add(..., device=)` names for its stage, the best first; known from `inspect` on."""
+
     steps_on_device = False
     """True where its states are on the device and each step follows the one before it there: then a batch may have the
     next datum of a stream although the device is not done with the one before."""

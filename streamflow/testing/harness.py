@@ -165,6 +165,7 @@ async def _drive(
     states: Path | None,
     device: Device | None,
 ) -> Driven:
+    node.stage_devices = () if device is None else (device.name,)
     node.inspect()
     context = _Context(node, stage, rates)
     if batch is not None:

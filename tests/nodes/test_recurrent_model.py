@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import trio
 
-from nodes.infer import RecurrentModel
+from nodes.infer import RecurrentModel, recurrent_slab
+from nodes.infer.recurrent_cells import NumpyCells
 from nodes.kernels.recurrent import SOURCE, Cell, Network
 from streamflow import Eviction, InputError, Message, OnGap, StreamflowError, ms
 from streamflow.device.contract import Capabilities, Device, DeviceError, DeviceLostError, Kernel, WorkError
 from streamflow.device.cuda import CudaDevice
-from streamflow.device.host import Delays, HostDevice
+from streamflow.device.host import Delays, HostDevice, HostQueue
 from streamflow.testing import Driven, drive
 from streamflow.testing.device_faults import DeviceFaults, FaultyDevice
 from tests.device.cuda_on_host import COMPILER, HostKernel, parameters_of
@@ -28,10 +29,26 @@ TOLERANCE = 1e-5
 WARM_UP_TICKETS = 8  # two of each size that is tried when the node opens
 
 
-class KernelsOnHost(HostDevice):
-    """Has kernels, and runs them."""
+class QuickGraphs(HostDevice):
+    """What is launched takes its time, and a graph of it does not. Said to have kernels, else nothing is tried."""
 
     capabilities = Capabilities(is_async=True, has_graphs=True, has_ipc=False, has_kernels=True, in_flight_max=2)
+
+    def __init__(self) -> None:
+        super().__init__(Delays(launch_ns=ms))
+
+    def queue(self, priority: int = 0) -> HostQueue:
+        queue = super().queue(priority)
+
+        def replay(graph: Any) -> None:
+            queue._given.put((lambda: graph.work(*graph.arrays), 0))
+
+        queue.replay = replay  # type: ignore[method-assign]
+        return queue
+
+
+class KernelsOnHost(QuickGraphs):
+    """Has kernels, and runs them."""
 
     def kernel(self, source: str, name: str, constants: Mapping[str, int]) -> Kernel:
         assert source == SOURCE.read_text()
@@ -90,10 +107,11 @@ NETWORKS = pytest.mark.parametrize(
 )
 
 
-def require_as_alone(made: Network, device: Device, every: int, batch: int | None) -> None:
+def require_as_alone(made: Network, device: Device, every: int, batch: int | None) -> RecurrentModel:
     given = interleaved("abcdefgh", 12, missing=frozenset({5, 6}))
     node = OnAnyDevice(made, device, snapshot_every=every, rows_max=8, on_gap=OnGap.REPEAT)
     require_exact(drive(node, given, batch=batch), given, Streams(made), repeats=8)
+    return node
 
 
 @NETWORKS
@@ -109,6 +127,17 @@ def test_so_it_is_on_a_gpu(made: Network, name: str) -> None:
     device = CudaDevice()
     require_as_alone(made, device, every=4, batch=3)
     device.close()
+
+
+@NETWORKS
+def test_a_graph_serves_all_batches_that_it_has_room_for_and_its_other_rows_are_nobody_s(
+    made: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one to eight, as the streams come; what REPEAT steps with before them is launched."""
+    monkeypatch.setattr(recurrent_slab, "cells_of", lambda device, queue, network, rows_max: NumpyCells(network))
+    node = require_as_alone(made, QuickGraphs(), every=4, batch=8)
+    launches = node.device_report()["launches"]
+    assert [(one["rows"], one["way"]) for one in launches] == [(size, "graph") for size in (1, 2, 4, 8)]
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nodes.infer import OnnxModel
-from streamflow import In, Message, Node, OnGap, Out, Pipeline, ms, s
+from nodes.infer import CupyFunction, OnnxModel, onnx_device
+from streamflow import Batch, DeviceTensor, In, Message, Node, OnGap, Out, Pipeline, ms, s
 from streamflow.testing import Faults, Simulation, simulate
 
 MODEL = Path(__file__).parent.parent / "models" / "running_sum.onnx"
@@ -78,3 +79,102 @@ def test_elsewhere_what_was_lost_is_marked_and_the_state_says_what_was_done(shif
     assert gaps == COUNT - len(simulation.sent["sums"])
     assert simulation.stages["sums"]["restarts"] == 3
     assert simulation.report["conserved"] is True
+
+
+class Noting:
+    """Of each datum, whether it came on the device."""
+
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        super().__init__(*settings, **named)
+        self.came: list[bool] = []
+
+    def process(self, message: Message | None = None, /, **joined: Message) -> Any:
+        assert message is not None
+        self.came.append(type(message.array) is DeviceTensor)
+        return super().process(message, **joined)  # type: ignore[misc]
+
+    def process_batch(self, messages: Sequence[Message]) -> Any:
+        self.came += [type(message.array) is DeviceTensor for message in messages]
+        return super().process_batch(messages)  # type: ignore[misc]
+
+
+class NotingModel(Noting, OnnxModel): ...
+
+
+class NotingFunction(Noting, CupyFunction): ...
+
+
+class Takes(Node):
+    """The sum that is a state, wherever that is."""
+
+    state = In("float32[2, batch, 3]", on_device=True)
+
+    def open(self) -> None:
+        self.came: list[float] = []
+
+    def process(self, message: Message) -> None:
+        self.came.append(float(message.array[0, 0, 0]))
+
+
+SUMS = np.cumsum(range(0, 2 * COUNT, 2)).tolist()
+
+
+def staying(sums: OnnxModel, after: CupyFunction, **stage: Any) -> tuple[Pipeline, Any]:
+    """And the stage of the sums."""
+    p = Pipeline("staying")
+    source, sink = p.add("numbers", Numbers()), p.add("sink", Sink())
+    before, last = (
+        p.add("before", doubling(), process="gpu", device="host"),
+        p.add("after", after, process="gpu", device="host"),
+    )
+    summing = p.add("sums", sums, process="gpu", **stage)
+    p.connect(source, before)
+    p.connect(before, summing)
+    p.connect(summing["y"], last)
+    p.connect(last, sink)
+    return p, summing
+
+
+def doubling(kind: type[CupyFunction] = CupyFunction) -> Any:
+    return kind(lambda x, xp: x * 2, input="float32[3]", output="float32[3]", rows_max=4)
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "comes", "stays"),
+    [
+        ({}, {"device": "host"}, True, True),
+        ({}, {"device": "host", "batch": Batch(4)}, True, True),
+        ({"on_gap": OnGap.REPEAT}, {"device": "host"}, False, True),
+        ({}, {}, False, False),
+    ],
+    ids=["alone", "in batches", "but what REPEAT keeps", "not without a device"],
+)
+@pytest.mark.parametrize("on_host", [set(), {"x"}], ids=["", "read on the host"])
+def test_between_stages_of_one_process_data_stay_on_the_device(
+    model: dict[str, Any],
+    stage: dict[str, Any],
+    comes: bool,
+    stays: bool,
+    on_host: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onnx_device, "read_on_host", lambda session, device: on_host)
+    sums, after = NotingModel(MODEL, {"h": "hn"}, **model), doubling(NotingFunction)
+    simulation = simulate(lambda: staying(sums, after, **stage)[0], service={"sums": 4 * ms})
+    assert simulation.report["conserved"] is True
+    assert [one.array.tolist() for one in simulation.results("sink")] == [[2.0 * total] * 3 for total in SUMS]
+    assert set(sums.came) == {comes}
+    assert set(after.came) == {stays}
+
+
+def test_an_output_that_is_a_state_too_is_copied_out_and_the_others_stay() -> None:
+    sums, after, takes = OnnxModel(MODEL, {"h": "hn"}, outputs=["y", "hn"]), doubling(NotingFunction), Takes()
+
+    def build() -> Pipeline:
+        p, summing = staying(sums, after, device="host")
+        p.connect(summing["hn"], p.add("takes", takes, process="gpu", device="host"))
+        return p
+
+    simulate(build, service={"sums": 4 * ms})
+    assert takes.came == SUMS
+    assert set(after.came) == {True}

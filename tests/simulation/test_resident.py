@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nodes.infer import CupyFunction
+from nodes.infer import CupyFunction, TorchModel
 from streamflow import DeviceTensor, In, Message, Node, OnDevice, OnMiss, Out, Overflow, Pipeline, ms, s
 from streamflow.testing import Faults, Simulation, Ticks, simulate
 from tools.campaigns.laws import broken_laws
@@ -73,6 +73,7 @@ def function() -> CupyFunction:
 def pipeline(
     total: type[Node] = Total,
     *,
+    second: Node | None = None,
     process: str = "gpu",
     device: str = "host",
     rate_hz: float = 100,
@@ -82,7 +83,7 @@ def pipeline(
 ) -> Pipeline:
     p = Pipeline("resident")
     source, widen = p.add("source", Ticks(rate_hz, COUNT)), p.add("widen", Widen())
-    one, two = p.add("one", function(), process="gpu"), p.add("two", function(), process="gpu", device=device)
+    one, two = p.add("one", function(), process="gpu"), p.add("two", second or function(), process="gpu", device=device)
     last, sink = p.add("total", total(), process=process, device="host"), p.add("sink", Print())
     p.connect(source, widen)
     p.connect(widen, one, capacity=32)
@@ -118,6 +119,20 @@ def test_between_stages_of_one_device_in_one_process_data_stay_there() -> None:
     assert totals(simulation) == expected()
     assert [one.array.tolist() for one in simulation.sent["one"]] == [[2 * seq] * 8 for seq in range(COUNT)]
     assert simulation.stages["one"]["pool_exhausted"] == simulation.stages["two"]["pool_exhausted"] == 0
+
+
+def test_so_they_do_to_and_from_a_model_of_torch() -> None:
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'streamflow[torch]'")
+    came: list[bool] = []
+
+    class Noting(TorchModel):
+        def process_batch(self, messages: Sequence[Message]) -> OnDevice:
+            came.extend(type(message.array) is DeviceTensor for message in messages)
+            return super().process_batch(messages)
+
+    model = Noting(lambda: lambda x: 2 * x, input="int64[8]", output="int64[8]", rows_max=4)
+    assert totals(run(pipeline(second=model))) == expected()
+    assert came == [True] * COUNT
 
 
 def test_to_another_process_they_are_copied_out() -> None:

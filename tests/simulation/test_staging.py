@@ -121,8 +121,8 @@ class Flown(NamedTuple):
     size: int
 
 
-def flights(simulation: Simulation, stage: str = "net") -> list[Flown]:
-    works = [record for record in simulation.records[stage] if record.kind == Kind.RUN]
+def flights(simulation: Simulation, stage: str = "net", *kinds: Kind) -> list[Flown]:
+    works = [record for record in simulation.records[stage] if record.kind in (kinds or (Kind.RUN,))]
     found = {Flown(one.started_ns, one.ended_ns, one.device_done_ns, one.batch) for one in works}
     return sorted(found, key=lambda one: one.done_ns)
 
@@ -315,12 +315,18 @@ def test_a_device_that_is_slow_once_is_to_blame_for_all_that_waited_for_it() -> 
 # ------------------------------------------------------------------------------------- several on one device
 
 
-def several_stages(within: Sequence[int], load: float, each: int = 60) -> Pipeline:
+def several_stages(
+    within: Sequence[int],
+    load: float,
+    each: int = 60,
+    node: Callable[[], Node] = Doubling,
+    on_miss: OnMiss = OnMiss.SHED,
+) -> Pipeline:
     """Each with its own sensors, an equal part of the load and its own deadlines; on one device, so in one process."""
     p = Pipeline("shared")
     rate_hz = load * SIZE_MAX / (KNOWN[SIZE_MAX] / 1e9) / STREAM_COUNT / len(within)
     for nth, limit_ns in enumerate(within):
-        net = p.add(f"net{nth}", Doubling(), batch=Batch(SIZE_MAX, known=KNOWN), device="cuda:0")
+        net = p.add(f"net{nth}", node(), batch=Batch(SIZE_MAX, known=KNOWN), device="cuda:0")
         merge, sink = p.add(f"merge{nth}", Merge(STREAM_COUNT)), p.add(f"sink{nth}", Sink())
         p.connect(merge, net, capacity=64)
         p.connect(net, sink, capacity=64)
@@ -329,7 +335,7 @@ def several_stages(within: Sequence[int], load: float, each: int = 60) -> Pipeli
             source = p.add(f"sensor{nth}_{index}", ticks)
             p.connect(source, merge[f"in{index}"], capacity=64)
             if limit_ns:
-                p.deadline(f"net{nth} {index}", source, sink, within=limit_ns, on_miss=OnMiss.SHED)
+                p.deadline(f"net{nth} {index}", source, sink, within=limit_ns, on_miss=on_miss)
     return p
 
 
@@ -414,6 +420,26 @@ def test_a_stage_that_works_on_one_datum_at_a_time_has_its_turns_too() -> None:
     simulation = run(build())
     assert simulation.paths["alone"]["met"] == 40
     every = [*flights(simulation, "net0"), *flights(simulation, "net1"), *flights(simulation, "alone")]
+    for at_ns in (one.given_ns for one in every):
+        assert sum(one.given_ns <= at_ns < one.done_ns for one in every) <= 2
+
+
+class GuessingThere(Doubling):
+    """One datum at a time it guesses, on the device too, in a copy's time."""
+
+    def open(self) -> None:
+        super().open()
+        self._there, self._queue = self.context.device.array((), "int64"), self.context.device.queue()
+
+    def degrade(self, message: Message) -> Any:
+        self._queue.copy_in(self._there, message.array)
+        return OnDevice(self._queue.ticket(), lambda: self._there.copy())
+
+
+def test_what_is_done_there_in_a_cheaper_way_has_a_turn_too() -> None:
+    simulation = run(several_stages((30 * ms, 30 * ms), 1.5, 20, GuessingThere, OnMiss.DEGRADE))
+    assert all(simulation.stages[net]["degraded"] > 20 for net in ("net0", "net1")), "it is not the other's alone"
+    every = [one for net in ("net0", "net1") for one in flights(simulation, net, Kind.RUN, Kind.DEGRADED)]
     for at_ns in (one.given_ns for one in every):
         assert sum(one.given_ns <= at_ns < one.done_ns for one in every) <= 2
 

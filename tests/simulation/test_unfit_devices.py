@@ -10,6 +10,7 @@ import pytest
 
 from streamflow import In, Message, Node, Out, Pipeline
 from streamflow.device.contract import DeviceError, DeviceMemoryError, NoDeviceError, WorkError
+from streamflow.device.virtual import VirtualDevice
 from streamflow.testing import simulate
 
 COUNT = 20
@@ -103,6 +104,17 @@ def test_any_other_failure_is_no_reason_to_try_elsewhere() -> None:
     simulation = simulate(pipeline(done, {"cuda:0": WorkError}))
     assert done == ["open cuda:0"]
     assert simulation.failure == "stage work: cuda:0: it lacks what this needs"
+
+
+def test_a_device_on_which_it_cannot_work_is_closed() -> None:
+    done: list[str] = []
+
+    class Noting(VirtualDevice):
+        def close(self) -> None:
+            done.append(f"shut {self.name}")
+
+    simulate(pipeline(done, {"cuda:0": NoDeviceError, "cuda:1": NoDeviceError}), make_device=Noting)
+    assert done[:5] == ["open cuda:0", "shut cuda:0", "open cuda:1", "shut cuda:1", "open host"]
 
 
 def test_variants_are_on_one_device_all_of_them() -> None:

@@ -275,6 +275,14 @@ class Degrades(Small):
         return message.array
 
 
+@pytest.mark.parametrize(("cheaper", "is_taken"), [(There, True), (Small, False)])
+def test_tensors_come_on_a_device_where_each_variant_takes_them_there(cheaper: type[Node], is_taken: bool) -> None:
+    p = Pipeline("test")
+    p.add("infer", variants=[There(), cheaper()])
+    (stage,) = p.definition().graph.stages
+    assert stage.inputs["number"].type.on_device is is_taken
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -307,11 +315,6 @@ class Degrades(Small):
             {"variants": [Full(), Other()]},
             "stage infer, variant Other: ports number In(int64[]), seen Out(float32[]), "
             "expected those of Full: number In(int64[]), seen Out(int64[])",
-        ),
-        (
-            {"variants": [There(), Small()]},
-            "stage infer, variant Small: ports number In(int64[]), seen Out(int64[]), "
-            "expected those of There: number In(int64[], on_device), seen Out(int64[])",
         ),
         (
             {"variants": [Full(), Degrades()]},

@@ -71,6 +71,7 @@ def stage_of(
 ) -> tuple[StageDef, StreamflowError | None]:
     """A node's place in the graph, after a look at what its settings name, and what is wrong with them."""
     fault: StreamflowError | None = None
+    node.stage_devices = devices
     try:
         node.inspect()
     except InputError as error:

@@ -31,5 +31,6 @@ async def open_on_device(actor: Actor, devices: Devices, lost: Collection[str]) 
             if not isinstance(error.__cause__, NoDeviceError | DeviceMemoryError):
                 raise
             unfit[opened.device.name] = error.__cause__
+            devices.release(opened)
         else:
             return opened

@@ -316,6 +316,7 @@ class BatchWork:
 
     def leave(self) -> None:
         """The stage has failed, or has ended: the device is the others'."""
+        self._handling.leave()
         if self._seat is not None:
             self._seat.leave()
 

@@ -26,7 +26,7 @@ from typing import Any, Final
 import trio
 
 from streamflow.core.batch import Batch
-from streamflow.core.batching import BatchRule, Plan, Timing, Waiting, choose, choose_in_order, is_worth_staging
+from streamflow.core.batching import BatchRule, Fill, Plan, Timing, Waiting, choose, choose_in_order, is_worth_staging
 from streamflow.core.cost import MARGIN_NS_MIN
 from streamflow.core.enforcement import Act, Verdict
 from streamflow.core.joins.contract import Reason
@@ -77,6 +77,8 @@ class Batcher:
         self._process_one: Callable[[Message], Any] | None = getattr(node, "process", None)
         self._batch = batch
         self._seat = None if turns is None else turns.seat(stage, self._called)
+        if turns is not None and (handling.enforcer.cheap is not None or batch.fill is Fill.FULL):
+            handling.take_turns(turns, f"{stage}, alone")  # what it does on single data is not in flight
         self._rule = self._rule_of(batch, MARGIN_NS_MIN)
         self._is_stateful = node.stateful
         self._steps_on_device = node.steps_on_device

@@ -78,9 +78,9 @@ class Handling:
         self._seat: Seat | None = None
         self._called = trio.Event()
 
-    def take_turns(self, turns: Turns) -> None:
-        """Others share its device: it works on a datum when it is its turn."""
-        self._seat = turns.seat(self._stage, lambda: self._called.set())
+    def take_turns(self, turns: Turns, seat: str = "") -> None:
+        """Others share its device: it works on a datum when it is its turn. `seat`: its name there, else the stage."""
+        self._seat = turns.seat(seat or self._stage, lambda: self._called.set())
 
     def leave(self) -> None:
         """Nothing more is worked on."""
@@ -224,7 +224,10 @@ class Handling:
         recorder = self._logbook.recorder
         given.given_ns = self._now_ns()
         recorder.set(layout.GIVEN_NS, given.given_ns)
-        if self._seat is not None and self._seat.is_at_work:
+        if self._seat is not None:
+            if not self._seat.is_at_work:  # a stage of batches works on one datum, and only now it is seen to go there
+                usual_ns = self._enforcer.cheap_cost.usual_ns
+                self._seat.begin(given.given_ns, Cost(usual_ns, usual_ns))
             self._seat.given(given.given_ns)
         try:
             return await given

@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from streamflow.core.cost import ServiceCost
@@ -69,10 +71,17 @@ class VariantsNode(Node):
             node.context = cast(Context, _Lent(context))
 
     def ports(self) -> dict[str, Port]:
-        return self.best.ports()
+        """Of the best; tensors are on a device where each variant takes them, and leaves them, there."""
+        found = {name: copy(port) for name, port in self.best.ports().items()}
+        for node in self.variants.values():
+            for name, port in node.ports().items():
+                if name in found and not port.type.on_device:
+                    found[name].type = replace(found[name].type, on_device=False)
+        return found
 
     def inspect(self) -> None:
         for node in self.variants.values():
+            node.stage_devices = self.stage_devices
             node.inspect()
 
     def preload(self) -> None:
@@ -268,8 +277,5 @@ def variant_faults(stage: str, node: VariantsNode) -> list[Fault]:
 
 
 def _ports_told(node: Node) -> str:
-    told = [
-        f"{name} {type(port).__name__}({port.type}{', on_device' if port.type.on_device else ''})"
-        for name, port in node.ports().items()
-    ]
+    told = [f"{name} {type(port).__name__}({port.type})" for name, port in node.ports().items()]
     return ", ".join(told) or "none"

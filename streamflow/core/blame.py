@@ -13,13 +13,14 @@ blaming the longest segment; the stage that always takes longest would then be n
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from streamflow.core.budget import Budgets, Share
+from streamflow.core.journey import Doings, Drop, Hop, Journey
 from streamflow.core.timebase import ms
 
 GROSS_FACTOR = 4  # a service beyond so many times its usual duration ...
@@ -38,89 +39,6 @@ class Culprit(StrEnum):
     STALL = "stall"
     RESTART = "restart"
     DROP = "upstream drop"
-
-
-class Service(NamedTuple):
-    """A stage's work on some datum, or its device's; `ended_ns` None: it is still at it."""
-
-    started_ns: int
-    ended_ns: int | None
-    stream: str
-    seq: int
-    is_device: bool = False
-
-
-class Stall(NamedTuple):
-    """A process's loop stood still; `ended_ns` None: it still does."""
-
-    started_ns: int
-    ended_ns: int | None
-    is_gc: bool = False
-
-
-class Down(NamedTuple):
-    """A stage had no process; `ended_ns` None: it still has none. `lost_device`: it ended since that one was lost."""
-
-    started_ns: int
-    ended_ns: int | None
-    lost_device: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Doings:
-    """What a stage did around the time in question; `services` are those of other data, in order of time."""
-
-    services: Sequence[Service] = ()
-    stalls: Sequence[Stall] = ()
-    downs: Sequence[Down] = ()
-
-
-class Drop(NamedTuple):
-    """A piece of the datum that was dropped elsewhere on the route: by which stage, on which edge, when."""
-
-    stage: str
-    edge: str
-    at_ns: int
-
-
-NOT_DONE: Final = 1 << 62  # ns
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """The datum at one stage. None: not yet. `sent_ns`: when the stage before offered it.
-
-    `blocked_ns`: of the time between started and ended, waiting for room downstream. `device_done_ns` 0: no device;
-    `NOT_DONE`: one has it still.
-    """
-
-    stage: str
-    edge: str
-    sent_ns: int
-    enqueued_ns: int | None = None
-    started_ns: int | None = None
-    ended_ns: int | None = None
-    blocked_ns: int = 0
-    device_done_ns: int = 0
-    batch: int = 1
-    is_sink: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """All that is known of a datum on one path, in the order of its hops; `sent_ns` is when its source emitted it.
-
-    `until_ns`: when it was done, or the instant up to which it is looked at (its expiry).
-    """
-
-    source: str
-    event_time_ns: int
-    deadline_ns: int
-    until_ns: int
-    sent_ns: int | None
-    hops: Sequence[Hop] = ()
-    doings: Mapping[str, Doings] = field(default_factory=dict)
-    drops: Sequence[Drop] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +175,13 @@ def _cut(journey: Journey, budgets: Budgets) -> Iterator[Segment]:
     """The pieces in order of time; each begins where the one before it ended."""
     end_ns = journey.until_ns
     here_ns = journey.event_time_ns
-    before = _Stage(journey, budgets, journey.source)
-    onward: _Stage | None = None
+    stages = _Stages(journey, budgets)
+    before = stages[journey.source]
     emitted_ns = _between(here_ns, journey.sent_ns, end_ns)
-    yield from _paint(here_ns, emitted_ns, before.standstills, Culprit.SOURCE, journey.source)
+    yield from _paint(here_ns, emitted_ns, before.pauses, Culprit.SOURCE, journey.source)
     here_ns = emitted_ns
     for hop, following in zip_longest(journey.hops, journey.hops[1:]):
-        stage = onward or _Stage(journey, budgets, hop.stage, is_sink=hop.is_sink)
+        stage = stages[hop.stage]
         started_ns = _between(here_ns, hop.started_ns, end_ns)
         yield from _wait(here_ns, started_ns, hop, stage, before, journey.drops)
         here_ns = started_ns
@@ -272,8 +190,7 @@ def _cut(journey: Journey, budgets: Budgets) -> Iterator[Segment]:
         leaves_ns = following.sent_ns if following else end_ns if hop.is_sink else None
         ended_ns = _between(here_ns, hop.ended_ns, end_ns)
         left_ns = ended_ns if leaves_ns is None else min(ended_ns, max(leaves_ns, here_ns))
-        onward = _Stage(journey, budgets, following.stage, is_sink=following.is_sink) if following else None
-        yield from _work(here_ns, left_ns, hop, stage, onward)
+        yield from _work(here_ns, left_ns, hop, stage, stages[following.stage] if following else None)
         here_ns = left_ns
         if hop.ended_ns is None and following is None:
             return
@@ -285,7 +202,7 @@ def _cut(journey: Journey, budgets: Budgets) -> Iterator[Segment]:
             yield from _paint(here_ns, kept_ns, stage.standstills, stage.kind, hop.stage)
             here_ns = kept_ns
         before = stage
-    layers = [*before.standstills, *before.gross, *_dropped(journey.drops, end_ns)]
+    layers = [*before.pauses, *before.gross, *_dropped(journey.drops, end_ns)]
     yield from _paint(here_ns, end_ns, layers, Culprit.TRANSPORT, "", f"after {before.name}")
 
 
@@ -305,6 +222,10 @@ class _Layer(NamedTuple):
 
     def overlap_ns(self, start_ns: int, end_ns: int) -> int:
         return max(0, min(self.end_ns, end_ns) - max(self.start_ns, start_ns))
+
+    def within(self, other: _Layer) -> _Layer:
+        start_ns, end_ns = max(self.start_ns, other.start_ns), min(self.end_ns, other.end_ns)
+        return self._replace(start_ns=start_ns, end_ns=end_ns, excess_ns=end_ns - start_ns)
 
 
 def _paint(
@@ -326,13 +247,31 @@ def _paint(
     return sorted(pieces, key=lambda piece: piece.start_ns)
 
 
-class _Stage:
-    """What a stage did, as layers: stood still (down or stalled), work that overran grossly, ordinary work."""
+class _Stages(dict[str, "_Stage"]):
+    """Each is looked at when it is first asked for."""
 
-    def __init__(self, journey: Journey, budgets: Budgets, name: str, *, is_sink: bool = False) -> None:
+    def __init__(self, journey: Journey, budgets: Budgets) -> None:
+        super().__init__()
+        self.journey = journey
+        self.budgets = budgets
+        self.sinks = {hop.stage for hop in journey.hops if hop.is_sink}
+
+    def __missing__(self, name: str) -> _Stage:
+        stage = self[name] = _Stage(name, self)
+        return stage
+
+
+class _Stage:
+    """What a stage did, as layers: stood still (down or stalled), waited for room, work that overran grossly, ordinary
+    work."""
+
+    def __init__(self, name: str, stages: _Stages) -> None:
+        journey, budgets = stages.journey, stages.budgets
         self.name = name
-        self.kind = Culprit.SINK if is_sink else Culprit.SERVICE
+        self._stages = stages
+        self._pauses: list[_Layer] | None = None
         doings = journey.doings.get(name, Doings())
+        self.kind = Culprit.SINK if doings.is_sink or name in stages.sinks else Culprit.SERVICE
         end_ns = journey.until_ns
         since_ns = journey.event_time_ns - (end_ns - journey.event_time_ns)  # further back `behind` never looks
 
@@ -350,6 +289,10 @@ class _Stage:
             layer(began_ns, ended_ns, Culprit.STALL, "garbage collection" if is_gc else "")
             for began_ns, ended_ns, is_gc in doings.stalls
         ]
+        self._blocked = [
+            layer(began_ns, ended_ns, Culprit.MAILBOX, "no room there")._replace(stage=onward)
+            for began_ns, ended_ns, onward in doings.blocked
+        ]
         services = [
             layer(began_ns, ended_ns, Culprit.DEVICE if is_device else self.kind, f"behind {stream}#{seq}")
             for began_ns, ended_ns, stream, seq, is_device in doings.services
@@ -364,10 +307,24 @@ class _Stage:
         for service in services:
             usual_ns = usual[service.kind]
             limit_ns = max(GROSS_FACTOR * usual_ns, usual_ns + GROSS_NS)
-            stood_ns = sum(still.overlap_ns(service.start_ns, service.end_ns) for still in self.standstills)
+            waited = (*self.standstills, *self._blocked)
+            stood_ns = sum(still.overlap_ns(service.start_ns, service.end_ns) for still in waited)
             working_ns = service.excess_ns - stood_ns
             kept = self.gross if working_ns > limit_ns else self.ordinary
             kept.append(service._replace(excess_ns=working_ns - usual_ns))
+
+    @property
+    def pauses(self) -> list[_Layer]:
+        """Where it did nothing, by whose fault: where it waited for room, that of what was the matter there."""
+        if self._pauses is None:
+            self._pauses = self.standstills  # for one that waits for it while it waits for that one
+            found = [*self.standstills]
+            for wait in self._blocked:
+                onward = self._stages[wait.stage]
+                found += [layer.within(wait) for layer in (*onward.pauses, *onward.gross)]
+                found.append(wait)
+            self._pauses = [layer for layer in found if layer.start_ns < layer.end_ns]
+        return self._pauses
 
     def queue(self, start_ns: int, end_ns: int) -> list[_Layer]:
         """Ordinary work in that time, up to the next work where the gap is short, as a wait behind so many."""
@@ -402,7 +359,7 @@ class _Stage:
 
     def _cause(self, start_ns: int, end_ns: int) -> _Layer | None:
         """What delayed this stage most of all that it did before, with no pause since; what is left as excess."""
-        causes = {*self.standstills, *self.gross}
+        causes = {*self.pauses, *self.gross}
         busy = [*causes, *self.ordinary]
         busy_since_ns = min(layer.start_ns for layer in busy if layer.overlap_ns(start_ns, end_ns))
         found: list[_Layer] = []
@@ -426,9 +383,9 @@ def _wait(
 ) -> Iterator[Segment]:
     """From sent to started: on its way first, then in the mailbox."""
     arrived_ns = _between(start_ns, hop.enqueued_ns, end_ns)
-    known = [*stage.standstills, *stage.gross, *stage.behind(start_ns, end_ns)]
+    known = [*stage.pauses, *stage.gross, *stage.behind(start_ns, end_ns)]
     missing = _dropped(drops, end_ns) if hop.started_ns is None else []
-    sender = [*before.standstills, *before.gross]
+    sender = [*before.pauses, *before.gross]
     yield from _paint(start_ns, arrived_ns, [*known, *sender, *missing], Culprit.TRANSPORT, hop.stage)
     kind = Culprit.BATCH if hop.batch > 1 else Culprit.MAILBOX
     yield from _paint(arrived_ns, end_ns, [*known, *missing], kind, hop.stage)
@@ -439,7 +396,7 @@ def _work(start_ns: int, end_ns: int, hop: Hop, stage: _Stage, onward: _Stage | 
     after_ns = 0 if hop.ended_ns is None else max(0, hop.ended_ns - end_ns)  # blocked after it left is the next wait's
     blocked_ns = min(max(0, hop.blocked_ns - after_ns), end_ns - start_ns)
     yield from _paint(start_ns, end_ns - blocked_ns, stage.standstills, stage.kind, hop.stage)
-    full = [*stage.standstills, *onward.standstills, *onward.gross] if onward else stage.standstills
+    full = [*stage.standstills, *onward.pauses, *onward.gross] if onward else stage.standstills
     name, detail = (onward.name, "") if onward else (hop.stage, "no room downstream")
     yield from _paint(end_ns - blocked_ns, end_ns, full, Culprit.MAILBOX, name, detail)
 

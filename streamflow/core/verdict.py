@@ -32,6 +32,8 @@ class Kind(IntEnum):
     """From started to ended the process's loop stood still; no datum."""
     RESTARTED = 12
     """From started to ended the stage was down; no datum."""
+    BLOCKED = 13
+    """From started to ended the stage waited for room on the edge of `sender`, one of its outputs'; no datum."""
 
 
 WORK = frozenset({Kind.RUN, Kind.DEGRADED, Kind.HELD, Kind.CALLED})

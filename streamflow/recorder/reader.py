@@ -127,10 +127,10 @@ class Recording:
         return self.words[self._layout.outputs[out_edge_index] // at.WORD + at.LAST_OFFERED_NS]
 
     @property
-    def is_blocked(self) -> bool:
-        """Whether it waits for room downstream."""
-        words = self.words
-        return 1 in [words[base + at.BLOCKED] for base in self._output_bases]
+    def blocked_on(self) -> str:
+        """The edge on which it waits for room; empty where it does not."""
+        blocked = [self.words[base + at.BLOCKED] for base in self._output_bases]
+        return self.shape.out_edges[blocked.index(1)][0] if 1 in blocked else ""
 
     def arrivals(self) -> tuple[int, int]:
         """Of all inputs together: received; and taken or dropped."""

@@ -98,7 +98,7 @@ def stage_now(recording: Recording) -> StageNow:
         spun_ns=counters["spun_ns"],
         in_service_ns=max(now_ns() - at_work_since_ns, 0) if at_work_since_ns else 0,
         depth=sum(one.held for one in recording.inputs()),
-        is_blocked=recording.is_blocked,
+        is_blocked=bool(recording.blocked_on),
         pool_bytes=counters["pool_bytes"],
         pool_exhausted=counters["pool_exhausted"],
         service=service,

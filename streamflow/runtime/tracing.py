@@ -192,7 +192,7 @@ class Trace:
                 if end_ns > start_ns:
                     yield self._slice(stage, track, name, "wait", start_ns, end_ns)
         for stage, record in sorted(self._notes, key=lambda note: note[1].started_ns):
-            if record.kind in (Kind.STALL, Kind.RESTARTED):
+            if record.kind in (Kind.STALL, Kind.RESTARTED, Kind.BLOCKED):
                 track = lane(stage, LOOP_TRACK, record.started_ns, record.ended_ns)
                 yield self._slice(stage, track, _loop_name(record), "loop", record.started_ns, record.ended_ns)
 
@@ -361,9 +361,12 @@ def _parts(record: Record) -> Iterator[tuple[str, int]]:
     yield "blocked_ms", record.blocked_ns
 
 
+_LOOP_NAMES = {int(Kind.RESTARTED): "down", int(Kind.BLOCKED): "no room downstream"}
+
+
 def _loop_name(record: Record) -> str:
-    if record.kind == Kind.RESTARTED:
-        return "down"
+    if record.kind in _LOOP_NAMES:
+        return _LOOP_NAMES[record.kind]
     return "stall: garbage collection" if record.flags & 1 else "stall"
 
 

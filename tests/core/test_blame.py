@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamflow.core.blame import Blame, Culprit, Doings, Down, Drop, Hop, Journey, Service, Stall, blame
+from streamflow.core.blame import Blame, Culprit, blame
 from streamflow.core.budget import Budgets, Estimate, Share, budgets
 from streamflow.core.deadline import PathDef
 from streamflow.core.graph import EdgeDef
+from streamflow.core.journey import Blocked, Doings, Down, Drop, Hop, Journey, Service, Stall
 from streamflow.core.timebase import ms, us
 
 STAGES = ["mic", "pre", "vad", "asr", "out"]
@@ -114,6 +115,46 @@ def test_the_queue_that_a_stall_or_a_restart_left_behind_is_its_fault() -> None:
     assert named(blame(journey(waiting, until_ms=22, pre=within), BUDGETS)) == (Culprit.STALL, "pre")
     down = Doings(queue, downs=[Down(-30 * ms, 0)])
     assert named(blame(journey(waiting, until_ms=22, pre=down), BUDGETS)) == (Culprit.RESTART, "pre")
+
+
+@pytest.mark.parametrize(
+    ("doings", "expected"),
+    [
+        (Doings(downs=[Down(2 * ms, 28 * ms)]), (Culprit.RESTART, "pre")),
+        (Doings(downs=[Down(2 * ms, 28 * ms, "cuda:0")]), (Culprit.DEVICE, "pre")),
+        (Doings(services((-5, -3), (1, 28))), (Culprit.SERVICE, "pre")),
+        (Doings(services(*((2.0 * i, 2.0 * i + 1.9) for i in range(15)))), (Culprit.MAILBOX, "pre")),
+    ],
+)
+def test_what_a_source_made_late_for_want_of_room_is_the_fault_of_who_made_none(
+    doings: Doings, expected: tuple[Culprit, str]
+) -> None:
+    made = journey(hop("pre", 29, 29.2, 29.3, 31), until_ms=33, sent_ms=29, pre=doings)
+    waited = replace(made, doings={"pre": doings, "mic": Doings(blocked=[Blocked(1 * ms, 28 * ms, "pre")])})
+    assert named(blame(waited, BUDGETS)) == expected
+    assert named(blame(made, BUDGETS)) == (Culprit.SOURCE, "mic"), "of which nothing else is known"
+
+
+@pytest.mark.parametrize("ended_ms", [28, None])
+def test_a_wait_for_a_stage_that_had_no_room_itself_is_the_fault_of_the_one_behind_it(ended_ms: int | None) -> None:
+    """However far behind, and not that of the work on the datum that it could not pass on."""
+    ended_ns = None if ended_ms is None else ended_ms * ms
+    doings = {
+        "pre": Doings(services((1, ended_ms)), blocked=[Blocked(2 * ms, ended_ns, "vad")]),
+        "vad": Doings(services((2, ended_ms)), blocked=[Blocked(3 * ms, ended_ns, "asr")]),
+        "asr": Doings(stalls=[Stall(3 * ms, ended_ns)]),
+    }
+    waiting = replace(journey(hop("pre", 0.2, 0.4, None), until_ms=30), doings=doings)
+    assert named(blame(waiting, BUDGETS)) == (Culprit.STALL, "asr")
+
+
+def test_of_two_that_wait_for_each_other_one_is_named() -> None:
+    doings = {
+        "pre": Doings(blocked=[Blocked(1 * ms, None, "vad")]),
+        "vad": Doings(blocked=[Blocked(1 * ms, None, "pre")]),
+    }
+    waiting = replace(journey(hop("pre", 0.2, 0.4, None), until_ms=30), doings=doings)
+    assert blame(waiting, BUDGETS).kind is Culprit.MAILBOX
 
 
 def test_a_wait_for_a_stage_that_went_with_its_device_is_the_devices_fault() -> None:

@@ -244,9 +244,9 @@ def test_what_waits_and_what_is_blocked_is_seen_without_the_counts_of_every_edge
     recorder.outputs[0].offered(4)
     recorder.outputs[0].drop("drop_oldest")
     assert recording.passed_on(0) == 1
-    assert not recording.is_blocked
+    assert not recording.blocked_on
     recorder.outputs[0].block(True)
-    assert recording.is_blocked
+    assert recording.blocked_on == recording.shape.out_edges[0][0]
 
 
 def test_batches_are_counted_by_their_size_and_how_long_data_waited_for_them() -> None:

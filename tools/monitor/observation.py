@@ -288,7 +288,7 @@ class Observation:
             condition=condition_of(
                 "down" if last_event == "restarting" and phase == "running" else phase,
                 is_hung=is_hung,
-                is_blocked=recording is not None and recording.is_blocked,
+                is_blocked=recording is not None and bool(recording.blocked_on),
                 is_degraded=is_degraded,
                 busy=busy,
                 last_event=last_event,

@@ -14,6 +14,7 @@ from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.joins.contract import ABSORBED, Reason
 from streamflow.core.message import Flag, Message, Origin
 from streamflow.core.paths import Paths
+from streamflow.core.timebase import ms
 from streamflow.core.verdict import Kind
 from streamflow.recorder import layout
 from streamflow.recorder.layout import EDGE_SHIFT, HEAD_MASK, IN_HAND, SHED_BITS, SHED_MASK
@@ -31,6 +32,7 @@ from streamflow.runtime.accounts.tables import FORMER, GIVING_UP
 from streamflow.runtime.clock import Clock
 
 NOWHERE: Final = NO_STREAM  # no stream, no sender
+BLOCKED_NS_MIN: Final = 1 * ms
 _RUN: Final = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
 _MISSED: Final = int(Flag.MISSED)
 
@@ -428,15 +430,21 @@ class Logbook:
 
     def stalled(self, started_ns: int, ended_ns: int, *, by_collector: bool) -> None:
         """The loop stood still."""
-        self.recorder.record(
-            Kind.STALL, int(by_collector), NOWHERE, 0, 0, 0, 0, started_ns, ended_ns, 0, 0, 0, NOWHERE, 0, 0
-        )
+        self._paused(Kind.STALL, int(by_collector), started_ns, ended_ns)
         self.recorder.add(layout.STALL_COUNT)
         self.recorder.add(layout.GC_NS if by_collector else layout.STALL_NS, ended_ns - started_ns)
 
+    def blocked(self, edge: str, started_ns: int, ended_ns: int) -> None:
+        """The stage waited for room on that edge; a short wait is not worth a record."""
+        if ended_ns - started_ns >= BLOCKED_NS_MIN:
+            self._paused(Kind.BLOCKED, 0, started_ns, ended_ns, self._outputs[edge])
+
     def revived(self, down_since_ns: int, now_ns: int) -> None:
         """This life goes to work; the former one ended at `down_since_ns`."""
-        self.recorder.record(Kind.RESTARTED, 0, NOWHERE, 0, 0, 0, 0, down_since_ns, now_ns, 0, 0, 0, NOWHERE, 0, 0)
+        self._paused(Kind.RESTARTED, 0, down_since_ns, now_ns)
+
+    def _paused(self, kind: Kind, flags: int, started_ns: int, ended_ns: int, sender: int = NOWHERE) -> None:
+        self.recorder.record(kind, flags, NOWHERE, 0, 0, 0, 0, started_ns, ended_ns, 0, 0, 0, sender, 0, 0)
 
     def edge_mask(self, edge: str) -> int:
         return self._paths.masks_by_edge(edge)

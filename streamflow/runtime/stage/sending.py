@@ -134,6 +134,7 @@ class Sending:
 
     async def _send_blocked(self, message: Message, full: list[Outlet]) -> None:
         blocked_since = self._clock_ns()
+        waits_since = blocked_since
         while full:
             outlet = full[0]
             if outlet.sender.is_jammed:
@@ -149,6 +150,9 @@ class Sending:
                 outlet.trace.blocked(False)
             if outlet.sender.offer(message):
                 full.pop(0)
+                now_ns = self._clock_ns()
+                self._logbook.blocked(outlet.edge, waits_since, now_ns)
+                waits_since = now_ns
         self.blocked_ns += self._clock_ns() - blocked_since
 
     def _too_many(self, outlet: Outlet) -> NodeError:

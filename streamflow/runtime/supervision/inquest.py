@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streamflow.core.blame import NOT_DONE, Blame, Doings, Down, Drop, Hop, Journey, Service, Stall, blame
+from streamflow.core.blame import Blame, blame
 from streamflow.core.budget import Budgets
 from streamflow.core.graph import EdgeDef, Graph
+from streamflow.core.journey import NOT_DONE, Blocked, Doings, Down, Drop, Hop, Journey, Service, Stall
 from streamflow.core.paths import Paths
 from streamflow.core.timebase import ms
 from streamflow.core.verdict import WORK, Kind
@@ -71,7 +72,6 @@ class Inquest:
         }
         admitted = next((one for one in found.get(definition.source, ()) if one.kind == Kind.ADMITTED), None)
         hops = self._hops(path, stream, seq, found, admitted)
-        stages = [definition.source, *(hop.stage for hop in hops)]
         journey = Journey(
             source=definition.source,
             event_time_ns=event_time_ns,
@@ -79,11 +79,7 @@ class Inquest:
             until_ns=until_ns,
             sent_ns=admitted.started_ns if admitted is not None else hops[0].sent_ns if hops else None,
             hops=hops,
-            doings={
-                stage: self._doings(stage, stream, seq, since_ns, until_ns)
-                for stage in stages
-                if stage in self._recordings
-            },
+            doings=self._all_doings([definition.source, *(hop.stage for hop in hops)], stream, seq, since_ns, until_ns),
             drops=self._drops(path, found),
         )
         return blame(journey, budgets)
@@ -181,6 +177,19 @@ class Inquest:
                 found.append(_Flight(recording.word(layout.FLIGHT_STARTED_NS + place), given_ns, data))
         return sorted(found, key=lambda flight: flight.given_ns)
 
+    def _all_doings(
+        self, stages: Sequence[str], stream: int, seq: int, since_ns: int, until_ns: int
+    ) -> dict[str, Doings]:
+        """Of these stages, and of all that they waited for."""
+        found: dict[str, Doings] = {}
+        wanted = [*stages]
+        while wanted:
+            stage = wanted.pop()
+            if stage in self._recordings and stage not in found:
+                found[stage] = doings = self._doings(stage, stream, seq, since_ns, until_ns)
+                wanted += [wait.stage for wait in doings.blocked]
+        return found
+
     def _doings(self, stage: str, stream: int, seq: int, since_ns: int, until_ns: int) -> Doings:
         recording = self._recordings[stage]
         services: list[Service] = []
@@ -226,7 +235,24 @@ class Inquest:
             due_ns = max(alive_ns, beat_ns + BEAT_NS)
             if until_ns - due_ns > STALL_LIMIT_NS:
                 stalls.append(Stall(stall_began_ns(alive_ns, due_ns, until_ns - due_ns), None))
-        return Doings(sorted([*services, *on_device], key=_started_ns), stalls, downs)
+        services = sorted([*services, *on_device], key=_started_ns)
+        is_sink = not self._graph.forward.edges_from(stage)
+        return Doings(services, stalls, downs, self._blocked(stage, since_ns, until_ns), is_sink)
+
+    def _blocked(self, stage: str, since_ns: int, until_ns: int) -> list[Blocked]:
+        """When the stage waited for room, and for whom."""
+        recording = self._recordings[stage]
+        target = {edge.name: edge.target for edge in self._graph.edges_from(stage)}
+        found = [
+            Blocked(one.started_ns, one.ended_ns, target[recording.shape.out_edges[one.sender][0]])
+            for one in self._window(stage, since_ns, until_ns)
+            if one.kind == Kind.BLOCKED
+        ]
+        working_on, edge = recording.in_service(), recording.blocked_on
+        if edge and working_on is not None:  # since when is not written down; that long at most
+            since_ns = max(working_on.started_ns, found[-1].ended_ns or 0 if found else 0)
+            found.append(Blocked(since_ns, None, target[edge]))
+        return found
 
     def _drops(self, path: int, found: Mapping[str, Sequence[Record]]) -> list[Drop]:
         bit = 1 << path

@@ -92,7 +92,7 @@ class Vitals:
         found: dict[str, Hung] = {}
         serving: dict[str, list[str]] = {}  # by process, those that have its loop
         for name, recording in self._recordings.items():
-            if recording.words[layout.SERVING] and not recording.is_blocked:
+            if recording.words[layout.SERVING] and not recording.blocked_on:
                 serving.setdefault(self._stages[name].process, []).append(name)
         for name, recording in self._recordings.items():
             stage = self._stages[name]
@@ -114,7 +114,7 @@ class Vitals:
         phase = _PHASES.get(words[layout.PHASE], StagePhase.STARTING)
         is_due = (
             phase is StagePhase.RUNNING
-            and not recording.is_blocked
+            and not recording.blocked_on
             and (
                 serving + given_ns > 0
                 or could_begin(now_ns, self._waiting(stage, taken), due_ns, is_loop_taken=is_taken)
@@ -151,7 +151,7 @@ class Vitals:
             beat_ns=recording.word(layout.BEAT_NS),
             due_ns=recording.word(layout.DUE_NS),
             given_ns=recording.given_ns,
-            is_blocked=recording.is_blocked,
+            is_blocked=bool(recording.blocked_on),
             is_loop_taken=is_loop_taken,
             is_stopped=is_stopped,
             phase=_PHASES.get(recording.word(layout.PHASE), StagePhase.STARTING),

@@ -92,6 +92,8 @@ class TorchModel(Node):
             self._model = self._loaded(place)
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(device.name, _reason(error)) from error
+        if kind == "cuda":
+            torch.cuda.synchronize(place)  # it was made in torch's own order, which the queue does not wait for
         queue = device.queue(context.device_priority)
         self._stream = torch.cuda.ExternalStream(queue.handle, device=place) if kind == "cuda" else None
         try:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -58,6 +59,9 @@ def gpu() -> CudaDevice:
 
 def host_equivalent(options: Options) -> Iterator[Row]:
     """The suites of the contract and of the kernels, on the host device and as C++ on the host."""
+    for name in ("pytest", "pytest_trio"):
+        if find_spec(name) is None:
+            raise AbsentError(f"{name} is not installed")
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not gpu", *SUITES], cwd=ROOT, capture_output=True, text=True
     )

@@ -154,10 +154,11 @@ def _run(arguments: Sequence[str], limit_s: float) -> _Ended:
 
 
 def _where(errors: str) -> str:
-    """The innermost line of the first thread that a process tells of when it is stopped, and the line before that."""
-    frames = [line.strip() for line in errors.partition("(most recent call first):")[2].splitlines()]
-    told = [line for line in frames[:4] if line.startswith("File")]
-    return f", in {'; '.join(told)}" if told else ""
+    """The innermost lines of the thread that a process was in when it was stopped, ours if it has any."""
+    thread = errors.rpartition("Current thread")[2].partition("(most recent call first):")[2].partition("\n\n")[0]
+    frames = [line.strip() for line in thread.splitlines() if "File" in line]
+    told = [frame for frame in frames if str(ROOT) in frame and "site-packages" not in frame] or frames
+    return f", in {'; '.join(told[:3])}" if told else ""
 
 
 def _rows_in(output: str) -> Iterator[dict[str, Any]]:

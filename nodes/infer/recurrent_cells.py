@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from nodes.kernels.recurrent import SOURCE, Array, Network, Weights, constants, grid_of, linear, step, tile_of
 from streamflow.device.contract import Device, DeviceArray, Kernel, Queue
 
@@ -89,6 +91,7 @@ class KernelCells:
     def _there(self, *arrays: Array) -> list[DeviceArray]:
         found = []
         for array in arrays:
+            array = np.ascontiguousarray(array, np.float32)  # as the kernels read it, whatever it was given as
             on_device = self._device.array(array.shape, array.dtype)
             self._queue.copy_in(on_device, array)
             self._sources.append(array)

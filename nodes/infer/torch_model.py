@@ -80,6 +80,8 @@ class TorchModel(RowFunction):
             self._model = self._loaded(place)
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(device.name, _reason(error)) from error
+        if kind == "cuda":
+            torch.cuda.synchronize(place)  # it was made in torch's own order, which the queue does not wait for
         self._stream = torch.cuda.ExternalStream(queue.handle, device=place) if kind == "cuda" else None
 
     def _work(self, x: DeviceArray, y: DeviceArray) -> None:

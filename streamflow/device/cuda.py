@@ -189,8 +189,16 @@ class CudaDevice:
         if self._index >= count:
             raise NoDeviceError(self.name, "no such device", f"cuda:0 to cuda:{count - 1}, the visible ones")
         self._device = self.cupy.cuda.Device(self._index)
-        with self.working():
-            self.cupy.zeros(1, "float32").sum().item()  # a kernel, and the wait for it: only now it is known to work
+        try:
+            with self.working():
+                self.cupy.zeros(1, "float32").sum().item()  # a kernel, and the wait for it: now it is known to work
+                # A graph goes on with cuFFT's plans by their addresses when CuPy has thrown them out of its cache.
+                self.cupy.fft.config.get_plan_cache().set_size(-1)
+        except DeviceError:
+            raise
+        except Exception as error:  # of its compiler, or of headers that it does not find
+            reason = f"CuPy cannot compute there ({type(error).__name__}: {_first_line(error)})"
+            raise NoDeviceError(self.name, reason, hint="pip install 'cupy-cuda13x[ctk]' brings a compiler") from error
         self._allocations = _counting_hook(self.cupy, self._index)
         self._allocations.__enter__()
 
@@ -287,8 +295,8 @@ class CudaDevice:
     def close(self) -> None:
         for queue in self._queues:
             queue.close()
-        with suppress(RuntimeError):  # of a device that is lost
-            for address in self._registered:
+        for address in self._registered:
+            with suppress(RuntimeError):  # the device is lost, or somebody has unmapped it
                 self.cupy.cuda.runtime.hostUnregister(address)
         self._registered.clear()
         if self._allocations is not None:
@@ -332,9 +340,13 @@ def _as_ours(cupy: Any, name: str, error: BaseException) -> DeviceError | None:
     return DeviceLostError(name, str(error)) if status in LOST_STATUS else WorkError(name, str(error))
 
 
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
 def refused(cupy: Any, error: BaseException) -> Refusal:
     """Raises the error where it is none of capturing: then it is the user's, or the device's."""
-    reason = str(error).partition("\n")[0]
+    reason = _first_line(error)
     if isinstance(error, cupy.cuda.runtime.CUDARuntimeError | cupy.cuda.driver.CUDADriverError):
         if int(error.status) in CAPTURE_STATUS:
             return Refusal(reason)

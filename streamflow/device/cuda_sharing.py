@@ -8,12 +8,13 @@ tells that the process which opened a handle is dead: who made it must know by h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from streamflow.device.contract import DeviceArray, Mark
+from streamflow.device.contract import DeviceArray, DeviceError, Mark
 
 if TYPE_CHECKING:
     from streamflow.device.cuda import CudaDevice
@@ -73,11 +74,14 @@ class CudaSharing:
 
     def close(self) -> None:
         """What was made here is freed when nothing looks at it any more."""
-        with self._device.working():
-            for pointer in self._opened_events:
-                self._runtime.eventDestroy(pointer)
-            for pointer in self._opened_memory:
-                self._runtime.ipcCloseMemHandle(pointer)
+        closings = [(self._runtime.eventDestroy, pointer) for pointer in self._opened_events]
+        closings += [(self._runtime.ipcCloseMemHandle, pointer) for pointer in self._opened_memory]
+        for close, pointer in closings:
+            with (
+                suppress(DeviceError),
+                self._device.working(),
+            ):  # whose it was may be dead; the rest is closed all the same
+                close(pointer)
         self._opened_events.clear()
         self._opened_memory.clear()
         self._memory.clear()

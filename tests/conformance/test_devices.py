@@ -57,8 +57,8 @@ async def test_giving_work_waits_for_nothing(device) -> None:
 
 
 async def test_the_loop_goes_on_while_the_device_works(device) -> None:
-    there = device.array((1 << 20,), "float32")
-    queue = device.queue()
+    size = 1 << (26 if device.place[0] == "cuda" else 20)  # it has to take longer than giving it does
+    there, queue = device.array((size,), "float32"), device.queue()
     for _ in range(20):
         queue.launch(lambda x: device.xp.sqrt(abs(x), out=x), there)
     ticket, turns = queue.ticket(), 0

@@ -53,7 +53,9 @@ def test_what_is_absent_counts_as_neither_and_says_what_is_missing(capsys: pytes
     assert absent["measured"] == "not measured: x.wav is not there"
 
 
-@pytest.mark.parametrize("error", [ShortfallError("exit code 1"), FileNotFoundError("p.npy"), ValueError("no number")])
+@pytest.mark.parametrize(
+    "error", [ShortfallError("exit code 1"), FileNotFoundError("p.npy"), TypeError("a fault of ours")]
+)
 def test_a_claim_that_cannot_be_measured_falls_short_and_the_others_go_on(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:

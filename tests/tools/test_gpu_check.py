@@ -23,11 +23,16 @@ def test_a_claim_that_needs_a_gpu_is_told_as_not_measured() -> None:
     assert row["holds"] is None
 
 
-def test_a_claim_that_hangs_falls_short_and_one_without_time_is_not_run() -> None:
+def test_a_claim_that_hangs_falls_short_and_one_without_time_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = gpu_check.measured("overlap", 0.01, is_quick=True)
-    assert (row["measured"], row["holds"]) == ("not done after 0 s", False)
+    assert row["measured"].startswith("not done after 0 s")
+    assert row["holds"] is None
     (row,) = gpu_check.measured("overlap", 0, is_quick=True)
     assert (row["measured"], row["holds"]) == ("not run: no time was left", None)
+    monkeypatch.setattr(gpu_check, "CLAIM_LIMIT_S", 0.02)
+    (row,) = gpu_check.measured("overlap", 60, is_quick=True)
+    assert row["measured"].startswith("not done after 0 s")
+    assert row["holds"] is False
 
 
 def test_tests_that_fail_or_hang_are_told(tmp_path) -> None:
@@ -37,4 +42,21 @@ def test_tests_that_fail_or_hang_are_told(tmp_path) -> None:
     assert not has_passed
     assert "test_it" in told
     assert "1 failed" in told
-    assert gpu_check.passed([str(failing)], 0.01) == (False, "the tests have not ended after 0 s")
+    hanging = tmp_path / "test_hanging.py"
+    hanging.write_text("import time\ntime.sleep(60)\n")
+    has_passed, told = gpu_check.passed([str(hanging)], 1.5)
+    assert not has_passed
+    assert told.startswith("the tests have not ended after 2 s, in File")
+    assert "test_hanging.py" in told
+
+
+def test_what_was_told_before_it_broke_is_not_lost(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    broken = 'print(\'[ {"claim": "one"}\', flush=True); print(\', {"claim": "two"}\', flush=True); '
+    for ending, told in (("import os; os._exit(7)", "ended with status 7"), ("while True: pass", "not done after 0 s")):
+        (tmp_path / "gpu.py").write_text(broken + "\n" + ending)
+        monkeypatch.setattr(gpu_check, "COMMAND", (str(tmp_path / "gpu.py"),))
+        monkeypatch.setattr(gpu_check, "CLAIM_LIMIT_S", 0.4)
+        *before, last = gpu_check.measured("overlap", 60, is_quick=True)
+        assert [row["claim"] for row in before] == ["one", "two"]
+        assert last["measured"].startswith(told)
+        assert last["holds"] is False

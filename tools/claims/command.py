@@ -34,7 +34,7 @@ class Run:
 
     def start(self, pipeline: str, arguments: Sequence[str], settings: Mapping[str, object]) -> None:
         command = [
-            str(Path(sys.executable).with_name("streamflow")),
+            *(sys.executable, "-m", "streamflow"),  # there is no script where it runs from its sources
             *("run", pipeline, "--quiet", "--report", str(self.report_path), *arguments),
             *(word for name, value in settings.items() for word in ("--set", f"{name}={value}")),
         ]

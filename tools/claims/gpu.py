@@ -9,8 +9,9 @@ import importlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import trio
 
 from nodes.kernels.recurrent import SOURCE, Cell, Weights, constants, grid_of, step, tile_of
-from streamflow.device.contract import Device, NoDeviceError, Refusal
+from streamflow.device.contract import Device, NoDeviceError, Queue, Refusal
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.slots import SlotRing
 from tools.claims import gpu_ipc
@@ -58,6 +59,9 @@ def gpu() -> CudaDevice:
 
 def host_equivalent(options: Options) -> Iterator[Row]:
     """The suites of the contract and of the kernels, on the host device and as C++ on the host."""
+    for name in ("pytest", "pytest_trio"):
+        if find_spec(name) is None:
+            raise AbsentError(f"{name} is not installed")
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not gpu", *SUITES], cwd=ROOT, capture_output=True, text=True
     )
@@ -110,7 +114,8 @@ def _error_of(device: Device, weights: Weights, rows: int, random: np.random.Gen
 
 
 def overlap(options: Options) -> Iterator[Row]:
-    """Three slots over three queues against one slot over one, and against the longest of the three parts alone."""
+    """Three slots over three queues against one slot over one, and against what the longest of its parts takes alone:
+    copying both ways at once, for the link is slower then, or the work."""
     device = gpu()
     xp = device.xp
     for mib in STREAMED_MIB:
@@ -123,7 +128,7 @@ def overlap(options: Options) -> Iterator[Row]:
         both = {"x": (shape, "float32")}, {"y": (shape, "float32")}
         streamed_s = _streamed(SlotRing(device, *both, count=3, is_split=True), work, batches)
         serial_s = _streamed(SlotRing(device, *both, count=1, is_split=False), work, batches)
-        alone_s = max(_part_s(device, shape, part, work, batches) for part in ("in", "work", "out"))
+        alone_s = max(_parts_s(device, shape, parts, work, batches) for parts in (("in", "out"), ("work",)))
         reached = alone_s / streamed_s
         told = (
             f"{reached:.3f} of the longest part ({alone_s / batches * 1e3:.2f} ms), {serial_s / streamed_s:.2f}× serial"
@@ -155,24 +160,33 @@ def _streamed(ring: SlotRing, work: Callable[..., None], batches: int) -> float:
     return seconds
 
 
-def _part_s(device: Device, shape: tuple[int, ...], part: str, work: Callable[..., None], batches: int) -> float:
-    host, x, y = device.host_array(shape, "float32"), device.array(shape, "float32"), device.array(shape, "float32")
-    queue = device.queue()
-    gives: dict[str, Callable[[], None]] = {
-        "in": lambda: queue.copy_in(x, host),
-        "work": lambda: queue.launch(work, x, y),
-        "out": lambda: queue.copy_out(host, y),
+def _parts_s(
+    device: Device, shape: tuple[int, ...], parts: Sequence[str], work: Callable[..., None], batches: int
+) -> float:
+    """Seconds for so many, of parts that do not wait for each other."""
+    x, y = device.array(shape, "float32"), device.array(shape, "float32")
+    source, target = device.host_array(shape, "float32"), device.host_array(shape, "float32")
+    queues = [device.queue() for _ in parts]
+    gives: dict[str, Callable[[Queue], None]] = {
+        "in": lambda queue: queue.copy_in(x, source),
+        "work": lambda queue: queue.launch(work, x, y),
+        "out": lambda queue: queue.copy_out(target, y),
     }
-    give = gives[part]
-    give()
-    trio.run(queue.ticket().wait)
-    began_s = time.perf_counter()
-    for _ in range(batches):
-        give()
-    trio.run(queue.ticket().wait)
-    seconds = time.perf_counter() - began_s
-    queue.close()
-    return seconds
+
+    def seconds(count: int) -> float:
+        began_s = time.perf_counter()
+        for _ in range(count):
+            for part, queue in zip(parts, queues, strict=True):
+                gives[part](queue)
+        for ticket in [queue.ticket() for queue in queues]:
+            trio.run(ticket.wait)
+        return time.perf_counter() - began_s
+
+    seconds(2)
+    found = seconds(batches)
+    for queue in queues:
+        queue.close()
+    return found
 
 
 def launch(options: Options) -> Iterator[Row]:
@@ -245,17 +259,21 @@ def completion(options: Options) -> Iterator[Row]:
     """From the end of the work, by the device's own wait in another thread, to the task; and the loop meanwhile."""
     device = gpu()
     xp = device.xp
-    queue, there = device.queue(), device.array((1 << 20,), "float32")
+    queue, there = device.queue(), device.array((1 << 22,), "float32")
     count = 100 if options.is_quick else 1000
 
     def work(x: Any) -> None:
         for _ in range(20):
             xp.sqrt(xp.abs(x, out=x), out=x)
 
+    graph = device.capture(queue, work, there)  # given at once: what giving takes is another row
+    if isinstance(graph, Refusal):
+        raise ShortfallError(f"the work could not be captured: {graph.reason}")
+
     async def measure() -> tuple[list[float], list[float]]:
         wakes, lags = [], []
         for _ in range(count):
-            queue.launch(work, there)
+            queue.replay(graph)
             ticket = queue.ticket()
             await ticket.wait()
             wakes.append((time.monotonic_ns() - ticket.done_ns) / 1e3)
@@ -269,7 +287,7 @@ def completion(options: Options) -> Iterator[Row]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(beat)
             for _ in range(count):
-                queue.launch(work, there)
+                queue.replay(graph)
                 await queue.ticket().wait()
             nursery.cancel_scope.cancel()
         return wakes, lags
@@ -288,11 +306,19 @@ def gru_step(options: Options) -> Iterator[Row]:
         torch = importlib.import_module("torch")
     except ImportError:
         raise AbsentError("PyTorch is not installed, which brings cuDNN") from None
+    if not torch.cuda.is_available():
+        raise AbsentError(f"PyTorch {torch.__version__} was built without CUDA, or for another driver")
     for hidden in GRU_HIDDEN:
         for rows in GRU_ROWS:
             ours_us = _our_step_us(device, Weights.random(Cell.GRU, hidden, hidden), rows)
-            theirs_us = _cudnn_step_us(torch, hidden, rows)
             bound = 1.0 if rows <= 16 else 1.2
+            try:
+                theirs_us = _cudnn_step_us(torch, hidden, rows)
+            except RuntimeError as error:  # then there is nothing to measure against
+                reason = str(error).strip().partition("\n")[0]
+                told = f"{ours_us:.1f} µs, and cuDNN's could not be measured: {reason}"
+                yield Row(f"H = {hidden}, B = {rows}", f"<= {bound}×", told, None)
+                continue
             told = f"{ours_us / theirs_us:.2f}× ({ours_us:.1f} µs, cuDNN {theirs_us:.1f} µs)"
             yield Row(f"H = {hidden}, B = {rows}", f"<= {bound}×", told, ours_us <= bound * theirs_us)
     device.close()

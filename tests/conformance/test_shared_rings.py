@@ -241,7 +241,7 @@ def test_a_table_of_other_slots_is_refused(host, host_owner) -> None:
             SharedRingReader(host, host_owner.hello, edge)
     told = unpack(host_owner.hello)
     with pytest.raises(PoolError, match="3 slots for 1 edges, expected 2, and edge 0"):
-        SharedRingReader(host, pack([*told[:5], told[5][:2]]))
+        SharedRingReader(host, pack([*told[:5], told[5][:2], told[6]]))
 
 
 @pytest.mark.parametrize("hello", [pack([1, 2, 3]), pack({"life": 1}), b"\xc1"])

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import trio
 
+from streamflow.core.timebase import ms
 from streamflow.device.contract import Device, DeviceArray, DeviceError, DeviceLostError, DeviceMemoryError, Ticket
 from streamflow.device.resident import DeviceTensor, TensorRing
 from streamflow.device.shared_ring import Lent, SharedRingReader
@@ -36,6 +37,7 @@ from streamflow.wire.data import Place, decode_datum, is_datum
 from streamflow.wire.values import Frame
 
 SLOT_MASK: Final = slice(64, 72)  # of a datum's head: which of its tensors are not in the message
+LOOK_AGAIN_NS: Final = 100 * ms  # for a ring to open: a look costs as much as a datum
 READ_BURST: Final = 64  # messages whose copies are begun before those that have landed are handed over
 
 
@@ -114,7 +116,7 @@ class Landing:
         self._device: Device | None = None
         self._priority = 0
         self._own: dict[int, TensorRing] = {}
-        self._looked_ns = -1
+        self._look_again_ns = 0
         self._owner: _Owner | None = None
         self._former: list[_Owner] = []
         self._peer: Frame | None = None
@@ -293,11 +295,12 @@ class Landing:
                 reader.tell_opened()
 
     def _open(self) -> None:
-        changed_ns = self._folder.stat().st_mtime_ns
-        if changed_ns == self._looked_ns or self._nursery is None:
+        now_ns = self.now_ns()
+        if now_ns < self._look_again_ns:
             return
-        self._looked_ns = changed_ns
+        self._look_again_ns = now_ns + LOOK_AGAIN_NS
         assert self._device is not None
+        assert self._nursery is not None
         readers: dict[int, SharedRingReader] = {}
         for path in self._folder.glob(f"{self._output}.*{SUFFIX}"):
             number = int(path.name.split(".")[-2])

@@ -62,14 +62,28 @@ class _Copy:
 class _Arrival:
     """One message, in its place among the others. `failure`: of this process's own device."""
 
-    __slots__ = ("copies", "failure", "frames", "state", "ticket")
+    __slots__ = ("_state", "copies", "failure", "frames", "ticket")
 
     def __init__(self, frames: list[Frame], copies: Sequence[_Copy] = (), ticket: Ticket | None = None) -> None:
         self.frames = frames
         self.copies = copies
         self.ticket = ticket
-        self.state = _State.LANDED if ticket is None else _State.COPIED
-        self.failure: DeviceError | None = None
+        self.failure: BaseException | None = None
+        self._state = _State.LANDED if ticket is None else _State.COPIED
+
+    def settled(self) -> _State:
+        """As it is now; when the copies are done it is known for good. Only then their slots go back."""
+        if self._state is _State.COPIED and self.ticket is not None and self.ticket.is_done:
+            failure = self.ticket.failure
+            is_whole = all(copy.reader.was_whole(copy.lent) for copy in self.copies)
+            for copy in self.copies:
+                copy.reader.give_back(copy.lent)
+            if is_whole or isinstance(failure, DeviceLostError):
+                self.failure = failure
+                self._state = _State.LANDED
+            else:
+                self._state = _State.DOUBTFUL
+        return self._state
 
 
 class _Owner:
@@ -168,7 +182,7 @@ class Landing:
             if frames is None:
                 break
             arrival = self._arrival(frames)
-            if arrival.ticket is None and arrival.state is _State.LANDED and not self._arrivals:
+            if arrival.ticket is None and not self._arrivals:
                 return frames
             self._arrivals.append(arrival)
         if not self._has_landed():
@@ -181,7 +195,7 @@ class Landing:
         return arrival.frames
 
     def _has_landed(self) -> bool:
-        return bool(self._arrivals) and self._arrivals[0].state is _State.LANDED
+        return bool(self._arrivals) and self._arrivals[0].settled() is _State.LANDED
 
     def nudge(self) -> None:
         self._router.nudge()
@@ -261,28 +275,16 @@ class Landing:
         behind: the next life has a queue of its own."""
         while owner.copied or not owner.is_over:
             if owner.copied:
-                await self._land_one(owner.copied.popleft())
+                arrival = owner.copied.popleft()
+                assert arrival.ticket is not None
+                with suppress(DeviceError):  # it is told when the message is received
+                    await arrival.ticket.wait()
+                arrival.settled()
+                self._router.wake()
             else:
                 await owner.bell.wait()
         self._former.remove(owner)
         owner.close()
-
-    async def _land_one(self, arrival: _Arrival) -> None:
-        failure: DeviceError | None = None
-        assert arrival.ticket is not None
-        try:
-            await arrival.ticket.wait()
-        except DeviceError as error:
-            failure = error
-        is_whole = all(copy.reader.was_whole(copy.lent) for copy in arrival.copies)
-        for copy in arrival.copies:
-            copy.reader.give_back(copy.lent)
-        if isinstance(failure, DeviceLostError) or is_whole:
-            arrival.failure = failure
-            arrival.state = _State.LANDED
-        else:
-            arrival.state = _State.DOUBTFUL
-        self._router.wake()
 
     def _look(self) -> None:
         """Open what the sender has there, where that is not done; and say that it is."""

@@ -159,7 +159,7 @@ class StayingOutputs:
             return f"copied: {whys[0]}"
         rings, shared = self._rings.get((actor.stage, port)), self._shared.get((actor.stage, port))
         if not rings and not shared:
-            return f"copied: {actor.stage} has no tensors of {actor.device.name} to keep it in"
+            return f"copied: {actor.stage} keeps none on {actor.device.name}, or too small ones to share"
         if not self._is_on_one_device(actor, port):
             return f"copied: a stage of its process does not work on {actor.device.name}"
         if not is_between_processes(self._resolved, edge):

@@ -162,15 +162,18 @@ async def test_what_had_not_landed_when_its_owner_died_never_arrives_nor_what_fo
         owner.kill()
         assert await edge.nothing_lands()
         edge.forget_sender()
-        assert await edge.nothing_lands()
+        edge.send_on_host(4)
+        assert await edge.value() == 4
 
 
-async def test_the_next_life_of_its_owner_is_opened_when_its_first_datum_comes(joined) -> None:
+@pytest.mark.parametrize("has_sent", [True, False])
+async def test_the_next_life_of_its_owner_is_opened_when_its_first_datum_comes(joined, has_sent: bool) -> None:
     async with joined() as edge:
         was = edge.owner()
         edge.landing.begin(edge.device, 0)
-        edge.send(was.lend("write", 1))
-        assert await edge.value() == 1
+        if has_sent:
+            edge.send(was.lend("write", 1))
+            assert await edge.value() == 1
         was.kill()
         edge.forget_sender()
         owner = edge.owner(life=1)

@@ -19,14 +19,16 @@ from streamflow.device.shared_ring import Lent, SharedRing
 from streamflow.device.shared_tensors import SharedTensors
 from streamflow.errors import WireError
 from streamflow.memory.segment import Segment
+from streamflow.memory.shares import Owner, Shares
 from streamflow.runtime.clock import TrioClock
 from streamflow.runtime.process.landing import Landing
-from streamflow.runtime.process.staying_lending import ON_DEVICE
+from streamflow.runtime.process.staying_lending import ON_DEVICE, StayingLending
 from streamflow.transport.memory_socket import MemoryDealer, MemoryNetwork
+from streamflow.wire.arrays import Form
 from streamflow.wire.data import Place, decode_datum, encode_datum
 from streamflow.wire.values import pack
 from tests.conformance.devices import LONG_S, poisoned
-from tests.conformance.ring_owners import Owner
+from tests.conformance.ring_owners import Owner as OwnerProcess
 from tests.device.ring_owner import SHAPE, SLOT_COUNT
 from tests.marks import on_gpu
 
@@ -58,8 +60,8 @@ class Edge:
         dealer.connect(ENDPOINT)
         return dealer
 
-    def owner(self, life: int = 0, device: str = "") -> Owner:
-        owner = Owner(self.device, self.folder, life)
+    def owner(self, life: int = 0, device: str = "") -> OwnerProcess:
+        owner = OwnerProcess(self.device, self.folder, life)
         (self.folder / "writer.out.0.ring").write_bytes(pack([device or self.device.name, owner.hello]))
         return owner
 
@@ -270,3 +272,24 @@ def test_one_is_used_again_when_nobody_here_or_elsewhere_has_it(tensors, tmp_pat
     assert again is not None
     assert tensors.lend(again, 1) == (0, lent[1].slot, lent[1].generation + 1)
     assert tensors.take() is None
+
+
+def test_what_finds_no_reader_on_the_device_any_more_is_lent_on_the_host_and_counted(device, tensors, tmp_path) -> None:
+    owners = [Owner("writer", {"near": 0, "far": 1})]
+    shares, readers = Shares(tmp_path, owners), Shares(tmp_path, owners)
+    copied: list[int] = []
+    lending = StayingLending(shares, "far", 1, shares.pool("writer"), [tensors], copied.append)
+    opens(tmp_path, 0, 1)
+    tensor, queue = tensors.take(), device.queue()
+    queue.copy_in(tensor.array, np.full(SHAPE, 5, "float32"))
+    queue.record(tensor.ready)
+    assert lending.lend(tensor)[:3] == (ON_DEVICE, 0, 0)
+    lending.forget()
+    place = lending.lend(tensor)
+    found = readers.borrow(place, Form(np.dtype("float32"), SHAPE, tensor.nbytes), "far", lambda _: None)
+    assert (found == 5).all()
+    assert copied == [1]
+    queue.close()
+    del found
+    readers.close()
+    shares.close()

@@ -107,7 +107,8 @@ class _Owner:
     def close(self) -> None:
         self.queue.close()
         for reader in self.readers.values():
-            reader.close()
+            with suppress(DeviceError):  # a driver may not like to close what a dead process shared
+                reader.close()
         self.readers.clear()
 
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.staying import Staying, is_between_processes, staying, why_copied
-from streamflow.device.contract import Device
+from streamflow.device.contract import Device, DeviceError, DeviceLostError, DeviceMemoryError
 from streamflow.device.resident import TensorRing, Tensors
 from streamflow.device.shared_ring import SharedRing
 from streamflow.device.shared_tensors import SUFFIX, SharedTensors
+from streamflow.errors import PoolError
 from streamflow.memory.pool import Pool
 from streamflow.memory.shares import Shares
 from streamflow.recorder import layout
@@ -42,6 +43,7 @@ class StayingOutputs:
         self._life = Life(0, {})
         self._rings: dict[tuple[str, str], list[TensorRing]] = {}
         self._shared: dict[tuple[str, str], list[SharedTensors]] = {}
+        self._refused: dict[tuple[str, str], str] = {}
 
     # ------------------------------------------------------------------------------- the sending end
 
@@ -80,10 +82,15 @@ class StayingOutputs:
             for old in memory.glob(f"{output}.*{SUFFIX}"):
                 old.unlink()
         name = f"{output}.{len(rings)}"
-        made = SharedRing(
-            device, memory, name, self._life.generation, shape, dtype, found.tensor_count, len(found.elsewhere)
-        )
-        rings.append(SharedTensors(made, device, memory, name, exhausted))
+        life, readers = self._life.generation, len(found.elsewhere)
+        try:
+            made = SharedRing(device, memory, name, life, shape, dtype, found.tensor_count, readers)
+            rings.append(SharedTensors(made, device, memory, name, exhausted))
+        except (DeviceMemoryError, DeviceLostError):
+            raise
+        except (DeviceError, PoolError) as error:  # its driver shares nothing here, as in some containers
+            self._refused[actor.stage, port] = str(error)
+            return None
         return rings[-1]
 
     def shared(self, stage: str, port: str) -> list[SharedTensors]:
@@ -158,6 +165,8 @@ class StayingOutputs:
         if whys:
             return f"copied: {whys[0]}"
         rings, shared = self._rings.get((actor.stage, port)), self._shared.get((actor.stage, port))
+        if (actor.stage, port) in self._refused:
+            return f"copied: {self._refused[actor.stage, port]}"
         if not rings and not shared:
             return f"copied: {actor.stage} keeps none on {actor.device.name}, or too small ones to share"
         if not self._is_on_one_device(actor, port):

@@ -116,8 +116,8 @@ def _require(name: str) -> None:
 ON_THE_HOST = [
     Claim("end to end on the host", partial(end_to_end, device=HOST)),
     Claim("faults on the host", partial(faults, device=HOST)),
-    Claim("between processes on the host", partial(between_processes, device=HOST)),
 ]
+BETWEEN_ON_THE_HOST = Claim("between processes on the host", partial(between_processes, device=HOST))
 ON_A_GPU = [
     Claim("end to end", partial(end_to_end, device=GPU)),
     Claim("faults", partial(faults, device=GPU)),

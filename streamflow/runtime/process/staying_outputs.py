@@ -165,6 +165,8 @@ class StayingOutputs:
         if whys:
             return f"copied: {whys[0]}"
         rings, shared = self._rings.get((actor.stage, port)), self._shared.get((actor.stage, port))
+        if self._memory is None and any(is_between_processes(self._resolved, one) for one in edges):
+            return "copied: this run has no memory that processes share"
         if (actor.stage, port) in self._refused:
             return f"copied: {self._refused[actor.stage, port]}"
         if not rings and not shared:

@@ -20,7 +20,7 @@ class CupyFunction(RowFunction):
     are numbers, or names of which `sizes` has the number. `rows_max`: how many data may be in one batch, where the
     stage's `batch` does not say; buffers for them are allocated on the device once, when the stage opens. `f` waits for
     nothing, and no host array goes into it; what it allocates on the way comes from the device's pool.
-    Between stages of one process that work on one device data stay there.
+    Between stages that work on one device data stay there.
 
     When the stage opens `f` is done some times with zeros, or with `example`, a datum, to find out for each size of
     batches (the batch's `buckets`, else powers of two) what is quicker: to launch it, or to replay it as a graph of

@@ -71,6 +71,10 @@ class _InOrder:
     def done_ns(self) -> int:
         return self._tickets[-1].done_ns
 
+    @property
+    def failure(self) -> BaseException | None:
+        return next((ticket.failure for ticket in self._tickets if ticket.failure is not None), None)
+
     async def wait(self) -> None:
         for ticket in self._tickets:
             await ticket.wait()
@@ -78,7 +82,7 @@ class _InOrder:
 
 class RecurrentModel(Node):
     """A step of the network for each datum, with the state of its stream: "float32[inputs]" to "float32[hidden]", or
-    to "float32[outputs]" where it has a read-out. Between stages of one process on one device these stay there.
+    to "float32[outputs]" where it has a read-out. Between stages that work on one device these stay there.
 
     `p.add("classify", RecurrentModel("gru.npz", snapshot_every=10), device=["cuda:0", "host"])`. `network` is an `.npz`
     file with PyTorch's names (`nodes.infer.recurrent_weights`), or the weights themselves. Data of up to `rows_max`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from streamflow.core.batch import Batch
+from streamflow.core.device_names import HOST
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.turns import FLIGHT_LIMIT
 
@@ -15,31 +16,54 @@ class Staying(NamedTuple):
     """Where all data of an output go, and how many of them somebody may have at once."""
 
     targets: frozenset[str]
+    """Those in the same process, which work on the very device or not at all there."""
+    elsewhere: tuple[str, ...]
+    """Edges to other processes, in the graph's order; that they see the device's memory readers say themselves."""
     tensor_count: int
 
 
 def staying(resolved: Resolved, stage: str, port: str) -> Staying | None:
-    """None where it cannot stay, whichever devices there are: some edge leads where it would have to be copied anyway.
-
-    That is to another process, to an input that does not take it, to a join, which holds back as many as its windows
-    say, or back to an earlier stage; or what goes over it is kept, to be sent again.
-    """
+    """None where it cannot stay, whichever devices there are: some edge leads where it would be copied anyway."""
     graph = resolved.graph
-    edges = [edge for edge in graph.edges_from(stage) if edge.output == port]
+    edges = _edges(resolved, stage, port)
     if not edges or not resolved.output_types[stage, port].on_device:
         return None
-    if not all(_takes(resolved, edge) for edge in edges):
+    if any(why_copied(resolved, edge) for edge in edges):
         return None
     widest = max(edge.capacity + _held_count(graph.stage(edge.target).batch) for edge in edges)
     own = graph.stage(stage).batch
     sent = FLIGHT_LIMIT * (1 if own is None else own.size_max)
-    return Staying(frozenset(edge.target for edge in edges), widest + sent + SPARE_COUNT)
+    near = frozenset(edge.target for edge in edges if not is_between_processes(resolved, edge))
+    far = tuple(edge.name for edge in edges if is_between_processes(resolved, edge))
+    return Staying(near, far, widest + sent + SPARE_COUNT)
 
 
-def _takes(resolved: Resolved, edge: EdgeDef) -> bool:
+def is_between_processes(resolved: Resolved, edge: EdgeDef) -> bool:
+    return resolved.graph.stage(edge.source).process != resolved.graph.stage(edge.target).process
+
+
+def why_copied(resolved: Resolved, edge: EdgeDef) -> str:
+    """Why what goes over this edge does not stay on its sender's device, whichever that is; empty where it may.
+
+    It does not to an input that does not take it, to a join, which holds back as many as its windows say, or back to an
+    earlier stage; nor where what goes over the edge is kept, to be sent again, or no device is one of both its stages.
+    """
     source, target = resolved.graph.stage(edge.source), resolved.graph.stage(edge.target)
-    is_simple = edge.loop is None and not edge.is_lossless and not target.is_joined
-    return is_simple and source.process == target.process and resolved.input_types[edge.target, edge.input].on_device
+    if not resolved.input_types[edge.target, edge.input].on_device:
+        return f"{edge.target}.{edge.input} is not declared on_device=True"
+    if target.is_joined:
+        return f"{edge.target} joins inputs, and holds back as many as its windows say"
+    if edge.loop is not None:
+        return "it leads back"
+    if edge.is_lossless:
+        return "what goes over a lossless edge is kept on the host"
+    if not set(source.devices or (HOST,)) & set(target.devices or (HOST,)):
+        return f"{edge.source} and {edge.target} name no device in common"
+    return ""
+
+
+def _edges(resolved: Resolved, stage: str, port: str) -> list[EdgeDef]:
+    return [edge for edge in resolved.graph.edges_from(stage) if edge.output == port]
 
 
 def _held_count(batch: Batch | None) -> int:

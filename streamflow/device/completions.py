@@ -25,19 +25,19 @@ CLOSE_LIMIT_S: Final = 1.0
 class Pending:
     """A ticket: done, or failed, once somebody has said so."""
 
-    __slots__ = ("_bell", "_failure", "device_ns", "done_ns", "is_done")
+    __slots__ = ("_bell", "device_ns", "done_ns", "failure", "is_done")
 
     def __init__(self, bell: Bell) -> None:
         self.is_done = False
         self.device_ns = 0
         self.done_ns = 0
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._bell = bell
 
     def finish(self, device_ns: int, failure: BaseException | None = None) -> None:
         """By any thread, once."""
         self.device_ns = device_ns
-        self._failure = failure
+        self.failure = failure
         self.done_ns = time.monotonic_ns()
         self.is_done = True
         self._bell.ring()
@@ -46,8 +46,8 @@ class Pending:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self.is_done:
             await self._bell.rung()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
 
 class Bell:

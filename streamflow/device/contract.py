@@ -83,6 +83,10 @@ class Ticket(Protocol):
     def done_ns(self) -> int:
         """When that was seen, in ns of the monotonic clock; 0 until then."""
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Once it is done: what waiting raises, for who must not wait."""
+
     async def wait(self) -> None:
         """Return when the work is done. Raises what it raised, or a DeviceError."""
 

@@ -1,4 +1,4 @@
-"""Tensors that stay on a device between two stages of one process: not copied out, not copied in.
+"""Tensors that stay on a device between two stages: not copied out, not copied in.
 
 They are made once, when a stage opens, and used again when nobody has them any more: who reads one keeps it until a
 ticket that was given after that is done. Where none is free, its sender copies to the host instead, as without any;
@@ -16,11 +16,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, NoReturn, Protocol, final
 
 import numpy as np
 
 from streamflow.device.contract import Device, DeviceArray, DeviceError, Mark, Queue
+from streamflow.wire.arrays import Array
 
 
 @final
@@ -68,8 +69,25 @@ class DeviceTensor:
         return f"DeviceTensor({self.dtype}{list(self.shape)} on {self.device.name})"
 
 
+class Tensors(Protocol):
+    """Of one output of one stage: a `TensorRing`, or where some of them go to other processes `SharedTensors`."""
+
+    device: Device
+    count: int
+    """How many there are."""
+
+    def take(self) -> DeviceTensor | None:
+        """One that nobody has, to be written by a queue, in which its `ready` is to be recorded after that; or None."""
+
+    def take_all(self, count: int) -> list[DeviceTensor] | None:
+        """So many, or none at all where not as many are free."""
+
+    def close(self) -> None:
+        """Nothing of it is taken any more: what it was made for does not stay."""
+
+
 class TensorRing:
-    """Of one output of one stage. Not thread-safe, but that a tensor may be let go in any thread."""
+    """Within one process. Not thread-safe, but that a tensor may be let go in any thread."""
 
     def __init__(
         self,
@@ -82,6 +100,7 @@ class TensorRing:
         """`exhausted` is told how many were asked for in vain. Raises DeviceMemoryError."""
         self.count = count
         self.device = device
+        self._kind = tuple(shape), np.dtype(dtype)
         self._exhausted = exhausted
         self._slots = [(device.array(shape, dtype), device.mark()) for _ in range(count)]
         self._free = deque(range(count))
@@ -89,12 +108,10 @@ class TensorRing:
         self._let_go = [_returns(self._free, number) for number in range(count)]
 
     def take(self) -> DeviceTensor | None:
-        """One that nobody has, to be written by a queue, in which its `ready` is to be recorded after that; or None."""
         found = self.take_all(1)
         return None if found is None else found[0]
 
     def take_all(self, count: int) -> list[DeviceTensor] | None:
-        """So many, or none at all where not as many are free."""
         if self._slots and len(self._free) >= count:
             return [self._take() for _ in range(count)]
         if self._slots:
@@ -109,9 +126,12 @@ class TensorRing:
         return tensor
 
     def close(self) -> None:
-        """Nothing of it is taken any more: what it was made for does not stay."""
         self._slots.clear()
         self._free.clear()
+
+    def is_like(self, shape: Sequence[int], dtype: Any) -> bool:
+        """Whether its tensors are such."""
+        return self._kind == (tuple(shape), np.dtype(dtype))
 
     @property
     def free_count(self) -> int:
@@ -133,6 +153,17 @@ def keep(queue: Queue, pieces: Sequence[tuple[DeviceTensor, DeviceArray]]) -> No
     """Give it the copies of what stays there out of the arrays that work writes."""
     if pieces:
         queue.launch(_copy_all, *(tensor.array for tensor, _ in pieces), *(source for _, source in pieces))
+
+
+def on_host(tensor: DeviceTensor) -> Array:
+    """A copy of it, waited for by the whole loop: for the few that find nobody on the device any more."""
+    queue, host = tensor.device.queue(), np.empty(tensor.shape, tensor.dtype)
+    queue.copy_out(host, tensor.on(queue))
+    ticket = queue.ticket()
+    queue.close()
+    if not ticket.is_done:
+        raise DeviceError(tensor.device.name, f"{tensor} could not be copied to the host in time")
+    return host
 
 
 def _copy_all(*arrays: DeviceArray) -> None:

@@ -9,13 +9,15 @@ message for that. What a dead reader had is nobody's when the owner hears of the
 device died with it; a slot that is lent is not used again, and its generation tells a reader when it was all the same.
 
 An owner's life is over with its process, and so is all that it had on the device: the next life makes another ring, by
-another name, and tells it anew (`hello`). What was told of the old one does not fit the new, and is refused.
+another name, and tells it anew (`hello`). What was told of the old one does not fit the new, and is refused. What a GPU
+has of a dead owner's memory nobody says: so who has read asks afterwards whether it was still lent, by one who lived.
 
-It is not yet what an edge between stages uses.
+The table has a row more than there are slots: lent to each reader until it has opened the ring, and again when it dies.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,12 +27,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from streamflow.device.contract import Device, DeviceArray, Mark, Queue
+from streamflow.device.owner_life import OwnerLife
 from streamflow.errors import PoolError, WireError
 from streamflow.memory.segment import Segment
 from streamflow.wire.values import pack, unpack
 
 UNUSED_SIZE: Final = 8  # of a segment's slots: they are on the device, and only the table is used
-HELLO_LENGTH: Final = 6
+HELLO_LENGTH: Final = 7
 
 
 class Lent(NamedTuple):
@@ -77,7 +80,9 @@ class SharedRing:
         self._dtype = np.dtype(dtype)
         for old in folder.glob(f"{name}.*.slots"):  # of a life that is over
             old.unlink()
-        self._segment = Segment.create(folder / f"{name}.{life}.slots", slot_count, UNUSED_SIZE, edge_count)
+        self._segment = Segment.create(folder / f"{name}.{life}.slots", slot_count + 1, UNUSED_SIZE, edge_count)
+        for edge in range(edge_count):
+            self._segment.lend(slot_count, edge)
         try:
             self._all = self._sharing.array((slot_count, *self._shape), self._dtype)
             marks = [self._sharing.mark() for _ in range(slot_count)]
@@ -92,7 +97,8 @@ class SharedRing:
         """All that a reader needs to open it."""
         marks = [self._sharing.handle(slot.written) for slot in self.slots]
         memory = self._sharing.handle(self._all)
-        return pack([self._life, str(self._segment.path), memory, list(self._shape), self._dtype.str, marks])
+        path, pid = str(self._segment.path), os.getpid()
+        return pack([self._life, path, memory, list(self._shape), self._dtype.str, marks, pid])
 
     def take(self) -> SharedSlot | None:
         """One that nobody has; None while all are lent."""
@@ -108,9 +114,18 @@ class SharedRing:
         """To the readers of these edges, each of whom is to be told: it is written when `queue` comes to here."""
         queue.record(slot.written)
         for edge in edges:
-            self._segment.lend(slot.number, edge)
-        self._lent.append(slot)
+            self.lend_on(slot, edge)
+        self.let_go(slot)
         return Lent(self._life, slot.number, slot.generation)
+
+    def lend_on(self, slot: SharedSlot, edge: int) -> Lent:
+        """To one reader, and perhaps to others after it, of what a queue writes that its mark is recorded in."""
+        self._segment.lend(slot.number, edge)
+        return Lent(self._life, slot.number, slot.generation)
+
+    def let_go(self, slot: SharedSlot) -> None:
+        """It is lent to nobody else: free when all who have it gave it back."""
+        self._lent.append(slot)
 
     def put_back(self, slot: SharedSlot) -> None:
         """What was to be written there has failed, and a ticket given after it is done."""
@@ -120,6 +135,17 @@ class SharedRing:
         """The process of the edge's reader is dead, and so is the work on the device that it had given."""
         for slot in self.slots:
             self._segment.forget(slot.number, edge)
+        self._segment.lend(len(self.slots), edge)
+
+    @property
+    def is_opened(self) -> bool:
+        """By all of its readers."""
+        return not self._segment.is_lent(len(self.slots))
+
+    def withdraw(self) -> None:
+        """What is lent is not to be relied on any more: its memory may be gone before who reads it knows."""
+        for slot in self.slots:
+            self._segment.renew(slot.number)
 
     @property
     def lent_count(self) -> int:
@@ -154,36 +180,59 @@ class SharedRingReader:
         """Raises DeviceError or PoolError where the owner is gone, WireError for what is no hello."""
         told = unpack(hello)
         if not isinstance(told, list) or len(told) != HELLO_LENGTH:
-            raise WireError("shared ring", "a malformed hello", "its life, table, memory, shape, dtype and marks")
-        self._life, path, memory, shape, dtype, marks = told
+            raise WireError(
+                "shared ring", "a malformed hello", "its life, table, memory, shape, dtype, marks and owner"
+            )
+        self.life, path, memory, shape, dtype, marks, pid = told
+        self._slot_count = len(marks)
         self._edge = edge
+        self._owner = OwnerLife(pid)
         self._segment = Segment(Path(path), is_owner=False)
         self._sharing = device.sharing()
         try:
-            if self._segment.slot_count != len(marks) or edge >= self._segment.edge_count:
-                found = f"{self._segment.slot_count} slots for {self._segment.edge_count} edges"
+            if self._segment.slot_count != len(marks) + 1 or edge >= self._segment.edge_count:
+                found = f"{self._segment.slot_count - 1} slots for {self._segment.edge_count} edges"
                 raise PoolError(path, found, f"{len(marks)}, and edge {edge}")
             self._all = self._sharing.array_of(memory, (len(marks), *shape), np.dtype(dtype))
             self._written = [self._sharing.mark_of(mark) for mark in marks]
         except BaseException:
             self._segment.close()
             self._sharing.close()
+            self._owner.close()
             raise
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._all.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self._all.dtype)
+        return dtype
 
     def settle(self) -> None:
         """Before the owner lends anything to this reader: what a former one had is nobody's."""
-        for slot in range(self._segment.slot_count):
+        for slot in range(self._slot_count):
             self._segment.settle(slot, self._edge, 0)
+
+    def tell_opened(self) -> None:
+        """The owner may lend to this reader. Told again it does no harm: an owner that hears of the death of a former
+        reader only now has forgotten it."""
+        self._segment.settle(self._slot_count, self._edge, 0)
+
+    @property
+    def owner_lives(self) -> bool:
+        return self._owner.goes_on
 
     def borrow(self, lent: Lent, queue: Queue) -> DeviceArray:
         """What is there, for what the queue is given from now on; not to be written to.
 
         Raises WireError where it is none of this life, or is used again.
         """
-        if lent.life != self._life:
-            raise WireError("shared ring", f"a slot of life {lent.life}", f"one of life {self._life}")
-        if not 0 <= lent.slot < self._segment.slot_count:
-            raise WireError("shared ring", f"slot {lent.slot}", f"one of {self._segment.slot_count}")
+        if lent.life != self.life:
+            raise WireError("shared ring", f"a slot of life {lent.life}", f"one of life {self.life}")
+        if not 0 <= lent.slot < self._slot_count:
+            raise WireError("shared ring", f"slot {lent.slot}", f"one of {self._slot_count}")
         self.require_still(lent)
         queue.wait_for(self._written[lent.slot])
         return self._all[lent.slot, ...]
@@ -193,6 +242,10 @@ class SharedRingReader:
         generation = self._segment.generation(lent.slot)
         if generation != lent.generation:
             raise WireError("shared ring", f"slot {lent.slot} is used again ({generation})", f"{lent.generation}")
+
+    def was_whole(self, lent: Lent) -> bool:
+        """Of what was read there until now: it was still lent, and its owner's memory is there."""
+        return self._segment.generation(lent.slot) == lent.generation and self.owner_lives
 
     def give_back(self, lent: Lent) -> None:
         """A ticket that was given after all work on it is done."""
@@ -204,3 +257,4 @@ class SharedRingReader:
         del self._all
         self._written.clear()
         self._sharing.close()
+        self._owner.close()

@@ -47,8 +47,8 @@ class VirtualTicket:
     def __init__(self, timeline: Timeline, device_ns: int, done_ns: int, failure: BaseException | None) -> None:
         self.device_ns = device_ns
         self.done_ns = done_ns
+        self.failure = failure
         self._timeline = timeline
-        self._failure = failure
 
     @property
     def is_done(self) -> bool:
@@ -56,8 +56,8 @@ class VirtualTicket:
 
     async def wait(self) -> None:
         await self._timeline.sleep_until(self.done_ns)
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
 
 class VirtualQueue:

@@ -23,7 +23,7 @@ from streamflow.errors import Fault, ResultError, StateError
 
 if TYPE_CHECKING:
     from streamflow.device.contract import Device
-    from streamflow.device.resident import TensorRing
+    from streamflow.device.resident import Tensors
     from streamflow.memory.state_layout import StateTensor
     from streamflow.runtime.stepping import Stepping
     from streamflow.runtime.stepping_elsewhere import SteppingElsewhere
@@ -162,7 +162,7 @@ class Context(Protocol):
     def now_ns(self) -> int: ...
     def rate_hz(self, port: str) -> float | None: ...
     def allocate(self, shape: Sequence[int], dtype: Any) -> Any: ...
-    def resident(self, port: str, shape: Sequence[int], dtype: Any) -> TensorRing | None:
+    def resident(self, port: str, shape: Sequence[int], dtype: Any) -> Tensors | None:
         """Tensors for what stays on the device; None where the output does not, or not here. To be asked for in `open`.
 
         Raises DeviceMemoryError where there is no room for as many as may be on their way at once.

@@ -146,7 +146,7 @@ class FaultyQueue:
 class _Failing:
     def __init__(self, ticket: Ticket, failure: Exception) -> None:
         self._ticket = ticket
-        self._failure = failure
+        self.failure = failure
         self.device_ns = 0
 
     @property
@@ -159,7 +159,7 @@ class _Failing:
 
     async def wait(self) -> None:
         await self._ticket.wait()
-        raise self._failure
+        raise self.failure
 
 
 @dataclass(slots=True)
@@ -167,6 +167,7 @@ class _Never:
     is_done: bool = False
     device_ns: int = 0
     done_ns: int = 0
+    failure: BaseException | None = None
 
     async def wait(self) -> None:
         await trio.sleep_forever()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ from streamflow.errors import PoolError, WireError
 from streamflow.runtime.clock import TrioClock
 from streamflow.wire.values import pack, unpack
 from tests.conformance.devices import poisoned, soon
+from tests.conformance.ring_owners import Owner
 from tests.device.ring_owner import SHAPE, SLOT_COUNT
 from tests.marks import on_gpu
-from tools.claims.framework import ROOT
 from tools.claims.gpu_ipc import hand_over
 
 
@@ -33,40 +31,6 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     made.open()
     yield made
     made.close()
-
-
-class Owner:
-    """A process that owns a ring."""
-
-    def __init__(self, device: Device, folder: Path, life: int = 0) -> None:
-        command = [sys.executable, "-m", "tests.device.ring_owner", device.name, str(folder), str(life)]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-        self.hello = bytes.fromhex(self._heard())
-
-    def tell(self, *words: object) -> None:
-        assert self.process.stdin is not None
-        print(*words, file=self.process.stdin, flush=True)
-
-    def _heard(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def lend(self, *words: object) -> Lent:
-        self.tell(*words)
-        return Lent(*map(int, self._heard().split()))
-
-    def asked(self, word: str) -> str:
-        self.tell(word)
-        return self._heard()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def end(self) -> None:
-        self.process.communicate("end\n")
-        assert self.process.returncode == 0
 
 
 @pytest.fixture
@@ -241,7 +205,7 @@ def test_a_table_of_other_slots_is_refused(host, host_owner) -> None:
             SharedRingReader(host, host_owner.hello, edge)
     told = unpack(host_owner.hello)
     with pytest.raises(PoolError, match="3 slots for 1 edges, expected 2, and edge 0"):
-        SharedRingReader(host, pack([*told[:5], told[5][:2]]))
+        SharedRingReader(host, pack([*told[:5], told[5][:2], told[6]]))
 
 
 @pytest.mark.parametrize("hello", [pack([1, 2, 3]), pack({"life": 1}), b"\xc1"])

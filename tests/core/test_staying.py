@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from streamflow import Batch, In, Message, Node, Out, Pipeline
-from streamflow.core.staying import SPARE_COUNT, staying
+from streamflow.core.graph import Resolved
+from streamflow.core.staying import SPARE_COUNT, staying, why_copied
 from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.errors import Fault
 
@@ -41,15 +42,21 @@ class Both(Node):
     def process(self, *, left: Message, right: Message) -> None: ...
 
 
-def found(*targets: Node, process: str = "gpu", source: Node | None = None, **edge: Any) -> int:
-    """How many may be there at once; 0: none stays."""
+def resolved(
+    *targets: Node, process: str = "gpu", source: Node | None = None, device: Any = None, **edge: Any
+) -> Resolved:
     p = Pipeline("staying")
     made = p.add("source", source or Source(), process="gpu")
     for nth, target in enumerate(targets):
-        stage = p.add(f"target{nth}", target, process=process)
+        stage = p.add(f"target{nth}", target, process=process if nth == 0 else "gpu", device=device)
         for port in target.inputs():
             p.connect(made, stage[port], **edge)
-    stays = staying(p.definition().resolved(), "source", "number")
+    return p.definition().resolved()
+
+
+def found(*targets: Node, **how: Any) -> int:
+    """How many may be there at once; 0: none stays."""
+    stays = staying(resolved(*targets, **how), "source", "number")
     return 0 if stays is None else stays.tensor_count
 
 
@@ -64,12 +71,26 @@ def test_there_are_as_many_as_the_widest_edge_and_a_batch_at_its_end_may_hold() 
     assert found(Takes(), Small(), capacity=5) == 5 + 7 + 3 * FLIGHT_LIMIT + FLIGHT_LIMIT + SPARE_COUNT
 
 
+def test_to_another_process_it_stays_beside_those_in_its_own() -> None:
+    stays = staying(resolved(Takes(), Takes(), process="another"), "source", "number")
+    assert stays is not None
+    assert (stays.targets, stays.elsewhere) == ({"target1"}, ("source.number->target0.number",))
+
+
+def test_why_it_is_copied_names_what_to_change() -> None:
+    (edge,) = resolved(Copies()).graph.edges
+    assert why_copied(resolved(Copies()), edge) == "target0.number is not declared on_device=True"
+    assert why_copied(resolved(Takes()), edge) == ""
+    assert "no device in common" in why_copied(resolved(Takes(), device="cuda:0"), edge)
+
+
 @pytest.mark.parametrize(
     "why",
     [
         {"targets": [Copies()]},
         {"targets": [Takes(), Copies()]},
-        {"targets": [Takes()], "process": "another"},
+        {"targets": [Takes()], "process": "another", "lossless": True},
+        {"targets": [Takes()], "process": "another", "device": ["cuda:0"]},
         {"targets": [Both()]},
         {"targets": []},
     ],

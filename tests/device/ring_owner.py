@@ -1,7 +1,8 @@
 """Owns a shared ring, as told line by line: `python -m tests.device.ring_owner DEVICE FOLDER LIFE`.
 
 `write N` and `slowly N`: lend a slot that all of N is written to, at once or in a while; `fail`: one whose work fails;
-each is answered with what a reader is told. `lent`: how many are; `forget`: the reader is dead; `end`: close all.
+each is answered with what a reader is told. `lent`: how many are; `opened`: whether the reader has said that it has it
+open; `forget`: the reader is dead; `withdraw`: what is lent is not to be relied on any more; `end`: close all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from streamflow.device.opening import device_of
 from streamflow.device.shared_ring import SharedRing
 
-SHAPE, SLOT_COUNT = (8, 16), 3
+SHAPE, SLOT_COUNT = (8, 1024), 3  # too large for the first frame of a message
 SLOW_S = 0.3
 
 
@@ -42,6 +43,10 @@ def main() -> None:
             print(*ring.lend(slot, queue), flush=True)
         elif word == "forget":
             ring.forget()
+        elif word == "withdraw":
+            ring.withdraw()
+        elif word == "opened":
+            print(int(ring.is_opened), flush=True)
         elif word == "lent":
             print(ring.lent_count, flush=True)
         else:

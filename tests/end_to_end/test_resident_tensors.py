@@ -1,4 +1,4 @@
-"""Data that stay on a device between stages of one process, in real processes: where they do, what a death takes."""
+"""Data that stay on a device between stages, in real processes: where they do, what a death takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.end_to_end.project import Project
 
 PIPELINE = """
+    import os
     from pathlib import Path
     from nodes.infer import CupyFunction
     from streamflow import DeviceTensor, OnDevice
@@ -32,6 +33,7 @@ PIPELINE = """
             self.log = open("came", "a")
 
         def process(self, message):
+            dies_at({kills} and message.seq == 200, "reader")
             stays = type(message.array) is DeviceTensor
             print(int(stays), file=self.log, flush=True)
             if not stays:
@@ -47,7 +49,13 @@ PIPELINE = """
 
     mark = Path("mark")
 
+    def dies_at(is_there, who):
+        if is_there and not Path(who).exists():
+            Path(who).touch()
+            os.kill(os.getpid(), 9)
+
     def triple(x, xp):
+        dies_at({kills} and x.max() == 100, "writer")
         if {breaks} and x.max() >= 100 and not mark.exists():
             mark.touch()
             raise DeviceLostError("host", "an illegal memory access")
@@ -75,7 +83,14 @@ PIPELINE = """
 
 
 def pipeline(project: Project, **settings: Any) -> str:
-    usual = {"device": ["cuda:7", "host"], "process": "gpu", "count": 200, "breaks": False, "watches": False}
+    usual = {
+        "device": ["cuda:7", "host"],
+        "process": "gpu",
+        "count": 200,
+        "breaks": False,
+        "watches": False,
+        "kills": False,
+    }
     return project.pipeline(PIPELINE.format(**usual | settings))
 
 
@@ -92,11 +107,28 @@ def test_in_one_process_data_stay_on_the_device_whichever_it_became(project: Pro
     assert report["stages"]["work"]["pool_exhausted"] == report["stages"]["same"]["pool_exhausted"] == 0
 
 
-@pytest.mark.parametrize("settings", [{"process": "elsewhere"}, {"watches": True}])
-def test_where_one_of_those_who_get_them_is_elsewhere_they_are_copied_out(project: Project, settings: Any) -> None:
-    project.report(pipeline(project, **settings))
+def test_where_one_of_those_who_get_them_takes_them_on_the_host_they_are_copied_out(project: Project) -> None:
+    report = project.report(pipeline(project, watches=True))
     assert project.kept("kept").numbers == [3 * number for number in range(200)]
     assert came(project) == "0" * 200
+    why = "copied: watch.samples is not declared on_device=True"
+    assert report["edges"]["same.output->narrow.samples"]["on_device"] == why
+    assert report["edges"]["work.output->same.input"]["on_device"] == "in process"
+
+
+def test_between_processes_they_stay_through_the_deaths_of_who_writes_and_who_reads(project: Project) -> None:
+    report = project.report(pipeline(project, process="elsewhere", kills=True, count=300))
+    numbers = project.kept("kept").numbers
+    assert numbers == sorted(set(numbers))
+    assert set(numbers) <= {3 * number for number in range(300)}
+    with_the_writer = 2 * 16 + 2 * (16 + 4) + 1 + 16  # what its process had, and what was on the edge to the reader
+    assert 0 < 300 - len(numbers) <= with_the_writer + 16 + 1
+    assert report["conserved"] is True
+    assert [report["stages"][name]["restarts"] for name in ("work", "same", "narrow")] == [1, 1, 1]
+    assert report["edges"]["same.output->narrow.samples"]["on_device"] == "between processes"
+    lives = came(project)
+    assert lives.startswith("1" * 20)
+    assert lives.endswith("1" * 20)
 
 
 def test_a_lost_device_takes_what_was_on_it_and_the_next_life_goes_on_there(project: Project) -> None:

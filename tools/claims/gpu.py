@@ -24,7 +24,7 @@ from streamflow.device.cuda import CudaDevice
 from streamflow.device.slots import SlotRing
 from tools.claims import gpu_ipc
 from tools.claims.framework import ROOT, AbsentError, Claim, Options, Row, ShortfallError, main
-from tools.claims.gpu_pipelines import ON_A_GPU, ON_THE_HOST
+from tools.claims.gpu_pipelines import BETWEEN_ON_THE_HOST, ON_A_GPU, ON_THE_HOST
 
 SUITES = (
     "tests/conformance/test_devices.py",
@@ -376,6 +376,7 @@ def _cudnn_step_us(torch: Any, hidden: int, rows: int, count: int = 200) -> floa
 CLAIMS = [
     Claim("host equivalent", host_equivalent),
     *ON_THE_HOST,
+    BETWEEN_ON_THE_HOST,
     Claim("correctness", correctness),
     Claim("overlap", overlap),
     Claim("launch", launch),

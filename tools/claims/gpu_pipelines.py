@@ -11,12 +11,18 @@ from streamflow.device.contract import NoDeviceError
 from streamflow.device.opening import device_of
 from tools.claims.command import a_run
 from tools.claims.framework import AbsentError, Claim, Options, Row, ShortfallError
+from tools.claims.gpu_stages import BETWEEN_CAPACITY
 
 STAGES = "tools.claims.gpu_stages"
 HOST, GPU = "host", "cuda:0"
 SIZES_KIB = (64, 4096)
 TENSORS, TENSORS_QUICK = 500, 100
 RATE_HZ = 50.0
+BETWEEN, DEATHS, DEATHS_QUICK = 4_000, 20, 1
+LOST_WITH_A_PROCESS = 3 * BETWEEN_CAPACITY  # what was on the edges at its ends, and in it
+LARGE_KIB = 4096
+WAYS = {"within": "in one process", "between": "in two", "copied": "in two, by way of the host"}
+NO_LIMIT = ("--restart-limit", "100000/0.1")
 PAGEABLE_RATIO_MAX = 1.05  # no slower than by way of pageable memory, but for the noise
 
 
@@ -74,6 +80,29 @@ def faults(options: Options, device: str) -> Iterator[Row]:
     yield Row("the accounts", "add up", str(report["conserved"]), report["conserved"] is True)
 
 
+def between_processes(options: Options, device: str) -> Iterator[Row]:
+    """Written on the device by one process, read there by another; both are killed again and again."""
+    _require(device)
+    count, deaths = (TENSORS_QUICK, DEATHS_QUICK) if options.is_quick else (BETWEEN, DEATHS)
+    settings = {"device": device, "marks": "{}/mark", "count": count, "deaths": deaths}
+    with a_run(f"{STAGES}:between", ("--no-enforcement", *NO_LIMIT), settings) as run:
+        report = run.succeed()
+    stages, way = report["stages"], report["edges"]["writer.output->reader.input"]["on_device"]
+    restarts = [stages[name]["restarts"] for name in ("writer", "reader", "check")]
+    told = "writer {}, reader {}, who checks {}".format(*restarts)
+    yield Row("deaths", f"{deaths} each, of who checks none", told, restarts == [deaths, deaths, 0])
+    yield Row("what goes there", "stays on the device", str(way), way == "between processes")
+    arrived, lost_max = stages["check"]["processed"], 2 * deaths * LOST_WITH_A_PROCESS
+    yield Row("arrive whole", f"all but {lost_max} of {count:,}", f"{arrived:,}", count - lost_max <= arrived <= count)
+    yield Row("the accounts", "add up", str(report["conserved"]), report["conserved"] is True)
+    for way in () if options.is_quick else ("within", "between", "copied"):
+        settings = {"device": device, "marks": "{}/mark", "count": TENSORS, "kib": LARGE_KIB, "way": way}
+        with a_run(f"{STAGES}:between", ("--no-enforcement",), settings) as run:
+            latency_ms = run.succeed()["paths"]["there"]["latency_ms"]
+        told = f"p50 {latency_ms['p50']:.2f} ms, p99 {latency_ms['p99']:.2f} ms"
+        yield Row(f"latency through both, {LARGE_KIB} KiB, {WAYS[way]}", "", told, None)
+
+
 def _require(name: str) -> None:
     """Raises AbsentError."""
     device = device_of(name)
@@ -88,7 +117,9 @@ ON_THE_HOST = [
     Claim("end to end on the host", partial(end_to_end, device=HOST)),
     Claim("faults on the host", partial(faults, device=HOST)),
 ]
+BETWEEN_ON_THE_HOST = Claim("between processes on the host", partial(between_processes, device=HOST))
 ON_A_GPU = [
     Claim("end to end", partial(end_to_end, device=GPU)),
     Claim("faults", partial(faults, device=GPU)),
+    Claim("between processes", partial(between_processes, device=GPU)),
 ]

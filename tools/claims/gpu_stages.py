@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,26 @@ import numpy as np
 import trio
 
 from nodes.infer import CupyFunction
-from streamflow import In, InputError, Message, Node, Out, Pipeline, ms
+from streamflow import In, InputError, Message, Node, OnDevice, Out, Pipeline, ms
 from streamflow.device.contract import Device, DeviceLostError
 from streamflow.testing.device_faults import DeviceFaults, FaultyDevice
 from streamflow.wire.arrays import Array
 
+BETWEEN_CAPACITY = 16
 ILLEGAL = 'extern "C" __global__ void illegal(float* x) { reinterpret_cast<float*>(64)[threadIdx.x] = x[0]; }'
 FAULTS_WITHIN_NS = 50 * ms  # more than a busy machine takes, so that what is missed is what the lost device has cost
 HOST_OPENING_S = 0.25  # a GPU takes as long to be there again; the host is at once
 
 
 class Tensors(Node):
-    """Full of their own number, in turns to each of its outputs."""
+    """Full of their own number, in turns to each of its outputs, or all to the first."""
 
     first = Out("float32[n]")
     second = Out("float32[n]")
 
-    def __init__(self, size: int, count: int, rate_hz: float) -> None:
+    def __init__(self, size: int, count: int, rate_hz: float, turns: int = 2) -> None:
         self._size = size
+        self._turns = turns
         self._count = count
         self._rate_hz = rate_hz
 
@@ -36,7 +40,7 @@ class Tensors(Node):
             await self.pace(round(number * 1e9 / self._rate_hz))
             tensor = self.allocate((self._size,), "float32")
             tensor[...] = number
-            await self.emit(tensor, port="second" if number % 2 else "first")
+            await self.emit(tensor, port="second" if number % self._turns else "first")
 
 
 class Check(Node):
@@ -153,4 +157,56 @@ def faults(device: str, mark: str, breaks_at: int = 200, count: int = 1500, rate
         p.connect(port, added, capacity=1000)
         p.connect(added, sink, capacity=1000)
         p.deadline(name, numbers, sink, within=FAULTS_WITHIN_NS)
+    return p
+
+
+class Mortal(CupyFunction):
+    """Its process is killed in the middle of each of these data, once; `marks` tells which have been."""
+
+    def __init__(self, f: Callable[..., Any], *, dies_at: Sequence[int], marks: str, size: int) -> None:
+        super().__init__(f, input=f"float32[{size}]", output=f"float32[{size}]", rows_max=1)
+        self._dies_at = dies_at
+        self._marks = Path(marks)
+
+    def process_batch(self, messages: Sequence[Message]) -> OnDevice:
+        given = super().process_batch(messages)
+        for message in messages:
+            mark = self._marks.with_name(f"{self._marks.name}.{message.seq}")
+            if message.seq in self._dies_at and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return given
+
+
+def same(x: Any, xp: Any) -> Any:
+    return x
+
+
+def between(
+    device: str,
+    marks: str,
+    kib: int = 64,
+    count: int = 300,
+    rate_hz: float = 200.0,
+    deaths: int = 0,
+    way: str = "between",
+) -> Pipeline:
+    """Tensors that one stage writes on the device and another reads there; `way`: in its own process, in another, or
+    copied to the host first, as where somebody else gets them there. Both die so often, in turns."""
+    size, step = kib * 256, count // (2 * deaths + 1)
+    writer_dies = [step * (2 * nth + 1) for nth in range(deaths)]
+    reader_dies = [step * (2 * nth + 2) for nth in range(deaths)]
+    p = Pipeline("between")
+    tensors = p.add("tensors", Tensors(size, count, rate_hz, turns=1))
+    writer = p.add("writer", Mortal(threefold, dies_at=writer_dies, marks=f"{marks}w", size=size), device=device,
+                   process="writer")  # fmt: skip
+    reader = p.add("reader", Mortal(same, dies_at=reader_dies, marks=f"{marks}r", size=size), device=device,
+                   process="writer" if way == "within" else "reader")  # fmt: skip
+    check = p.add("check", Check())
+    p.connect(tensors.first, writer, capacity=BETWEEN_CAPACITY)
+    p.connect(writer, reader, capacity=BETWEEN_CAPACITY)
+    p.connect(reader, check, capacity=BETWEEN_CAPACITY)
+    if way == "copied":
+        p.connect(writer, p.add("beside", Check()), capacity=BETWEEN_CAPACITY)
+    p.deadline("there", tensors, check, within=1000 * ms)
     return p

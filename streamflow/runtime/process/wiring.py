@@ -16,14 +16,16 @@ from streamflow.core.watermark import timed_edges
 from streamflow.memory.lending import Borrowing, Lending
 from streamflow.memory.shares import Shares
 from streamflow.runtime.accounts.edge_traces import SentOn
+from streamflow.runtime.process.landing import LandedBorrowing
 from streamflow.runtime.process.life import Life
 from streamflow.runtime.process.memory_plan import MB, owners, reservations
+from streamflow.runtime.process.staying_outputs import StayingOutputs
 from streamflow.runtime.stage.actor import Actor
 from streamflow.runtime.stage.ends import Inlet, Outlet
 from streamflow.runtime.stage.interference import Interference
 from streamflow.runtime.stage.placing import Placing
 from streamflow.transport.direct_socket import DirectContext
-from streamflow.transport.link import Receiver, Sender
+from streamflow.transport.link import Borrower, Lender, Receiver, Sender
 from streamflow.transport.local_link import LocalLink, LocalReceiver, LocalSender
 from streamflow.transport.socket_receiver import SocketReceiver
 from streamflow.transport.socket_sender import SocketSender
@@ -42,6 +44,7 @@ class Wiring:
         context: SocketContext,
         memory: Path | None,
         interference: Interference | None,
+        staying: StayingOutputs,
         *,
         is_direct: bool = False,
         pool_mb: int | None = None,
@@ -55,6 +58,7 @@ class Wiring:
         self._context = context
         self._memory = memory
         self._interference = interference
+        self._staying = staying
         self._is_direct = is_direct
         self._pool_mb = pool_mb
         self._direct = DirectContext(context, memory) if memory and isinstance(context, ZmqContext) else None
@@ -81,7 +85,8 @@ class Wiring:
                 self.senders[edge.name] = LocalSender(link)
             else:
                 endpoint = pattern.format(f"{number}g{terms.generation}")
-                receiver = SocketReceiver(self._sockets(edge), endpoint, terms, bell, trace, self._borrower(edge))
+                sockets, borrower = self._arrivals(edge)
+                receiver = SocketReceiver(sockets, endpoint, terms, bell, trace, borrower)
                 self.receivers[edge.name] = receiver
                 endpoints[edge.name] = receiver.endpoint
                 if edge.name in life.gone:
@@ -132,10 +137,16 @@ class Wiring:
         is_direct = self._is_direct or edge.is_direct
         return self._direct if is_direct and self._direct is not None else self._context
 
-    def _borrower(self, edge: EdgeDef) -> Borrowing | None:
-        return None if self._shares is None else Borrowing(self._shares, edge.name)
+    def _arrivals(self, edge: EdgeDef) -> tuple[SocketContext, Borrower | None]:
+        """Where an edge's data come from, and how what is not in a message is found."""
+        sockets = self._sockets(edge)
+        if self._shares is None:
+            return sockets, None
+        borrowing = Borrowing(self._shares, edge.name)
+        landing = self._staying.landing(edge, sockets)
+        return (sockets, borrowing) if landing is None else (landing, LandedBorrowing(landing, borrowing))
 
-    def _lender(self, edge: EdgeDef, actor: Actor) -> Lending | None:
+    def _lender(self, edge: EdgeDef, actor: Actor) -> Lender | None:
         if self._shares is None or self._pool_mb == 0:
             return None
         if actor.sending.placing is None:
@@ -144,7 +155,8 @@ class Wiring:
                 if one.stage == edge.source:
                     pool.reserve(one.size, one.count)
             actor.sending.placing = Placing(self._shares, pool, actor.logbook.recorder)
-        return Lending(self._shares, edge.name)
+        staying = self._staying.lender(edge, self._shares, self._shares.pool(edge.source))
+        return Lending(self._shares, edge.name) if staying is None else staying
 
     def _kept(
         self, edge: EdgeDef, actor: Actor, trace: SentOn

@@ -111,13 +111,14 @@ class Worker:
         self._recorders: list[Recorder] = []
         self._keepings: list[Keeping] = []
         self._devices = devices or Devices()
-        self._staying = StayingOutputs(resolved, self._actors)
+        self._staying = StayingOutputs(resolved, self._actors, None if options.pool_mb == 0 else options.memory)
         self._wiring = Wiring(
             resolved,
             self._paths,
             context,
             options.memory,
             interference,
+            self._staying,
             is_direct=options.is_direct,
             pool_mb=options.pool_mb,
         )
@@ -148,6 +149,8 @@ class Worker:
                 nursery.start_soon(LoopWatch(self._clock, [actor.logbook for actor in actors], collect).run)
                 await self._connected.wait()
                 self._wiring.connect(self._actors, self._life, self._endpoints)
+                for landing in self._staying.landings.values():
+                    await nursery.start(landing.run)
                 for edge in self._resolved.graph.edges:
                     if edge.name in self._wiring.receivers:
                         nursery.start_soon(self._work_link, edge.target, self._wiring.receivers[edge.name])
@@ -156,7 +159,8 @@ class Worker:
                 for name in self._stages:
                     nursery.start_soon(self._live, name)
         finally:
-            self._devices.close()  # first: they copy from memory that the wiring has mapped
+            self._staying.close()
+            self._devices.close()  # before the wiring: they copy from memory that it has mapped
             self._wiring.close()
             for keeping in self._keepings:
                 keeping.close()
@@ -211,7 +215,7 @@ class Worker:
             spin_ns=options.spin_us * us if stage.spin_ns is None else stage.spin_ns,
         )
         actor.keep(keeping)
-        self._staying.lend(actor)
+        self._staying.lend(actor, self._life)
         actor.recordings = options.recordings
         return actor
 
@@ -374,6 +378,9 @@ class Worker:
         report = actor.node.device_report()
         if report:
             self._channel.tell({"is": "device_work", "stage": actor.stage, "report": report})
+        ways = self._staying.ways(actor)
+        if ways:
+            self._channel.tell({"is": "ways", "edges": ways})
 
     def _tell_effects(self, effects: Sequence[Effect]) -> None:
         """What this process has of all that was asked for."""

@@ -22,7 +22,7 @@ from streamflow.core.message import Attribute, Message, Origin
 from streamflow.core.pacing import Pacing
 from streamflow.core.verdict import Kind
 from streamflow.device.contract import Device
-from streamflow.device.resident import TensorRing
+from streamflow.device.resident import Tensors
 from streamflow.device.turns import Turns
 from streamflow.errors import StreamflowError
 from streamflow.recorder import layout
@@ -83,7 +83,7 @@ class Actor:
         self.inlets: dict[str, Inlet] = {}
         self.now_ns = clock.now_ns
         self.device: Device
-        self.resident: Callable[[str, Sequence[int], Any], TensorRing | None]
+        self.resident: Callable[[str, Sequence[int], Any], Tensors | None]
         self.device_priority = int(max(enforcer.classes.values(), default=0))
         self._turns: Turns | None = None
         self.devices = definition.devices

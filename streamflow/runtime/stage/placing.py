@@ -9,6 +9,7 @@ import numpy as np
 
 from streamflow.core.message import Message, with_tensors
 from streamflow.core.timebase import s, us
+from streamflow.device.resident import DeviceTensor
 from streamflow.memory.pool import Pool
 from streamflow.memory.shares import Shares
 from streamflow.recorder import layout
@@ -46,7 +47,8 @@ class Placing:
             return message
         found = {}
         for name, array in tensors.items():
-            own = self._shares.placed(array, self._pool) if array.nbytes > INLINE_SIZE_LIMIT else array
+            is_there = array.nbytes <= INLINE_SIZE_LIMIT or type(array) is DeviceTensor
+            own = array if is_there else self._shares.placed(array, self._pool)
             if own is None:
                 return None
             found[name] = own

@@ -72,6 +72,7 @@ class Observatory:
         self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._devices: dict[str, str] = {}
         self._device_work: dict[str, Mapping[str, Any]] = {}
+        self._ways: dict[str, str] = {}
         self._told_refused: set[str] = set()
         self._hung: dict[str, str] = {}
         self._left: set[str] = set()
@@ -126,6 +127,8 @@ class Observatory:
                 self._works_on(telegram["stage"], telegram["device"], telegram["passed_over"])
             case "device_work":
                 self._device_work[telegram["stage"]] = telegram["report"]
+            case "ways":
+                self._ways |= telegram["edges"]
             case "states":
                 self.tell_states(telegram["sentences"])
             case "logged":
@@ -322,7 +325,7 @@ class Observatory:
             "phase": phase,
             "offline": self._is_offline,
             "paths": self._courses.told(is_over=ended is not None),
-            "edges": edge_states(edges),
+            "edges": edge_states(edges, self._ways),
             "stages": stage_states(
                 self._resolved,
                 self._recordings,

@@ -60,6 +60,8 @@ def table(report: Mapping[str, Any]) -> str:
         for name, edge in report["edges"].items()
     ]
     lines += _aligned(["edge", "sent", "delivered", "dropped", *rare, "in flight", "peak"], edges)
+    ways = [[name, edge["on_device"]] for name, edge in report["edges"].items() if edge.get("on_device")]
+    lines += _aligned(["edge", "on the device"], ways)
     lines += _paths(report["paths"])
     lines += _culprits(report["paths"])
     lines += _promises(report)

@@ -103,8 +103,8 @@ def _left_out(dropped: Mapping[str, int]) -> dict[str, int]:
     return {reason: count for reason, count in dropped.items() if reason not in others}
 
 
-def edge_states(edges: Mapping[str, EdgeCounts]) -> dict[str, Any]:
-    """By the name of the edge, as the report has it."""
+def edge_states(edges: Mapping[str, EdgeCounts], ways: Mapping[str, str]) -> dict[str, Any]:
+    """By the name of the edge, as the report has it. `ways`: how what may stay on a device goes; else None."""
     return {
         name: {
             "sent": counts.offered,
@@ -115,6 +115,7 @@ def edge_states(edges: Mapping[str, EdgeCounts]) -> dict[str, Any]:
             "in_flight": max(counts.in_flight, 0),
             "depth_peak": counts.depth_peak,
             "strangers": counts.stranger_count,
+            "on_device": ways.get(name),
         }
         for name, counts in edges.items()
     }

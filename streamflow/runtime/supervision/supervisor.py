@@ -217,7 +217,7 @@ class Supervisor:
                 return self._roll_call.opened(telegram["stage"])
             case "ready":
                 return self._roll_call.ready(telegram["stage"])
-            case "realtime" | "device" | "device_work" | "states" | "logged":
+            case "realtime" | "device" | "device_work" | "ways" | "states" | "logged":
                 self._observatory.heard(telegram)
                 return []
             case "closed":

@@ -236,6 +236,14 @@ def test_a_model_says_whether_it_takes_batches_and_carries_anything(
     assert (node.has_batches, node.stateful) == (has_batches, is_stateful)
 
 
+def test_a_datum_that_is_not_a_number_is_missing_to_the_next_of_its_stream_alone() -> None:
+    node = summing(Opened)
+    results = batches(node, [[1, 10], [np.nan, 20], [3, 30]], ["a b"] * 3, [0, 1, 2])
+    spoilt, after = results[1][0], results[2][0]
+    assert (spoilt.attributes, after.attributes) == ({"nan_state": True}, {"gap": 1, "gap_action": "freeze"})
+    assert [int(array[0]) for array in (after.value, results[1][1], results[2][1])] == [4, 30, 60]
+
+
 def test_two_data_of_one_stream_are_no_batch() -> None:
     node = summing(Opened)
     with pytest.raises(StreamflowError, match="a stream twice"):

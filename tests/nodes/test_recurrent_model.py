@@ -211,6 +211,39 @@ def test_a_batch_may_be_given_while_the_one_before_is_under_way() -> None:
     trio.run(run)
 
 
+@pytest.mark.parametrize("on_gap", [OnGap.FREEZE, OnGap.REPEAT])
+@pytest.mark.parametrize(("every", "batch"), [(1, None), (4, 3)])
+def test_a_datum_that_is_not_a_number_spoils_its_own_result_alone(
+    every: int, batch: int | None, on_gap: OnGap, tmp_path: Path
+) -> None:
+    """What comes next goes on from exactly the state that it says it has; so does another run."""
+    made, given = network(outputs=2), interleaved("abc", 12)
+    spoilt = next(message for message in given if (message.stream, message.seq) == ("b", 6))
+    spoilt.array[2] = np.nan
+    more = data("b", [12])
+    node = OnAnyDevice(made, HostDevice(), snapshot_every=every, rows_max=3, on_gap=on_gap)
+    sent = drive(node, given, batch=batch, states=tmp_path / "x").messages
+    later = OnAnyDevice(made, HostDevice(), on_gap=on_gap)
+    sent += drive(later, more, states=tmp_path / "x", generation=1).messages
+    streams, states = Streams(made), dict[tuple[str, int], Any]()
+    by_name = {(message.stream, message.seq): message.array for message in (*given, *more)}
+    for result in sent:
+        missing = int(result.attributes.get("gap", 0))
+        assert missing <= (every if result.seq == 7 and result.stream == "b" else 0)
+        if "nan_state" in result.attributes:
+            assert (result.stream, result.seq) == ("b", 6)
+            continue
+        before = result.seq - missing - 1
+        if missing and result.attributes["gap_action"] == "repeat":
+            streams.step(result.stream, by_name[result.stream, before])
+        streams.set_state(result.stream, states.get((result.stream, before)))
+        again = missing if result.attributes.get("gap_action") == "repeat" else 0
+        expected = streams.step(result.stream, by_name[result.stream, result.seq], again)
+        states[result.stream, result.seq] = streams.state(result.stream)
+        np.testing.assert_allclose(result.array, expected, atol=TOLERANCE)
+    assert len(sent) == len(by_name)
+
+
 def test_more_batches_than_there_is_room_for_are_refused() -> None:
     node = OnAnyDevice(network(), HostDevice(SLOW), stays_open=True)
     drive(node, [])

@@ -304,3 +304,53 @@ def test_a_handling_that_may_be_done_again_makes_one_step_of_a_stream(make: Make
     step(states, datum("b", 0))
     with pytest.raises(StreamflowError, match="stream 'a': a second step for one datum, expected one"):
         step(states, datum("a", 1))
+
+
+def spoil(states: StreamStates, *data: Message, streams: str) -> list[Any]:
+    """A step in which the states of these become NaN; its results."""
+    stepping = states.begin(data)
+    h, count = (array + 1 for array in stepping.arrays)
+    h[1, [one.stream in streams for one in stepping.messages], 2] = np.nan
+    stepping.commit([h, count])
+    return stepping.results([np.float32(seq) for seq, _ in enumerate(stepping.messages)])
+
+
+def test_a_state_that_is_not_a_number_is_not_committed_and_its_datum_is_missing_to_the_next(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = make()
+    step(states, datum("a", 0), datum("b", 0))
+    kept, spoilt = spoil(states, datum("b", 1), datum("a", 1), streams="a")
+    assert (kept, spoilt.attributes) == (0, {"nan_state": True})
+    assert counts(states, "ab") == [1, 2]
+    assert spoil(states, datum("a", 2), streams="a")[0].attributes == {"nan_state": True} | gap(1)
+    (goes_on,) = step(states, datum("a", 3)).results([np.float32(0)])
+    assert (goes_on.attributes, counts(states, "a")) == (gap(2), [2])
+    told = "stream a: datum 1 has left a state that is not a number (NaN); it goes on from datum 0"
+    assert caplog.messages == [told], "once, while it lasts"
+    spoil(states, datum("a", 4), streams="a")
+    assert len(caplog.messages) == 2
+
+
+def test_a_reset_that_leaves_no_number_is_made_again(make: Make) -> None:
+    states = make()
+    step(states, datum("a", 0))
+    states.start_anew()
+    spoil(states, datum("a", 1), streams="a")
+    stepping = step(states, datum("a", 2))
+    assert (stepping.steps[0].kind, counts(states, "a")) == (StepKind.RESET, [1])
+
+
+def gap(count: int) -> dict[str, Any]:
+    return {"gap": count, "gap_action": "freeze"}
+
+
+def test_what_came_as_no_number_or_may_begin_as_none_is_kept(tmp_path: Path) -> None:
+    nan = np.full(2, np.nan, np.float32)
+    layout = [StateTensor("before", "float32", (2,), is_input=True), StateTensor("last", "float32", (2,), 0, nan)]
+    states = StreamStates("x", States(tmp_path / "x.states", layout, 1), StateRules(stream_count_max=1), lambda: 0)
+    for seq in range(2):
+        stepping = states.begin([datum("a", seq)])
+        stepping.commit([nan[None], nan[None]])
+        assert stepping.results([0]) == [0]
+    states.close()

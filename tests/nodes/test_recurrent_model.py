@@ -424,6 +424,10 @@ X = np.zeros((2, 2), np.float32)
         ({"head_weight": np.zeros((2, 7), np.float32)}, r"head_bias is missing, expected \[2\]"),
         ({"bias_ih_l0": np.zeros(21, np.int64)}, "bias_ih_l0 is of dtype int64, expected floating-point numbers"),
         ({"bias_ih_l0": np.full(21, np.nan, np.float32)}, "bias_ih_l0 has NaN or infinite values"),
+        ({"bias_ih_l0": np.full(21, 1e300)}, "bias_ih_l0 has values beyond those of float32"),
+        ({"bias_ih_l0": None}, "bias_hh_l0 is the only bias of layer 0, expected bias_ih and bias_hh, or neither"),
+        ({"bias_hh_l0": None}, "bias_ih_l0 is the only bias of layer 0"),
+        ({"bias_hh_l0": np.array([None] * 21)}, "bias_hh_l0 is no array of numbers, expected an .npz file"),
     ],
 )  # fmt: skip
 def test_weights_that_are_no_network_are_told_before_the_start(change: Change, words: str, tmp_path: Path) -> None:
@@ -436,7 +440,7 @@ def test_weights_that_are_no_network_are_told_before_the_start(change: Change, w
 def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("not one")
     np.save(tmp_path / "one.npy", np.zeros(3))
-    for name, words in (("none.npz", "cannot be read"), ("text.npz", "is none"), ("one.npy", "a single array")):
+    for name, words in (("none.npz", "cannot be read"), ("text.npz", "is none, "), ("one.npy", "a single array")):
         with pytest.raises(
             InputError, match=f"{name}: {words}.*expected an .npz file with the weights of a GRU or LSTM"
         ):

@@ -305,9 +305,10 @@ class Node:
     def begin_steps(self, messages: Sequence[Message]) -> Stepping:
         """The states of these data's streams, one datum of each at most, and what each means for its state.
 
-        Commit what followed, and return its `results`. Where a device makes the step, so that it is committed in what
-        `OnDevice` calls, `keep_apart()` first: others are begun meanwhile. Raises StateError where there is no room for
-        another stream, and for a node that has declared no `state_tensors`.
+        Commit what followed, and return its `results`. Its `messages` are without what was stepped with before, and
+        comes again, and what there is no room for; where none are left return `results(())`. Where a device makes the
+        step, so that it is committed in what `OnDevice` calls, `keep_apart()` first: others are begun meanwhile. Raises
+        StateError for a node that has declared no `state_tensors`.
         """
         states = self.context.states
         if states is None:

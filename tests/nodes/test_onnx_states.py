@@ -250,12 +250,10 @@ def test_two_data_of_one_stream_are_no_batch() -> None:
         node.process_batch(data([0, 1]))
 
 
-def test_a_stream_too_many_is_refused_and_says_what_to_do() -> None:
-    node = summing(streams_max=2)
-    with pytest.raises(
-        StreamflowError, match="stream 'c': 2 other streams have a state at stage node, expected no more"
-    ):
-        drive(node, [*data([0], "a"), *data([0], "b"), *data([0], "c")])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_stream_too_many_has_no_results_and_the_others_have_theirs(batch: int | None) -> None:
+    given = [*data([0], "a"), *data([0], "b"), *data([0], "c"), *data([1], "a"), *data([1], "c")]
+    assert sums(drive(summing(streams_max=2), given, batch=batch)) == [1, 1, 3]
 
 
 def test_who_was_not_stepped_with_for_longest_makes_room_where_that_is_declared() -> None:

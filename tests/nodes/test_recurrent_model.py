@@ -14,7 +14,7 @@ import trio
 from nodes.infer import RecurrentModel, recurrent_slab
 from nodes.infer.recurrent_cells import NumpyCells
 from nodes.kernels.recurrent import SOURCE, Cell, Network
-from streamflow import Eviction, InputError, Message, OnGap, StreamflowError, ms
+from streamflow import Eviction, InputError, Message, OnGap, ms
 from streamflow.device.contract import Capabilities, Device, DeviceError, DeviceLostError, Kernel, WorkError
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.host import Delays, HostDevice, HostQueue
@@ -379,9 +379,11 @@ def test_the_batch_of_its_stage_comes_before_its_own() -> None:
         np.testing.assert_allclose(found.array, expected.array, rtol=1e-6)
 
 
-def test_a_stream_too_many_is_refused_and_says_what_to_do() -> None:
-    with pytest.raises(StreamflowError, match="stream 'b': 1 other streams have a state at stage node"):
-        drive(RecurrentModel(network(), streams_max=1), [*data("a", [0]), *data("b", [0])])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_stream_too_many_has_no_results_and_the_others_have_theirs(batch: int | None) -> None:
+    a, b = data("a", range(3)), data("b", range(3))
+    given = [datum for pair in zip(a, b, strict=True) for datum in pair]
+    require_exact(drive(RecurrentModel(network(), streams_max=1), given, batch=batch), a, Streams(network()))
 
 
 @pytest.mark.parametrize("made", [network(), network(Cell.LSTM, layers=3, outputs=4)], ids=["gru", "lstm3"])

@@ -12,7 +12,7 @@ import pytest
 from streamflow import Eviction, In, Message, Node, OnGap, Out, Output, StateRules, StateTensor, StreamflowError, ms, s
 from streamflow.core.gaps import StepKind
 from streamflow.memory.states import States
-from streamflow.runtime.stream_states import Stepping, StreamStates, take_back
+from streamflow.runtime.stream_states import TOLD_LIMIT, Stepping, StreamStates, take_back
 from streamflow.testing import drive
 
 LAYOUT = (
@@ -211,12 +211,22 @@ def test_rows_are_views_of_one_stream_in_a_batch_of_one(make: Make) -> None:
     assert stepping.arrays[0][:, :, 0].tolist() == [[7, 3], [7, 3]]
 
 
-def test_streams_are_bounded_and_say_what_to_do(make: Make) -> None:
-    states = make(StateRules(stream_count_max=1))
-    step(states, datum("a", 0))
-    with pytest.raises(StreamflowError, match=r"stream 'b': 1 other streams have a state at stage x.*who makes room"):
-        states.begin([datum("b", 0)])
-    assert counts(states, "a") == [1]
+def test_streams_are_bounded_and_who_has_no_room_is_left_out_and_told_once(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = make(StateRules(stream_count_max=2))
+    for seq in range(3):
+        stepping = step(states, datum("a", seq), datum("c", seq), datum("b", seq))
+        assert [one.stream for one in stepping.messages] == ["a", "c"]
+        assert stepping.results([1, 2]) == [1, 2, None]
+        assert states.begin([datum("b", seq)]).results(()) == [None]
+    assert counts(states, "ac") == [3, 3]
+    (told,) = caplog.messages
+    assert told.startswith("stream b: no room for its state at stage x beside those of 2 others; its data have no")
+    assert "allow for more (streams_max, " in told
+    for seq in range(100):
+        states.begin([datum(f"more{seq}", seq)])
+    assert len(caplog.messages) == 1 + TOLD_LIMIT, "one that names none is the last"
 
 
 def test_idle_ones_make_room_where_that_is_declared_also_those_of_a_former_life(make: Make) -> None:
@@ -224,8 +234,7 @@ def test_idle_ones_make_room_where_that_is_declared_also_those_of_a_former_life(
     step(make(rules), datum("a", 0))
     now = [100 * s]
     later = make(rules, lambda: now[0])
-    with pytest.raises(StreamflowError):
-        later.begin([datum("b", 0)])
+    assert later.begin([datum("b", 0)]).messages == []
     now[0] += 10 * s
     step(later, datum("b", 0))
     assert counts(later, "ab") == [0, 1]

@@ -87,7 +87,8 @@ class OnnxModel(Node):
 
     A result behind a gap has the attributes `gap`, how many data were missing, and `gap_action`, what was done: the
     name of one of these, `reset`, or `start` where the stream has begun without them. A datum that comes again is not
-    stepped with again, and has no result.
+    stepped with again, and has no result. One that leaves a state that is not a number (NaN) counts as missing to the
+    next; its own result says `nan_state`.
 
     Raises InputError, before the start, for a file that is no ONNX model or not one that fits these settings.
     """

@@ -64,9 +64,9 @@ class Stepper:
             shape[fed.time_axis] = fed.context
             if fed.dt_column is not None:
                 shape[-1] += 1
-            found.append(StateTensor(fed.name, fed.dtype, tuple(shape), _axis(fed)))
+            found.append(StateTensor(fed.name, fed.dtype, tuple(shape), _axis(fed), is_input=True))
         for fed in self._repeated:
-            found.append(StateTensor(f"{fed.name} before", fed.dtype, _known(fed), _axis(fed)))
+            found.append(StateTensor(f"{fed.name} before", fed.dtype, _known(fed), _axis(fed), is_input=True))
         if not found and (self._bindings.step is not None or any(fed.has_dt for fed in self._bindings.inputs)):
             found.append(StateTensor("steps", "int64", (), 0))  # only that a step was made, and when
         return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ class _Coming:
     inputs: Array | None
     """Of the same streams the last ones, where they are kept."""
 
-    def commit(self) -> None:
-        self.snapshot.commit([self.states] if self.inputs is None else [self.states, self.inputs])
+    def commit(self) -> Collection[int]:
+        """The slots whose states are not numbers."""
+        return self.snapshot.commit([self.states] if self.inputs is None else [self.states, self.inputs])
 
 
 class _InOrder:
@@ -97,6 +98,10 @@ class RecurrentModel(Node):
 
     When the stage opens it is found out for each size of batches (the batch's `buckets`, else powers of two) whether a
     step is launched or replayed as a graph, of that size; the report tells it, `stages.NAME.launches`.
+
+    A state that is not a number any more (NaN), as after a datum with one in it, is not gone on with: the result says
+    `nan_state`, an event says which stream, and its next datum is stepped with from what was committed before, what
+    came since being a gap. With 1 that is the datum alone; where results stay on the device it shows with a snapshot.
 
     Gaps (`on_gap` FREEZE or REPEAT, `max_gap`, `stride`), `streams_max`, `eviction` and `idle` are as for `OnnxModel`;
     `period`: ns from a stream's datum to its next, where their numbers do not tell what is missing.
@@ -171,7 +176,7 @@ class RecurrentModel(Node):
         state = StateTensor("state", "float32", self._network.state_shape)
         if self._last_inputs is None:
             return (state,)
-        return state, StateTensor("input before", "float32", (self._network.inputs,))
+        return state, StateTensor("input before", "float32", (self._network.inputs,), is_input=True)
 
     def process(self, message: Message) -> Any:
         ticket, results = self._stepped([message])
@@ -221,7 +226,11 @@ class RecurrentModel(Node):
                 tickets.append(self._coming[-1].ticket)
 
         def results() -> list[Any]:
-            self._commit(tickets)
+            nans = self._commit(tickets)
+            if not batch.stays:
+                nans |= {slots[nth] for nth in np.flatnonzero(np.isnan(batch.y[:rows]).any(axis=1))}
+            if nans:
+                stepping.left_none([nth for nth, slot in enumerate(slots) if slot in nans])
             found = batch.stays or batch.y[:rows].copy()  # the batch is filled again before they are sent
             batch.let_go()
             return stepping.results(list(found))
@@ -262,10 +271,12 @@ class RecurrentModel(Node):
         inputs = None if self._last_inputs is None else self._last_inputs[snapshot.slots]
         self._coming.append(_Coming(snapshot, batch.snapped, states, inputs))
 
-    def _commit(self, tickets: Sequence[Ticket]) -> None:
-        """The snapshots of these tickets, which were waited for."""
+    def _commit(self, tickets: Sequence[Ticket]) -> set[int]:
+        """The snapshots of these tickets, which were waited for; the slots whose states are not numbers."""
+        nans = set[int]()
         while self._coming and any(ticket is self._coming[0].ticket for ticket in tickets):
-            self._coming.popleft().commit()
+            nans.update(self._coming.popleft().commit())
+        return nans
 
     async def _commit_all(self) -> None:
         while self._coming:

@@ -32,12 +32,21 @@ def read_network(path: Path) -> Network:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise InputError(f"{path}", "a single array", EXPECTED)
         with file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: _read(file, name, path) for name in file.files}
     except OSError as error:
         raise InputError(f"{path}", f"cannot be read ({error.strerror or error})", EXPECTED) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}", f"is none ({error})", EXPECTED) from None
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}", f"is none, or broken ({error})", EXPECTED) from None
+    except (ValueError, EOFError):
+        raise InputError(f"{path}", "is none", EXPECTED) from None
     return network_of(arrays, f"{path}")
+
+
+def _read(file: Mapping[str, Array], name: str, path: Path) -> Array:
+    try:
+        return file[name]
+    except ValueError:  # of Python objects, which NumPy would unpickle
+        raise InputError(f"{path}", f"{name} is no array of numbers", EXPECTED) from None
 
 
 def network_of(arrays: Mapping[str, Array], subject: str) -> Network:
@@ -73,6 +82,9 @@ def _layer(weights: Mapping[str, Array], nth: int, subject: str) -> Weights:
         f"bias_ih_l{nth}": (gates * hidden,),
         f"bias_hh_l{nth}": (gates * hidden,),
     }
+    given = [name for name in (f"bias_ih_l{nth}", f"bias_hh_l{nth}") if name in weights]
+    if len(given) == 1:
+        raise InputError(subject, f"{given[0]} is the only bias of layer {nth}", "bias_ih and bias_hh, or neither")
     found = {}
     for name, shape in shapes.items():
         array = weights.get(name)
@@ -94,6 +106,9 @@ def _layer(weights: Mapping[str, Array], nth: int, subject: str) -> Weights:
 def _checked(name: str, array: Array, subject: str) -> Array:
     if array.dtype.kind != "f":
         raise InputError(subject, f"{name} is of dtype {array.dtype}", "floating-point numbers")
-    if not np.isfinite(array).all():
-        raise InputError(subject, f"{name} has NaN or infinite values", "finite ones")
-    return np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):
+        weights = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(weights).all():
+        found = "values beyond those of float32" if np.isfinite(array).all() else "NaN or infinite values"
+        raise InputError(subject, f"{name} has {found}", "finite ones")
+    return weights

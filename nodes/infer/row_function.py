@@ -84,6 +84,15 @@ class RowFunction(Node):
         """Write the results of the rows `x` to `y`, in work of the queue."""
 
 
+def hint_of(found: Sequence[int], declared: Sequence[int], cast: str) -> str:
+    """What to change in a function whose result is of the wrong shape, or, with `cast`, of the wrong dtype alone."""
+    if tuple(found) == tuple(declared):
+        return cast
+    if len(found) < len(declared) or found[0] != declared[0]:
+        return "its first axis is the batch's: a row for each datum"
+    return "output= says what is made of a datum"
+
+
 def _results(slot: Slot, rows: int, stays: Sequence[DeviceTensor] | None) -> Sequence[Array] | Sequence[DeviceTensor]:
     """What stays on the device, or copies: the slot is filled again before they are sent."""
     slot.let_go()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from nodes.infer.row_function import RowFunction
+from nodes.infer.row_function import RowFunction, hint_of
 from streamflow import InputError, MissingExtraError
 from streamflow.device.contract import DeviceArray, DeviceMemoryError, NoDeviceError, Queue
 from streamflow.device.slots import SlotRing
@@ -91,7 +91,10 @@ class TorchModel(RowFunction):
             if not isinstance(result, torch.Tensor):
                 raise InputError(self._subject, f"a {type(result).__name__} came of it", "one tensor")
             if result.shape != out.shape or result.dtype != out.dtype:  # copied all the same it would be spread or cut
-                raise InputError(self._subject, f"{_told(result)} came of {_told(x)}", f"{_told(out)}, as declared")
+                cast = f"add .to({out.dtype})" if torch.can_cast(result.dtype, out.dtype) else ""
+                hint = hint_of(result.shape, out.shape, cast)
+                found = f"{_told(result)} came of {_told(x)}"
+                raise InputError(self._subject, found, f"{_told(out)}, as declared", hint)
             out.copy_(result)
 
     def _on_stream(self) -> AbstractContextManager[Any]:

@@ -55,7 +55,7 @@ class StepKind(Enum):
     """How a datum is stepped with."""
 
     SKIP = "skip"
-    """Not at all: it, or a later one, has been."""
+    """Not at all: it, or a later one, has been, or there is no room for its stream."""
     START = "start"
     """The stream's first: from the initial state."""
     STEP = "step"

@@ -182,10 +182,14 @@ def _lossless_faults(graph: Graph) -> list[Fault]:
             faults.append(Fault(subject, found, "a stage that works on each datum by itself"))
         elif target.batch is not None:
             found = f"{target.name}, which works on batches"
-            faults.append(Fault(subject, found, "a stage that works on each datum by itself", "leave out batch="))
+            hint = "batch=Batch(1) where it is added, and a process() beside its process_batch()"
+            faults.append(Fault(subject, found, "a stage that works on each datum by itself", hint))
         if source.process == target.process:
             found = f"both its stages in process {source.process}, which go down together"
-            faults.append(Fault(subject, found, "stages in processes of their own", "leave out process="))
+            own = source.name if target.name == target.process else target.name
+            why = ": stages of one GPU share one where nothing is said" if source.devices and target.devices else ""
+            hint = f'process="{own}" where {own} is added{why}'
+            faults.append(Fault(subject, found, "stages in processes of their own", hint))
     return faults
 
 

@@ -19,7 +19,7 @@ class Eviction(Enum):
     """What a new stream finds where all slots are taken."""
 
     REFUSE = "refuse"
-    """No room: the states that there are stay."""
+    """No room: the states that there are stay, and its data have no results."""
     LEAST_RECENTLY_USED = "least_recently_used"
     """The slot of whoever has gone longest without a step, however short that is."""
     IDLE = "idle"

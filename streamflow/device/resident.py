@@ -28,7 +28,8 @@ from streamflow.wire.arrays import Array
 class DeviceTensor:
     """In a message where else a NumPy array is: `array` is of the device's `xp`, whole once `ready` has passed.
 
-    What is read as a host array must be there: such a tensor says instead, in a DeviceError, that it is not.
+    What is read as a host array must be there: such a tensor says instead, in a DeviceError, that it is not, whatever
+    of an array is asked of it.
     """
 
     __slots__ = ("__weakref__", "array", "device", "dtype", "nbytes", "ndim", "ready", "shape", "size")
@@ -52,18 +53,22 @@ class DeviceTensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         self._is_not_here()
 
-    def tobytes(self, order: str = "C") -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
+        """Of what it is not: `flags`, `mean`, `astype`, ... of an array."""
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self._is_not_here()
 
-    @property
-    def flags(self) -> NoReturn:
-        """What an array is asked for before its memory is read."""
-        self._is_not_here()
-
-    def _is_not_here(self) -> NoReturn:
+    def _is_not_here(self, *_: object) -> NoReturn:
         found = f"{self} is read as an array of the host"
         hint = "take it by tensor.on(queue), or leave on_device=True out at the port"
         raise DeviceError(self.device.name, found, "a stage that works on the same device", hint)
+
+    # Not `__iter__`, which would make it an iterable of results; who iterates comes to `__getitem__`.
+    __getitem__ = __setitem__ = __len__ = __float__ = __int__ = _is_not_here
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _is_not_here
+    __floordiv__ = __mod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = _is_not_here
+    __lt__ = __le__ = __gt__ = __ge__ = _is_not_here
 
     def __repr__(self) -> str:
         return f"DeviceTensor({self.dtype}{list(self.shape)} on {self.device.name})"

@@ -38,6 +38,8 @@ class StateTensor:
     """Where streams stand side by side in what the model takes; None: it takes one, and has no such axis."""
     initial: Array | None = field(default=None, compare=False)
     """What a new stream has, of that shape; None: zeros. Another one is no other layout."""
+    is_input: bool = field(default=False, compare=False)
+    """It keeps what has come: what is not a number in it is the sensor's, and goes again with later data."""
 
     def __post_init__(self) -> None:
         subject = f"state {self.name}"
@@ -60,6 +62,12 @@ class StateTensor:
     def __str__(self) -> str:
         axis = "no batch axis" if self.batch_axis is None else f"batch axis {self.batch_axis}"
         return f"{self.name}: {np.dtype(self.dtype)}{list(self.shape)}, {axis}"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is to be numbers: what is carried on and once is none remains so. Not where it may begin so."""
+        may_be_none = np.dtype(self.dtype).kind in "fc" and not self.is_input
+        return may_be_none and (self.initial is None or not np.isnan(self.initial).any())
 
     @property
     def axis(self) -> int:

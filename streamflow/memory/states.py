@@ -103,6 +103,8 @@ class States(StateView):
             if tensor.initial is not None:
                 stored.initial = tensor.initial
         self._initial = [stored.initial for stored in self._stored]
+        self.numbers: Final = [tensor.is_number for tensor in declared]
+        """Of each tensor, whether a NaN in it is no state to go on with."""
         self._nth = {tensor.name: nth for nth, tensor in enumerate(declared)}
         self._turn_at: dict[int, int] = {}
         """The word of each slot that is somebody's."""

@@ -68,11 +68,20 @@ class Port:
 
 
 class In(Port):
-    """An input: what arrives here is handed to `process`, or to `process_<name>`."""
+    """An input: what arrives here is handed to `process`, or to `process_<name>`.
+
+    With `on_device=True` that may be a `DeviceTensor`, which is no array: `tensor.on(queue)` is one, of the device's
+    `xp`, for work of that queue; or a `SlotRing` takes it (`put`), as in `nodes/infer/row_function.py`, of which
+    `CupyFunction` is made. Most nodes want neither, but a function in a `CupyFunction`.
+    """
 
 
 class Out(Port):
-    """An output: what `process` returns, or `run` emits."""
+    """An output: what `process` returns, or `run` emits.
+
+    With `on_device=True` a result may stay on the device, as a `DeviceTensor` of what `context.resident` gives in
+    `open`: None where it does not stay, and then arrays are returned. It changes nothing by itself.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,11 @@ class Output:
     `value`: an array, or a mapping of tensor names to arrays. `port` may be left out when there is one `Out`.
     What is None is inherited from the message that was handled; `attributes` and `flags` (of `Flag`) are added to the
     inherited ones. Raises ResultError for a number that is no int (NumPy's are not).
+
+    A source of several sensors says of each datum whose it is, `stream="left"`, and its number among those of that
+    stream, `seq`, from 0, one more each time. By `stream` nodes tell apart what they keep (states, windows), and by
+    `seq` what is missing. Left out, all is one stream of the source's name, counted through: with `stream` alone the
+    others' data are gaps in each, and without it all sensors share one state.
     """
 
     value: Any
@@ -305,9 +319,10 @@ class Node:
     def begin_steps(self, messages: Sequence[Message]) -> Stepping:
         """The states of these data's streams, one datum of each at most, and what each means for its state.
 
-        Commit what followed, and return its `results`. Where a device makes the step, so that it is committed in what
-        `OnDevice` calls, `keep_apart()` first: others are begun meanwhile. Raises StateError where there is no room for
-        another stream, and for a node that has declared no `state_tensors`.
+        Commit what followed, and return its `results`. Its `messages` are without what was stepped with before, and
+        comes again, and what there is no room for; where none are left return `results(())`. Where a device makes the
+        step, so that it is committed in what `OnDevice` calls, `keep_apart()` first: others are begun meanwhile. Raises
+        StateError for a node that has declared no `state_tensors`.
         """
         states = self.context.states
         if states is None:

@@ -1,11 +1,19 @@
-"""Steps of streams whose states lie in the stage's file: begun with what was committed there, and committed at once."""
+"""Steps of streams whose states lie in the stage's file: begun with what was committed there, and committed at once.
+
+A state that is not a number (NaN) any more, of one broken input say, would remain so for ever. It is not committed:
+the stream goes on from the state before, as if that datum were missing, its result says so (`nan_state`), and it is
+logged, once until the stream has a state again. Infinite values may be meant, as in logarithms of nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from streamflow.core.gaps import Place, Step, StepKind
+import numpy as np
+
+from streamflow.core.gaps import NO_SEQ, Place, Step, StepKind
 from streamflow.core.message import Message
 from streamflow.errors import StateError
 from streamflow.memory.state_layout import StateTensor
@@ -17,14 +25,20 @@ _SKIP: Final = StepKind.SKIP
 _RESET: Final = StepKind.RESET
 _STEP: Final = StepKind.STEP
 NO_TAG: Final = (0, 0)
+NAN_STATE: Final = {"nan_state": True}
+"""What the result of such a step says."""
+
+log = logging.getLogger(__name__)
 
 
 class Away:
     """A state that is elsewhere, with steps that are not committed here."""
 
-    __slots__ = ("committed_count", "last", "step_count", "taken_count", "where")
+    __slots__ = ("committed_count", "is_anew", "last", "step_count", "taken_count", "where")
 
-    def __init__(self, where: object) -> None:
+    def __init__(self, where: object, *, is_anew: bool = False) -> None:
+        """`is_anew`: it was the initial state, not what is committed here."""
+        self.is_anew = is_anew
         self.where = where
         """Who has it: variants that share their states have places of their own."""
         self.last = Place()
@@ -37,7 +51,7 @@ class Away:
 class Held:
     """A stream that has a slot, and what its state belongs to: as in the file, which only its owner writes."""
 
-    __slots__ = ("away", "is_anew", "last", "slot", "step", "tag")
+    __slots__ = ("away", "is_anew", "is_nan", "last", "slot", "step", "tag")
 
     def __init__(self, slot: int, last: Place) -> None:
         self.slot = slot
@@ -46,6 +60,8 @@ class Held:
         self.step = 0
         """The number of the stepping that was begun on it last."""
         self.is_anew = False
+        self.is_nan = False
+        """The step that was to be committed last was none, and that was told."""
         self.away: Away | None = None
         """None: what was committed is all there is."""
 
@@ -54,7 +70,7 @@ class Stepping:
     """Data of different streams that are stepped with together."""
 
     __slots__ = (
-        "_coming", "_given", "_held", "_holders", "_is_apart", "_number", "_states", "_tag",
+        "_coming", "_given", "_held", "_holders", "_is_apart", "_nans", "_number", "_states", "_tag",
         "arrays", "is_over", "messages", "steps",
     )  # fmt: skip
 
@@ -78,6 +94,8 @@ class Stepping:
         self.is_over = False
         """Another one was begun, in whose way a commit would be."""
         self._is_apart = False
+        self._nans: Sequence[int] = ()
+        """Which of `messages` have left no state."""
         self._given = given
         self._states = states
         self._held = held
@@ -111,8 +129,8 @@ class Stepping:
     def commit(self, following: Sequence[Array]) -> None:
         """The steps were made: `following` is what the streams have from now on, in the shapes of `arrays`.
 
-        Of a stream whose slot another one has got meanwhile nothing is kept. Raises StateError, with nothing changed,
-        where that does not fit, or where another step was begun meanwhile.
+        Of a stream whose slot another one has got meanwhile nothing is kept, and nothing of what is not a number.
+        Raises StateError, with nothing changed, where that does not fit, or where another step was begun meanwhile.
         """
         held, coming = self._held, self._coming
         if self.is_over or (self._is_apart and any(one.step != self._number for one in held)):
@@ -128,7 +146,11 @@ class Stepping:
                 ]
         if not held:
             return
-        commit_steps(self._states, held, coming, self._tag, following)
+        nans = commit_steps(self._states, held, coming, self._tag, following)
+        if nans:
+            left_out = {held[nth].slot for nth in nans}
+            self._nans = [nth for nth, one in enumerate(self._held) if one.slot in left_out]
+            held = [one for one in held if one.slot not in left_out]
         for one in held:
             one.is_anew = False
             one.away = None
@@ -136,21 +158,31 @@ class Stepping:
     def results(self, results: Sequence[Any]) -> list[Any]:
         """One for each datum that was given, of one for each in `messages`: None for what is not stepped with again,
         and with the marks of a gap where data were missing."""
-        return marked(self._given, results)
+        return marked(self._given, results, self._nans)
 
 
 def commit_steps(
     states: States, held: Sequence[Held], places: Sequence[Place], tag: tuple[int, int], following: Sequence[Array]
-) -> None:
+) -> Sequence[int]:
     """These have come to these places: `following` is what they have from now on. `tag` of the handling.
 
-    Raises StateError, with nothing changed, where that does not fit, or was a step of the same handling's already.
+    Returned are those of which it is not a number: nothing of theirs is kept. Raises StateError, with nothing changed,
+    where that does not fit, or was a step of the same handling's already.
     """
     if tag != NO_TAG and any(one.tag == tag for one in held):
         twice = next(one.slot for one in held if one.tag == tag)
         stream = next(stream for stream, slot in states.streams() if slot == twice)
         hint = "commit once for all that a datum takes, or let it come over an edge that is not lossless"
         raise StateError(f"stream {stream!r}", "a second step for one datum", "one, which can be taken back", hint)
+    nans = _nans(states, following)
+    if nans:
+        for nth in nans:
+            tell_nan(states, held[nth], places[nth])
+        kept = [nth for nth in range(len(held)) if nth not in nans]
+        if not kept:
+            return nans
+        held, places = [held[nth] for nth in kept], [places[nth] for nth in kept]
+        following = [array.take(kept, tensor.axis) for tensor, array in zip(states.tensors, following, strict=True)]
     states.commit(
         [one.slot for one in held],
         following,
@@ -161,10 +193,36 @@ def commit_steps(
     for one, place in zip(held, places, strict=True):
         one.last = place
         one.tag = tag
+        one.is_nan = False
+    return nans
 
 
-def marked(given: Sequence[Step], results: Sequence[Any]) -> list[Any]:
-    """A result for each step that was given, of one for each that is made."""
+def _nans(states: States, following: Sequence[Array]) -> Sequence[int]:
+    """Which streams of those side by side have what is not a number where there are to be numbers."""
+    found: set[int] = set()
+    for tensor, is_number, array in zip(states.tensors, states.numbers, following, strict=False):
+        if is_number and (nans := np.isnan(array)).any():
+            others = tuple(axis for axis in range(nans.ndim) if axis != tensor.axis)
+            found.update([0] if tensor.batch_axis is None else np.flatnonzero(nans.any(others)).tolist())
+    return sorted(found)
+
+
+def tell_nan(states: States, one: Held, place: Place) -> None:
+    """Once, until it has a state again that can be committed."""
+    if not one.is_nan:
+        one.is_nan = True
+        stream = next(stream for stream, slot in states.streams() if slot == one.slot)
+        before = f"from datum {one.last.seq}" if one.last.seq != NO_SEQ else "from what it had before"
+        found = f"datum {place.seq} has left a state that is not a number (NaN)"
+        log.warning("stream %s: %s; it goes on %s", stream, found, before)
+
+
+def marked(given: Sequence[Step], results: Sequence[Any], nans: Iterable[int] = ()) -> list[Any]:
+    """A result for each step that was given, of one for each that is made; `nans` of these have left no state."""
+    if nans:
+        results = list(results)
+        for nth in nans:
+            results[nth] = with_attributes(results[nth], NAN_STATE)
     if len(given) == 1 and given[0].kind is _STEP:
         return list(results)
     found = []

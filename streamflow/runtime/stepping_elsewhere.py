@@ -7,13 +7,13 @@ says itself what of it still counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from streamflow.core.gaps import Place, Step, StepKind
 from streamflow.core.message import Message
 from streamflow.memory.states import States
-from streamflow.runtime.stepping import NO_TAG, Away, Held, commit_steps, make_initial, marked
+from streamflow.runtime.stepping import NO_TAG, Away, Held, commit_steps, make_initial, marked, tell_nan
 from streamflow.wire.arrays import Array
 
 
@@ -36,23 +36,28 @@ class Snapshot:
             away.taken_count = away.step_count
             self._taken.append((one, away, away.step_count, away.last))
 
-    def commit(self, following: Sequence[Array]) -> None:
+    def commit(self, following: Sequence[Array]) -> Collection[int]:
         """`following`, side by side in the order of `slots`, is what the streams had.
 
         What is out of date is left out: of a stream whose slot is another's by now, whose state was loaded again since,
-        or which has committed a later step. Raises StateError where the arrays do not fit.
+        or which has committed a later step. So is what is not a number: the slots of these streams, whose next data are
+        stepped with from what was committed before. Raises StateError where the arrays do not fit.
         """
         newest = [nth for nth, taken in enumerate(self._taken) if self._is_newest(*taken[:3])]
         if not newest:
-            return
+            return ()
         if len(newest) < len(self._taken):
             tensors = self._states.tensors
             following = [array.take(newest, tensor.axis) for tensor, array in zip(tensors, following, strict=True)]
         held, places = [self._taken[nth][0] for nth in newest], [self._taken[nth][3] for nth in newest]
-        commit_steps(self._states, held, places, self._tag, following)
-        for nth in newest:
-            _, away, count, _ = self._taken[nth]
-            away.committed_count = count
+        nans = commit_steps(self._states, held, places, self._tag, following)
+        for row, nth in enumerate(newest):
+            one, away, count, _ = self._taken[nth]
+            if row in nans:
+                _give_up(one)
+            else:
+                away.committed_count = count
+        return {held[row].slot for row in nans}
 
     def _is_newest(self, held: Held, away: Away, count: int) -> bool:
         return self._holders.get(held.slot) is held and held.away is away and count > away.committed_count
@@ -71,8 +76,8 @@ class SteppingElsewhere:
     """
 
     __slots__ = (
-        "_coming", "_given", "_held", "_holders", "_states", "_tag", "_where", "arrays", "loaded", "messages", "slots",
-        "steps",
+        "_aways", "_coming", "_given", "_held", "_holders", "_nans", "_states", "_tag", "_where", "arrays", "loaded",
+        "messages", "slots", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +107,8 @@ class SteppingElsewhere:
         for row, nth in enumerate(self.loaded):
             if self.steps[nth].kind is StepKind.RESET:
                 make_initial(states, self.arrays, row)
+        self._aways: list[Away | None] = []
+        self._nans: Collection[int] = ()
         self._states = states
         self._holders = holders
         self._given = given
@@ -126,20 +133,31 @@ class SteppingElsewhere:
     def made(self) -> None:
         """The steps were given: what comes next of these streams comes after them."""
         for nth in self.loaded:
-            self._held[nth].away = Away(self._where)
+            self._held[nth].away = Away(self._where, is_anew=self.steps[nth].kind is StepKind.RESET)
         for one, place in zip(self._held, self._coming, strict=True):
             assert one.away is not None
             one.away.last = place
             one.away.step_count += 1
             one.is_anew = False
+        self._aways = [one.away for one in self._held]
 
     def snapshot(self, nths: Sequence[int]) -> Snapshot:
         """Of these of `messages`, as they are after the steps that were made."""
         return Snapshot(self._states, self._holders, [self._held[nth] for nth in nths], self._tag)
 
+    def left_none(self, nths: Collection[int]) -> None:
+        """The steps of these of `messages` were made, and have left states that are not numbers: what comes next of
+        their streams, and was not given yet, is stepped with from what was committed before."""
+        self._nans = nths
+        for nth in nths:
+            one = self._held[nth]
+            if one.away is not None and one.away is self._aways[nth]:  # else it has begun again since
+                tell_nan(self._states, one, self._coming[nth])
+                _give_up(one)
+
     def results(self, results: Sequence[Any]) -> list[Any]:
         """As `Stepping.results`."""
-        return marked(self._given, results)
+        return marked(self._given, results, self._nans)
 
     def _is_each(self, every: int) -> bool:
         return every == 1 or self._tag != NO_TAG
@@ -158,6 +176,12 @@ def last_place(held: Held, where: object) -> Place:
 def is_ahead(held: Held, where: object) -> bool:
     """Whether it has made steps there of which no snapshot was taken."""
     return is_there(held, where) and _steps_behind(held) > 0
+
+
+def _give_up(one: Held) -> None:
+    """What was committed is all there is; not even that, where it had begun anew since."""
+    away, one.away = one.away, None
+    one.is_anew = one.is_anew or (away is not None and away.is_anew and not away.committed_count)
 
 
 def _steps_behind(held: Held) -> int:

@@ -6,8 +6,9 @@
     return stepping.results([result])[0]
 
 `begin` finds each stream's slot, says what the datum means for the state (`core.gaps`), and gathers the states of all
-that are to be stepped with; data that were stepped with before are left out. Until `commit` nothing of a stream has
-changed: a model that fails in between has made no step. What is committed is there in the stage's next life.
+that are to be stepped with; data that were stepped with before are left out, and those of streams that there is no room
+for, of which it is logged once for each. Until `commit` nothing of a stream has changed: a model that fails in between
+has made no step. What is committed is there in the stage's next life.
 
 Where the states themselves are elsewhere, on a device, they go ahead of what lies here. `begin_elsewhere` says which
 are to be loaded there; a `Snapshot` is committed once it has come back, with the place it was taken at. A later life
@@ -20,20 +21,26 @@ handling that it belongs to, and a new life takes back those of one that comes a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from streamflow.core.gaps import NO_SAMPLE, NO_TIME_NS, GapRule, Place, Step, StepKind
 from streamflow.core.message import Message
 from streamflow.core.slots import Created, Slots
 from streamflow.core.state_rules import StateRules
 from streamflow.core.timebase import nanoseconds
-from streamflow.errors import StateError
 from streamflow.memory.states import States
 from streamflow.runtime.stepping import NO_TAG, Held, Stepping
 from streamflow.runtime.stepping_elsewhere import Snapshot, SteppingElsewhere, is_ahead, last_place
 from streamflow.wire.arrays import Array
 
 __all__ = ["NO_TAG", "Stepping", "StreamStates", "take_back"]
+
+TOLD_LIMIT: Final = 64  # streams that there was no room for, each with its line; more are names that run away
+_LEFT_OUT: Final = Step(StepKind.SKIP)
+
+log = logging.getLogger(__name__)
 
 
 class StreamStates:
@@ -63,6 +70,8 @@ class StreamStates:
         self._now_ns = now_ns
         self._begun: Stepping | None = None
         self._begun_count = 0
+        self._told: set[str] = set()
+        """Streams that there was no room for."""
         taken = states.streams()
         self._slots = Slots(rules.stream_count_max, rules.eviction, idle_ns=rules.idle_ns, taken=taken, now_ns=now_ns())
         self._held = {slot: Held(slot, _last(states, slot)) for _, slot in taken}
@@ -70,7 +79,7 @@ class StreamStates:
     def begin(self, messages: Sequence[Message]) -> Stepping:
         """One datum of each stream at most; what was begun before and not committed was not made.
 
-        Raises StateError for two of one stream, and for a stream there is no room for.
+        Raises StateError for two of one stream.
         """
         given, stepped, held, places = self._seated(messages, lambda one: one.last)
         self._begun_count += 1
@@ -107,7 +116,9 @@ class StreamStates:
         places: list[Place] = []
         for message, slot in zip(messages, seating.slots, strict=True):
             if slot is None:
-                raise self._no_room(message.stream)
+                self._tell_no_room(message.stream)
+                steps.append(_LEFT_OUT)
+                continue
             one, coming = self._held[slot], _place_of(message)
             step = self._gaps.after(last_of(one), coming, is_counted=message.stream in self._sources)
             if one.is_anew and step.kind not in (StepKind.SKIP, StepKind.START):
@@ -155,10 +166,16 @@ class StreamStates:
         self._states.assign(created.slot, created.stream)
         self._held[created.slot] = Held(created.slot, Place())
 
-    def _no_room(self, stream: str) -> StateError:
-        found = f"{self._rules.stream_count_max} other streams have a state at stage {self._stage}"
-        hint = "allow for more, or say who makes room (eviction)"
-        return StateError(f"stream {stream!r}", found, "no more than that", hint)
+    def _tell_no_room(self, stream: str) -> None:
+        told = self._told
+        if stream in told or len(told) > TOLD_LIMIT:
+            return
+        told.add(stream)
+        which = f"stream {stream}" if len(told) <= TOLD_LIMIT else "more streams than are named here"
+        others = f"those of {self._rules.stream_count_max} others"
+        found = f"no room for its state at stage {self._stage} beside {others}; its data have no results"
+        hint = "allow for more (streams_max, or stream_count_max of state_rules), or say who makes room (eviction)"
+        log.warning("%s: %s; %s", which, found, hint)
 
 
 def take_back(states: States, tag: tuple[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -184,7 +185,14 @@ def test_what_does_not_find_room_on_the_device_is_refused_when_the_stage_opens(d
 def test_read_as_a_host_array_or_sent_to_another_process_it_says_where_it_is(device, size: int) -> None:
     tensor = TensorRing(device, (size,), "float32", 1).take()
     found = rf"DeviceTensor\(float32\[{size}\] on .*\) is read as an array of the host, .*on_device=True"
-    with pytest.raises(DeviceError, match=found):
-        np.asarray(tensor)
+    ways: list[Callable[[Any], Any]] = [
+        np.asarray, len, list, float, lambda x: x[0], lambda x: x * 2, lambda x: 1 - x, lambda x: x > 0, lambda x: -x,
+        lambda x: x @ np.ones(4), lambda x: np.ones(4) + x, lambda x: x.mean(), lambda x: x.astype("int8"),
+    ]  # fmt: skip
+    for way in ways:
+        with pytest.raises(DeviceError, match=found):
+            way(tensor)
+    with pytest.raises(AttributeError, match="no attribute 'whatever'"):
+        tensor.whatever  # noqa: B018
     with pytest.raises(DeviceError, match="read as an array of the host"):
         encode_datum(0, Message({"array": tensor}, "source"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamflow import In, Message, Node, Out, Overflow, Pipeline
+from streamflow import Batch, In, Message, Node, Out, Overflow, Pipeline
 from streamflow.core.resolution import CAPACITY_LIMIT
 from tests.core.graph_nodes import Pair, Sink, Source, Through, chain, fault, faults, resolved
 
@@ -187,8 +187,36 @@ def test_a_lossless_edge_gives_up_nothing_because_of_its_age() -> None:
 def test_a_lossless_edge_leads_from_one_process_to_another() -> None:
     assert fault(lossless(process="b")) == (
         "edge a.samples->b.samples, lossless: both its stages in process b, which go down together, "
-        "expected stages in processes of their own; leave out process="
+        'expected stages in processes of their own; process="a" where a is added'
     )
+
+
+def test_who_shares_a_process_by_its_device_alone_is_told_so() -> None:
+    p = Pipeline("test")
+    a, b = p.add("a", Through("float32[n]", "float32[n]"), device="cuda:0"), p.add("b", Sink(), device="cuda:0")
+    p.connect(p.add("source", Source()), a)
+    p.connect(a, b, lossless=True)
+    assert fault(p).endswith('; process="b" where b is added: stages of one GPU share one where nothing is said')
+
+
+class Batched(Sink):
+    """Works on several data at once, or on one."""
+
+    batch = Batch(8)
+
+    def process_batch(self, messages: Any) -> list[None]:
+        return [None] * len(messages)
+
+
+def test_a_lossless_edge_leads_to_a_stage_without_batches() -> None:
+    def to(**settings: Any) -> Pipeline:
+        p = Pipeline("test")
+        p.connect(p.add("a", Source()), p.add("b", Batched(), **settings), lossless=True)
+        return p
+
+    hint = "batch=Batch(1) where it is added, and a process() beside its process_batch()"
+    assert fault(to()).endswith(f"works on batches, expected a stage that works on each datum by itself; {hint}")
+    resolved(to(batch=Batch(1)))
 
 
 def test_a_lossless_edge_leads_to_a_stage_that_holds_nothing_back() -> None:

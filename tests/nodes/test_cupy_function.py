@@ -56,6 +56,29 @@ def test_what_the_function_raises_comes_out_as_it_is() -> None:
         drive(CupyFunction(broken, input="float32[4]", output="float32[4]"), [np.zeros(4, np.float32)])
 
 
-def test_a_result_of_another_shape_is_a_fault_of_the_function() -> None:
-    with pytest.raises(ValueError, match="broadcast"):
-        drive(CupyFunction(lambda x, xp: x[:, :2], input="float32[4]", output="float32[4]"), [np.zeros(4, np.float32)])
+@pytest.mark.parametrize(
+    ("f", "found"),
+    [
+        (lambda x, xp: x.mean(axis=0), r"float32\[4\] came of float32\[1, 4\], .*; its first axis is the batch's"),
+        (lambda x, xp: x[:1], r"float32\[1, 4\] came of .*, expected float32\[2, 4\], as declared; its first axis"),
+        (lambda x, xp: x[:, :1], r"float32\[1, 1\] came of .*, as declared; output= says what is made of a datum"),
+        (lambda x, xp: x.astype(xp.float64), r"float64\[1, 4\] came of .*, as declared; add .astype\(xp.float32\)"),
+        (lambda x, xp: x > 1, r"bool\[1, 4\] came of .*; add .astype\(xp.float32\)"),
+        (lambda x, xp: x + 1j, r"complex64\[1, 4\] came of .*, as declared$"),
+        (lambda x, xp: None, "nothing came of .*, expected an array of numpy, .*; does it return what it has made"),
+        (lambda x, xp: x.max(), "a numpy.float32 came of .*; make it with xp"),
+        (lambda x, xp: "hello", "a str came of"),
+    ],
+)
+def test_a_result_that_is_not_as_declared_is_refused_before_the_first_datum(f: Any, found: str) -> None:
+    with pytest.raises(InputError, match=rf"CupyFunction\(.*\): {found}"):
+        drive(CupyFunction(f, input="float32[4]", output="float32[4]", rows_max=4), [])
+
+
+def test_a_result_that_is_not_as_declared_is_refused_when_it_comes() -> None:
+    def choosy(x: Any, xp: Any) -> Any:
+        return x.astype(xp.float64) if x.any() else x
+
+    refused = CupyFunction(choosy, input="float32[4]", output="float32[4]", rows_max=4)
+    with pytest.raises(InputError, match=r"choosy\): float64\[1, 4\] came of float32\[1, 4\]"):
+        drive(refused, [np.zeros(4, np.float32), np.ones(4, np.float32)], batch=1)

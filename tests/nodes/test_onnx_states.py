@@ -236,18 +236,24 @@ def test_a_model_says_whether_it_takes_batches_and_carries_anything(
     assert (node.has_batches, node.stateful) == (has_batches, is_stateful)
 
 
+def test_a_datum_that_is_not_a_number_is_missing_to_the_next_of_its_stream_alone() -> None:
+    node = summing(Opened)
+    results = batches(node, [[1, 10], [np.nan, 20], [3, 30]], ["a b"] * 3, [0, 1, 2])
+    spoilt, after = results[1][0], results[2][0]
+    assert (spoilt.attributes, after.attributes) == ({"nan_state": True}, {"gap": 1, "gap_action": "freeze"})
+    assert [int(array[0]) for array in (after.value, results[1][1], results[2][1])] == [4, 30, 60]
+
+
 def test_two_data_of_one_stream_are_no_batch() -> None:
     node = summing(Opened)
     with pytest.raises(StreamflowError, match="a stream twice"):
         node.process_batch(data([0, 1]))
 
 
-def test_a_stream_too_many_is_refused_and_says_what_to_do() -> None:
-    node = summing(streams_max=2)
-    with pytest.raises(
-        StreamflowError, match="stream 'c': 2 other streams have a state at stage node, expected no more"
-    ):
-        drive(node, [*data([0], "a"), *data([0], "b"), *data([0], "c")])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_stream_too_many_has_no_results_and_the_others_have_theirs(batch: int | None) -> None:
+    given = [*data([0], "a"), *data([0], "b"), *data([0], "c"), *data([1], "a"), *data([1], "c")]
+    assert sums(drive(summing(streams_max=2), given, batch=batch)) == [1, 1, 3]
 
 
 def test_who_was_not_stepped_with_for_longest_makes_room_where_that_is_declared() -> None:

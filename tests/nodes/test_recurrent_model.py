@@ -14,7 +14,7 @@ import trio
 from nodes.infer import RecurrentModel, recurrent_slab
 from nodes.infer.recurrent_cells import NumpyCells
 from nodes.kernels.recurrent import SOURCE, Cell, Network
-from streamflow import Eviction, InputError, Message, OnGap, StreamflowError, ms
+from streamflow import Eviction, InputError, Message, OnGap, ms
 from streamflow.device.contract import Capabilities, Device, DeviceError, DeviceLostError, Kernel, WorkError
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.host import Delays, HostDevice, HostQueue
@@ -211,6 +211,39 @@ def test_a_batch_may_be_given_while_the_one_before_is_under_way() -> None:
     trio.run(run)
 
 
+@pytest.mark.parametrize("on_gap", [OnGap.FREEZE, OnGap.REPEAT])
+@pytest.mark.parametrize(("every", "batch"), [(1, None), (4, 3)])
+def test_a_datum_that_is_not_a_number_spoils_its_own_result_alone(
+    every: int, batch: int | None, on_gap: OnGap, tmp_path: Path
+) -> None:
+    """What comes next goes on from exactly the state that it says it has; so does another run."""
+    made, given = network(outputs=2), interleaved("abc", 12)
+    spoilt = next(message for message in given if (message.stream, message.seq) == ("b", 6))
+    spoilt.array[2] = np.nan
+    more = data("b", [12])
+    node = OnAnyDevice(made, HostDevice(), snapshot_every=every, rows_max=3, on_gap=on_gap)
+    sent = drive(node, given, batch=batch, states=tmp_path / "x").messages
+    later = OnAnyDevice(made, HostDevice(), on_gap=on_gap)
+    sent += drive(later, more, states=tmp_path / "x", generation=1).messages
+    streams, states = Streams(made), dict[tuple[str, int], Any]()
+    by_name = {(message.stream, message.seq): message.array for message in (*given, *more)}
+    for result in sent:
+        missing = int(result.attributes.get("gap", 0))
+        assert missing <= (every if result.seq == 7 and result.stream == "b" else 0)
+        if "nan_state" in result.attributes:
+            assert (result.stream, result.seq) == ("b", 6)
+            continue
+        before = result.seq - missing - 1
+        if missing and result.attributes["gap_action"] == "repeat":
+            streams.step(result.stream, by_name[result.stream, before])
+        streams.set_state(result.stream, states.get((result.stream, before)))
+        again = missing if result.attributes.get("gap_action") == "repeat" else 0
+        expected = streams.step(result.stream, by_name[result.stream, result.seq], again)
+        states[result.stream, result.seq] = streams.state(result.stream)
+        np.testing.assert_allclose(result.array, expected, atol=TOLERANCE)
+    assert len(sent) == len(by_name)
+
+
 def test_more_batches_than_there_is_room_for_are_refused() -> None:
     node = OnAnyDevice(network(), HostDevice(SLOW), stays_open=True)
     drive(node, [])
@@ -346,9 +379,11 @@ def test_the_batch_of_its_stage_comes_before_its_own() -> None:
         np.testing.assert_allclose(found.array, expected.array, rtol=1e-6)
 
 
-def test_a_stream_too_many_is_refused_and_says_what_to_do() -> None:
-    with pytest.raises(StreamflowError, match="stream 'b': 1 other streams have a state at stage node"):
-        drive(RecurrentModel(network(), streams_max=1), [*data("a", [0]), *data("b", [0])])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_stream_too_many_has_no_results_and_the_others_have_theirs(batch: int | None) -> None:
+    a, b = data("a", range(3)), data("b", range(3))
+    given = [datum for pair in zip(a, b, strict=True) for datum in pair]
+    require_exact(drive(RecurrentModel(network(), streams_max=1), given, batch=batch), a, Streams(network()))
 
 
 @pytest.mark.parametrize("made", [network(), network(Cell.LSTM, layers=3, outputs=4)], ids=["gru", "lstm3"])
@@ -391,6 +426,10 @@ X = np.zeros((2, 2), np.float32)
         ({"head_weight": np.zeros((2, 7), np.float32)}, r"head_bias is missing, expected \[2\]"),
         ({"bias_ih_l0": np.zeros(21, np.int64)}, "bias_ih_l0 is of dtype int64, expected floating-point numbers"),
         ({"bias_ih_l0": np.full(21, np.nan, np.float32)}, "bias_ih_l0 has NaN or infinite values"),
+        ({"bias_ih_l0": np.full(21, 1e300)}, "bias_ih_l0 has values beyond those of float32"),
+        ({"bias_ih_l0": None}, "bias_hh_l0 is the only bias of layer 0, expected bias_ih and bias_hh, or neither"),
+        ({"bias_hh_l0": None}, "bias_ih_l0 is the only bias of layer 0"),
+        ({"bias_hh_l0": np.array([None] * 21)}, "bias_hh_l0 is no array of numbers, expected an .npz file"),
     ],
 )  # fmt: skip
 def test_weights_that_are_no_network_are_told_before_the_start(change: Change, words: str, tmp_path: Path) -> None:
@@ -403,7 +442,7 @@ def test_weights_that_are_no_network_are_told_before_the_start(change: Change, w
 def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("not one")
     np.save(tmp_path / "one.npy", np.zeros(3))
-    for name, words in (("none.npz", "cannot be read"), ("text.npz", "is none"), ("one.npy", "a single array")):
+    for name, words in (("none.npz", "cannot be read"), ("text.npz", "is none, "), ("one.npy", "a single array")):
         with pytest.raises(
             InputError, match=f"{name}: {words}.*expected an .npz file with the weights of a GRU or LSTM"
         ):

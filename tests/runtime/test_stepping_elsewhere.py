@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,13 @@ class Elsewhere:
         stepping.made()
         return stepping
 
-    def taken(self, snapshot: Snapshot) -> Callable[[], None]:
+    def taken(self, snapshot: Snapshot) -> Callable[[], Collection[int]]:
         """What commits it, with what the slots have now."""
         hs, counts = zip(*(self.kept[slot] for slot in snapshot.slots), strict=True)
         arrays = [np.stack(hs, axis=1), np.array(counts)]
         return lambda: snapshot.commit(arrays)
 
-    def step(self, *data: Message) -> Callable[[], None]:
+    def step(self, *data: Message) -> Callable[[], Collection[int]]:
         stepping = self.begin(*data)
         return self.taken(stepping.snapshot(range(len(stepping.messages))))
 
@@ -284,3 +284,29 @@ def test_a_node_that_has_declared_no_states_is_told_so() -> None:
 
     with pytest.raises(StreamflowError, match=r"Bare: no state is kept, expected state_tensors\(\) that says which"):
         drive(Bare(), [np.float32(0)])
+
+
+def test_a_snapshot_that_is_not_a_number_is_not_committed_and_its_stream_goes_on_from_before(make: Make) -> None:
+    stage = make()
+    stage.step(datum("a", 0), datum("b", 0))()
+    spoilt = stage.begin(datum("a", 1), datum("b", 1))
+    stage.kept[0][0][1, 2] = np.nan
+    snapshot = stage.taken(spoilt.snapshot([0, 1]))
+    meanwhile = stage.begin(datum("a", 2))  # given before it is known
+    assert (meanwhile.loaded, kinds(meanwhile)) == ([], [StepKind.STEP])
+    assert snapshot() == {0}
+    assert stage.committed("ab") == [1, 2]
+    again = stage.begin(datum("a", 3), datum("b", 2))
+    assert (again.loaded, kinds(again), again.steps[0].missing_count) == ([0], [StepKind.FREEZE, StepKind.STEP], 2)
+    meanwhile.left_none([0])
+    assert stage.begin(datum("a", 4)).loaded == [], "what was known too late is of what it began with before"
+
+
+def test_who_has_begun_anew_and_left_no_number_begins_anew_again(make: Make) -> None:
+    stage = make()
+    stage.step(datum("a", 0))()
+    stage.states.start_anew()
+    stepping = stage.begin(datum("a", 1))
+    stepping.left_none([0])
+    assert stepping.results([0])[0].attributes == {"gap": 0, "gap_action": "reset", "nan_state": True}
+    assert kinds(stage.begin(datum("a", 2))) == [StepKind.RESET]

@@ -12,7 +12,7 @@ import pytest
 from streamflow import Eviction, In, Message, Node, OnGap, Out, Output, StateRules, StateTensor, StreamflowError, ms, s
 from streamflow.core.gaps import StepKind
 from streamflow.memory.states import States
-from streamflow.runtime.stream_states import Stepping, StreamStates, take_back
+from streamflow.runtime.stream_states import TOLD_LIMIT, Stepping, StreamStates, take_back
 from streamflow.testing import drive
 
 LAYOUT = (
@@ -211,12 +211,22 @@ def test_rows_are_views_of_one_stream_in_a_batch_of_one(make: Make) -> None:
     assert stepping.arrays[0][:, :, 0].tolist() == [[7, 3], [7, 3]]
 
 
-def test_streams_are_bounded_and_say_what_to_do(make: Make) -> None:
-    states = make(StateRules(stream_count_max=1))
-    step(states, datum("a", 0))
-    with pytest.raises(StreamflowError, match=r"stream 'b': 1 other streams have a state at stage x.*who makes room"):
-        states.begin([datum("b", 0)])
-    assert counts(states, "a") == [1]
+def test_streams_are_bounded_and_who_has_no_room_is_left_out_and_told_once(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = make(StateRules(stream_count_max=2))
+    for seq in range(3):
+        stepping = step(states, datum("a", seq), datum("c", seq), datum("b", seq))
+        assert [one.stream for one in stepping.messages] == ["a", "c"]
+        assert stepping.results([1, 2]) == [1, 2, None]
+        assert states.begin([datum("b", seq)]).results(()) == [None]
+    assert counts(states, "ac") == [3, 3]
+    (told,) = caplog.messages
+    assert told.startswith("stream b: no room for its state at stage x beside those of 2 others; its data have no")
+    assert "allow for more (streams_max, " in told
+    for seq in range(100):
+        states.begin([datum(f"more{seq}", seq)])
+    assert len(caplog.messages) == 1 + TOLD_LIMIT, "one that names none is the last"
 
 
 def test_idle_ones_make_room_where_that_is_declared_also_those_of_a_former_life(make: Make) -> None:
@@ -224,8 +234,7 @@ def test_idle_ones_make_room_where_that_is_declared_also_those_of_a_former_life(
     step(make(rules), datum("a", 0))
     now = [100 * s]
     later = make(rules, lambda: now[0])
-    with pytest.raises(StreamflowError):
-        later.begin([datum("b", 0)])
+    assert later.begin([datum("b", 0)]).messages == []
     now[0] += 10 * s
     step(later, datum("b", 0))
     assert counts(later, "ab") == [0, 1]
@@ -304,3 +313,53 @@ def test_a_handling_that_may_be_done_again_makes_one_step_of_a_stream(make: Make
     step(states, datum("b", 0))
     with pytest.raises(StreamflowError, match="stream 'a': a second step for one datum, expected one"):
         step(states, datum("a", 1))
+
+
+def spoil(states: StreamStates, *data: Message, streams: str) -> list[Any]:
+    """A step in which the states of these become NaN; its results."""
+    stepping = states.begin(data)
+    h, count = (array + 1 for array in stepping.arrays)
+    h[1, [one.stream in streams for one in stepping.messages], 2] = np.nan
+    stepping.commit([h, count])
+    return stepping.results([np.float32(seq) for seq, _ in enumerate(stepping.messages)])
+
+
+def test_a_state_that_is_not_a_number_is_not_committed_and_its_datum_is_missing_to_the_next(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = make()
+    step(states, datum("a", 0), datum("b", 0))
+    kept, spoilt = spoil(states, datum("b", 1), datum("a", 1), streams="a")
+    assert (kept, spoilt.attributes) == (0, {"nan_state": True})
+    assert counts(states, "ab") == [1, 2]
+    assert spoil(states, datum("a", 2), streams="a")[0].attributes == {"nan_state": True} | gap(1)
+    (goes_on,) = step(states, datum("a", 3)).results([np.float32(0)])
+    assert (goes_on.attributes, counts(states, "a")) == (gap(2), [2])
+    told = "stream a: datum 1 has left a state that is not a number (NaN); it goes on from datum 0"
+    assert caplog.messages == [told], "once, while it lasts"
+    spoil(states, datum("a", 4), streams="a")
+    assert len(caplog.messages) == 2
+
+
+def test_a_reset_that_leaves_no_number_is_made_again(make: Make) -> None:
+    states = make()
+    step(states, datum("a", 0))
+    states.start_anew()
+    spoil(states, datum("a", 1), streams="a")
+    stepping = step(states, datum("a", 2))
+    assert (stepping.steps[0].kind, counts(states, "a")) == (StepKind.RESET, [1])
+
+
+def gap(count: int) -> dict[str, Any]:
+    return {"gap": count, "gap_action": "freeze"}
+
+
+def test_what_came_as_no_number_or_may_begin_as_none_is_kept(tmp_path: Path) -> None:
+    nan = np.full(2, np.nan, np.float32)
+    layout = [StateTensor("before", "float32", (2,), is_input=True), StateTensor("last", "float32", (2,), 0, nan)]
+    states = StreamStates("x", States(tmp_path / "x.states", layout, 1), StateRules(stream_count_max=1), lambda: 0)
+    for seq in range(2):
+        stepping = states.begin([datum("a", seq)])
+        stepping.commit([nan[None], nan[None]])
+        assert stepping.results([0]) == [0]
+    states.close()

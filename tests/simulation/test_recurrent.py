@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,17 +92,15 @@ class Told(Node):
         return None
 
 
-@pytest.mark.parametrize(("process", "stays"), [("gpu", True), ("elsewhere", False)])
-@pytest.mark.parametrize("on_gap", [OnGap.FREEZE, OnGap.REPEAT])
-def test_between_stages_of_one_process_data_stay_on_the_device(process: str, stays: bool, on_gap: OnGap) -> None:
-    """But for what REPEAT needs on the host. Of the datum that a crash took there is a mark on the next result."""
+def run_staying(f: Callable[..., Any], faults: Faults, process: str = "gpu", **settings: Any) -> Simulation:
+    """`f` before the steps, and their results read in `process`."""
 
     def build() -> Pipeline:
         p = Pipeline("staying")
         source, log = p.add("source", Waves()), p.add("log", Told())
-        same = CupyFunction(lambda x, xp: x * 1, input="float32[4]", output="float32[4]", rows_max=4)
-        one = p.add("one", same, process="gpu", device="host")
-        step = p.add("step", RecurrentModel(MODEL, rows_max=4, on_gap=on_gap), process="gpu", device="host")
+        before = CupyFunction(f, input="float32[4]", output="float32[4]", rows_max=4)
+        one = p.add("one", before, process="gpu", device="host")
+        step = p.add("step", RecurrentModel(MODEL, rows_max=4, **settings), process="gpu", device="host")
         read = p.add("read", Read(), process=process, device="host")
         p.connect(source, one, capacity=12)
         p.connect(one, step, capacity=12)
@@ -109,7 +108,15 @@ def test_between_stages_of_one_process_data_stay_on_the_device(process: str, sta
         p.connect(read, log, capacity=12)
         return p
 
-    simulation = simulate(build, service={"step": 2 * ms}, faults=Faults().crash("step", at_s=0.2))
+    return simulate(build, service={"step": 2 * ms}, faults=faults)
+
+
+@pytest.mark.parametrize(("process", "stays"), [("gpu", True), ("elsewhere", False)])
+@pytest.mark.parametrize("on_gap", [OnGap.FREEZE, OnGap.REPEAT])
+def test_between_stages_of_one_process_data_stay_on_the_device(process: str, stays: bool, on_gap: OnGap) -> None:
+    """But for what REPEAT needs on the host. Of the datum that a crash took there is a mark on the next result."""
+    faults = Faults().crash("step", at_s=0.2)
+    simulation = run_staying(lambda x, xp: x * 1, faults, process, on_gap=on_gap)
     assert simulation.report["conserved"] is True
     gaps = 0
     for stream in range(STREAMS):
@@ -124,6 +131,23 @@ def test_between_stages_of_one_process_data_stay_on_the_device(process: str, sta
             last, gaps = message.seq, gaps + gap
         assert last == COUNT - 1
     assert gaps > 0
+
+
+def test_a_state_that_is_not_a_number_is_found_by_its_snapshot_where_results_stay_on_the_device() -> None:
+    broken = wave(20, 1)
+
+    def spoil(x: Any, xp: Any) -> Any:
+        return xp.where(x == broken, np.float32(np.nan), x)
+
+    simulation = run_staying(spoil, Faults())
+    sent = [message for message in simulation.sent["read"] if message.stream == "s1"]
+    assert [message.seq for message in sent if "nan_state" in message.attributes] == [20]
+    assert [message.seq for message in sent if message.attributes.get("gap")] == [21]
+    streams = Streams(MODEL)
+    for message in sent:
+        if message.seq != 20:
+            expected = streams.step("s", wave(message.seq, 1))
+            np.testing.assert_allclose(message.array, [*expected, 1], atol=1e-5)
 
 
 def test_without_a_death_nothing_is_missing() -> None:

@@ -34,7 +34,7 @@ from streamflow import (
 from streamflow.core.gaps import Step, StepKind
 from streamflow.core.state_rules import STREAM_COUNT
 from streamflow.core.timebase import s
-from streamflow.device.resident import TensorRing
+from streamflow.device.resident import Tensors
 from streamflow.device.slots import Slot
 from streamflow.errors import StateError
 from streamflow.runtime.node import Port
@@ -148,7 +148,7 @@ class OnnxModel(Node):
         self._model_ports: dict[str, Port] = {}
         self._session: Any = None
         self._device_model: DeviceModel | None = None
-        self._resident: dict[str, TensorRing] = {}
+        self._resident: dict[str, Tensors] = {}
         """By the name of an output that stays on the device."""
 
     def inspect(self) -> None:
@@ -239,7 +239,7 @@ class OnnxModel(Node):
         priority = context.device_priority
         return DeviceModel(self.path, threads, context.device, feed, constants, inputs, outputs, rows_max, priority)
 
-    def _staying(self, model: DeviceModel) -> Iterator[tuple[str, TensorRing]]:
+    def _staying(self, model: DeviceModel) -> Iterator[tuple[str, Tensors]]:
         """What is a state too is copied out in any case."""
         states = {state.output for state in self._bindings.states}
         for taken in self._bindings.outputs:
@@ -376,7 +376,7 @@ class OnnxModel(Node):
         carried: Sequence[npt.NDArray[Any]],
         messages: Sequence[Message],
         steps: Sequence[Step],
-        resident: Mapping[str, TensorRing],
+        resident: Mapping[str, Tensors],
     ) -> OnDevice:
         """A run, as `_run` makes it. `resident`: of outputs that are to stay on the device."""
         feed, count = self._stepper.assembled(rows, carried, messages, steps), len(rows)

@@ -32,7 +32,6 @@ from streamflow.runtime.accounts.tables import FORMER, GIVING_UP
 from streamflow.runtime.clock import Clock
 
 NOWHERE: Final = NO_STREAM  # no stream, no sender
-BLOCKED_NS_MIN: Final = 1 * ms
 _RUN: Final = int(Kind.RUN)  # members of an enum are slower than numbers by more than a record costs
 _MISSED: Final = int(Flag.MISSED)
 
@@ -51,9 +50,9 @@ class Logbook:
         graph = resolved.graph
         self.recorder = recorder
         self.index = recorder.shape.stage_index
-        self._stage = stage
         self._paths = paths
         self._now_ns = clock.now_ns
+        self.edge_mask = paths.masks_by_edge
         self.streams = {name: index for index, name in enumerate(recorder.shape.streams)}
         self._of_stream = {
             source: sum(spec.bit for spec in paths.specs if spec.stream == index)
@@ -435,8 +434,8 @@ class Logbook:
         self.recorder.add(layout.GC_NS if by_collector else layout.STALL_NS, ended_ns - started_ns)
 
     def blocked(self, edge: str, started_ns: int, ended_ns: int) -> None:
-        """The stage waited for room on that edge; a short wait is not worth a record."""
-        if ended_ns - started_ns >= BLOCKED_NS_MIN:
+        """The stage waited for room on that edge."""
+        if ended_ns - started_ns >= ms:  # less is not worth a record
             self._paused(Kind.BLOCKED, 0, started_ns, ended_ns, self._outputs[edge])
 
     def revived(self, down_since_ns: int, now_ns: int) -> None:
@@ -445,9 +444,6 @@ class Logbook:
 
     def _paused(self, kind: Kind, flags: int, started_ns: int, ended_ns: int, sender: int = NOWHERE) -> None:
         self.recorder.record(kind, flags, NOWHERE, 0, 0, 0, 0, started_ns, ended_ns, 0, 0, 0, sender, 0, 0)
-
-    def edge_mask(self, edge: str) -> int:
-        return self._paths.masks_by_edge(edge)
 
     def now_ns(self) -> int:
         return self._now_ns()

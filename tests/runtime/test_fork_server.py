@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import trio
 
+from nodes.infer import Function
+from streamflow import Pipeline
 from streamflow.runtime.loading.loader import Reference, load
 from streamflow.runtime.process.control import ControlServer
 from streamflow.runtime.process.fork_server import ForkServer, starts_warm
@@ -363,3 +365,16 @@ async def test_a_stage_that_a_fork_would_break_starts_cold(run: Run) -> None:
     definition: Any = run.loaded.definition
     assert starts_warm(definition, ["source", "probe"])
     assert not starts_warm(definition, ["source", "holds"])
+
+
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_a_stage_that_may_have_a_gpu_starts_cold_where_there_is_a_driver(
+    has_driver: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamflow.runtime.process.fork_server.has_cuda_driver", lambda: has_driver)
+    p = Pipeline("devices")
+    p.add("gpu", Function(max, input="float32[time]", output="float32[]"), device=["cuda:0", "host"])
+    p.add("host", Function(max, input="float32[time]", output="float32[]"), device="host")
+    definition = p.definition()
+    assert starts_warm(definition, ["host"])
+    assert starts_warm(definition, ["gpu", "host"]) is not has_driver

@@ -98,7 +98,7 @@ def stage_of(
         is_known=fault is None,
         restart=restart,
         hang_limit_ns=hang_limit_ns,
-        is_fork_safe=node.fork_safe and not any(map(is_gpu, devices)),
+        is_fork_safe=node.fork_safe,
         realtime=realtime,
         spin_ns=spin_ns,
         join=join or node.join or Exact(),

@@ -3,7 +3,7 @@
 A new interpreter spends most of a restart importing. The server imports once, before it is needed; a copy of it goes
 straight to work. It must not have what a copy cannot have: no ZeroMQ context, no trio loop, no threads (those of a
 BLAS are stopped and started again by the library's own fork handlers). Nodes that cannot keep to that say
-`fork_safe = False` and start cold.
+`fork_safe = False` and start cold, and so do those that may have a GPU, where there is a driver for one.
 
 How a stage ends is told to its parent only, so the stages must be the supervisor's children, not the server's: the
 server forks twice, the one between ends at once, and its child falls to the supervisor, which is a subreaper. That
@@ -35,6 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from streamflow.core.device_names import is_gpu
+from streamflow.device.driver import has_cuda_driver
 from streamflow.errors import StreamflowError
 from streamflow.runtime.loading.definition import Definition
 from streamflow.runtime.loading.loader import Loaded
@@ -58,8 +60,11 @@ _READY = b"ready"
 
 
 def starts_warm(definition: Definition, stages: Sequence[str]) -> bool:
-    """Whether a process with these stages may be a copy of the warm one."""
-    return all(definition.graph.stage(stage).is_fork_safe for stage in stages)
+    """Whether a process with these stages may be a copy of the warm one. Where they may have a GPU, the pipeline's own
+    modules may have used CUDA's driver, which does not outlive a fork."""
+    found = [definition.graph.stage(stage) for stage in stages]
+    may_use_gpu = any(is_gpu(device) for stage in found for device in stage.devices) and has_cuda_driver()
+    return not may_use_gpu and all(stage.is_fork_safe for stage in found)
 
 
 class ForkServer:

@@ -3,7 +3,8 @@
 Stages of one process share its fate, so a strategy that names a stage takes its process with all its stages, and
 under REST_FOR_ONE what is downstream of those as well. The intensity is OTP's: a sliding window over the group's
 restarts, kept by the instants at which they are to take place, so that delayed ones cannot bunch up behind it.
-Law: never more than `intensity` restarts of a group in any `period`.
+Law: never more than `intensity` restarts of a group in any `period`. One that fails before it is at work again is not
+the first of a new period, however long that took: else what is stuck as it starts would be started for ever.
 
 A process whose end was left alone (TEMPORARY, or TRANSIENT after a normal end) is never taken along later: its
 streams have ended, and what was downstream has been told so. OTP would start it again with its siblings; a
@@ -108,11 +109,13 @@ class Restarts:
         *,
         is_normal_end: bool = False,
         is_ended_by_us: bool = False,
+        was_at_work: bool = True,
     ) -> Decision | None:
         """What follows from the end of `process`; `reason` says how, for people.
 
         None where we ended it ourselves: it belongs to a restart that was told before. After giving up it is
-        always the same GiveUp. A normal end is one after which all its streams have ended.
+        always the same GiveUp. A normal end is one after which all its streams have ended. `was_at_work`: this life of
+        it had become ready.
         """
         if is_ended_by_us:
             return None
@@ -123,7 +126,8 @@ class Restarts:
             self._ended.add(process)
             return LeaveEnded(process)
         history = self._history[process]
-        history.forget(now_ns)
+        if was_at_work:
+            history.forget(now_ns)
         attempt = len(history.restarts) + 1
         if attempt > history.group.intensity:
             self._given_up = GiveUp(self._why(process, now_ns, reason, history))
@@ -176,6 +180,9 @@ class Restarts:
         count = len(history.restarts) + 1
         first_ns = min(failed_ns for failed_ns, _ in history.restarts)
         within = max(0.1, math.ceil(seconds(now_ns - first_ns) * 10) / 10)
+        if now_ns - first_ns > group.period_ns + group.backoff_ns_max:
+            between = "without being at work in between"
+            return f"{subject}: {reason}; {count} failures within {within:g} s {between} (group {group.name})"
         allowed = f"{group.intensity} restart{'s' if group.intensity != 1 else ''} in {group.period_ns / s:g} s"
         return (
             f"{subject}: {reason}; {count} failures within {within:g} s, more than the {allowed} "

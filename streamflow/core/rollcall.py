@@ -215,7 +215,10 @@ class RollCall:
             self.down.add(process)
             return [Detach((process,)), *self._revive_when_all_ended(process)]
         has_ended = not set(self._processes[process]) & self._unclosed
-        decision = self._restarts.failed(process, now_ns, failure.sentence, is_normal_end=has_ended)
+        was_at_work = not set(self._processes[process]) & self._unready
+        decision = self._restarts.failed(
+            process, now_ns, failure.sentence, is_normal_end=has_ended, was_at_work=was_at_work
+        )
         match decision:
             case GiveUp():
                 self.failure = self.failure or Failure(

@@ -157,6 +157,20 @@ def test_more_than_the_intensity_gives_up_and_says_why() -> None:
     )
 
 
+def test_what_never_comes_to_work_again_is_given_up_however_long_each_start_takes() -> None:
+    """The period is 5 s, and each start takes a minute to be found stuck."""
+    decider = restarts(whole_group(intensity=2, period_ns=5 * s))
+    assert isinstance(decider.failed("vad", 0, "it hangs"), RestartNow)
+    assert isinstance(decider.failed("vad", 60 * s, "it hangs", was_at_work=False), RestartNow)
+    found = decider.failed("vad", 120 * s, "it hangs", was_at_work=False)
+    assert isinstance(found, GiveUp)
+    assert found.sentence == (
+        "stage vad: it hangs; 3 failures within 120 s without being at work in between (group speech)"
+    )
+    apart = restarts(whole_group(intensity=2, period_ns=5 * s))
+    assert all(isinstance(apart.failed("vad", n * 60 * s, "it hangs"), RestartNow) for n in range(9))
+
+
 def test_an_intensity_of_one_and_of_none_read_well() -> None:
     decider = restarts(whole_group(intensity=1), processes={"vad": "p", "text": "p"})
     decider.failed("mic", 0)

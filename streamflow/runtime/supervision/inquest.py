@@ -23,6 +23,7 @@ from streamflow.recorder.records import Record
 from streamflow.runtime.accounts.tables import HELD_BACK
 from streamflow.runtime.stage.looplag import BEAT_NS, STALL_LIMIT_NS, stall_began_ns
 
+NO_DATUM = (-2, -2)
 LOOK_BACK_NS = 300 * ms  # before the event: what a queue was left by
 
 
@@ -46,11 +47,19 @@ class Inquest:
         self._last_down: dict[str, Down] = {}
         self._lost_devices: dict[str, tuple[int, str]] = {}  # of stages that go down for it, or are down; since when
         self._downs_by_device: dict[tuple[str, int], str] = {}
+        self._cut_short: dict[str, list[Service]] = {}  # what a life was at when it ended, which nobody has recorded
         self.down_since: dict[str, int] = {}
 
     def lost_device(self, stage: str, device: str, now_ns: int) -> None:
         """Its process is about to end for that; what waits for it from now on, waits for the device."""
         self._lost_devices[stage] = now_ns, device
+
+    def went_down(self, stage: str, now_ns: int) -> None:
+        """Its process has ended, in the midst of what it was at."""
+        self.down_since[stage] = now_ns
+        if stage in self._recordings:
+            left = [one._replace(ended_ns=one.ended_ns or now_ns) for one in self._under_way(stage)]
+            self._cut_short[stage] = [one for one in left if one.started_ns < now_ns]
 
     def came_back(self, stage: str, now_ns: int) -> None:
         """It goes to work again; until its new life writes something, what the former one wrote last is old."""
@@ -212,15 +221,12 @@ class Inquest:
                 device = self._downs_by_device.get((stage, one.started_ns), "")
                 downs.append(Down(one.started_ns, one.ended_ns, device))
         working_on = recording.in_service()
-        if working_on is not None and (working_on.stream, working_on.seq) != (stream, seq):
-            if services and services[-1].started_ns == working_on.started_ns:
-                services.pop()  # of the same batch
-            services.append(Service(working_on.started_ns, None, self._name(working_on.stream), working_on.seq))
-        for flight in self._flights(stage):
-            if (stream, seq) not in flight.data:
-                name, nth = self._name(flight.data[0][0]), flight.data[0][1]
-                services.append(Service(flight.started_ns, flight.given_ns, name, nth))
-                _append(on_device, flight.given_ns, None, name, nth)
+        under_way = self._under_way(stage, (stream, seq))
+        if under_way and services and services[-1].started_ns == under_way[0].started_ns:
+            services.pop()  # of the same batch
+        services += under_way
+        if stage not in self.down_since:
+            services += self._cut_short.get(stage, ())
         down = self._last_down.get(stage)
         if down is not None and down.ended_ns is not None:
             downs.append(down)
@@ -238,6 +244,25 @@ class Inquest:
         services = sorted([*services, *on_device], key=_started_ns)
         is_sink = not self._graph.forward.edges_from(stage)
         return Doings(services, stalls, downs, self._blocked(stage, since_ns, until_ns), is_sink)
+
+    def _under_way(self, stage: str, besides: tuple[int, int] = NO_DATUM) -> list[Service]:
+        """What the stage, and its device, are at, but for one datum: that which it is asked for."""
+        recording = self._recordings[stage]
+        found: list[Service] = []
+        on_device: list[Service] = []
+        begun: list[tuple[int, int, tuple[int, int]]] = []  # when, when the device was given it, and which
+        working_on = recording.in_service()
+        if working_on is not None and (working_on.stream, working_on.seq) != besides:
+            given_ns = recording.word(layout.GIVEN_NS)
+            begun.append((working_on.started_ns, given_ns, (working_on.stream, working_on.seq)))
+        flights = [flight for flight in self._flights(stage) if besides not in flight.data]
+        begun += [(flight.started_ns, flight.given_ns, flight.data[0]) for flight in flights]
+        for started_ns, given_ns, (stream, seq) in begun:
+            is_given = given_ns >= started_ns
+            found.append(Service(started_ns, given_ns if is_given else None, self._name(stream), seq))
+            if is_given:
+                _append(on_device, given_ns, None, self._name(stream), seq)
+        return [*found, *on_device]
 
     def _blocked(self, stage: str, since_ns: int, until_ns: int) -> list[Blocked]:
         """When the stage waited for room, and for whom."""

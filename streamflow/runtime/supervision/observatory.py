@@ -165,7 +165,7 @@ class Observatory:
 
     def went_down(self, stages: Sequence[str], now_ns: int) -> None:
         for stage in stages:
-            self.inquest.down_since[stage] = now_ns
+            self.inquest.went_down(stage, now_ns)
             self._hung.pop(stage, None)
             self._vitals.forget(stage)
 

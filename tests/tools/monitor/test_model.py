@@ -153,6 +153,14 @@ def test_a_miss_shows_where_its_time_went_and_opens_to_all_stamps(shown):
     assert [line for line in opened.splitlines() if line.rstrip().endswith("vad  run")]
 
 
+def test_a_miss_is_late_by_so_much_or_was_given_up_so_long_before_its_deadline(left, show):
+    left.miss(10, 1900, late_ms=-23.902)
+    text = show(left).press("4")
+    assert text.count("    +5.00 ms  ") == 3
+    assert text.count("  -23.9 ms  ") == 1
+    assert "│ deadline, - given up before it" in " ".join(text.split())
+
+
 def test_an_opened_miss_stays_open_and_has_the_cursor_when_others_come(left, shown):
     shown.press("4", "down", "enter")
     left.miss(10, 1900)

@@ -51,7 +51,7 @@ def stages(report: Told) -> str:
             f"<b>{escape(name)}</b>",
             escape(nodes.get(name, "")),
             escape(str(one["process"])),
-            escape(str(one["device"])),
+            escape(one["device"]) if one["device"] else NOTHING,
             *(f"{one[key]:,}" for key in ("processed", "emitted", "absorbed")),
             *(_bad(one.get(key, 0)) for key in rare),
             NOTHING if one["busy"] is None else f"{one['busy']:.1%}",

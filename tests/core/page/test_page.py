@@ -109,6 +109,8 @@ def test_what_a_stage_has_tried_on_its_device_is_told_with_what_each_way_took_or
         "copies": {"ways": [], "straight": 9, "staged": 1, "refused": 0},
     }
     told = tables.stages({"stages": {"work": stage}})
+    assert "cuda:0" in told
+    assert "None" not in tables.stages({"stages": {"work": stage | {"device": None}}})
     assert "launch 61.0, graph 34.0" in told
     assert "cuBLAS &amp; its kin cannot be captured" in told
     assert "9 straight, 1 staged<" in told

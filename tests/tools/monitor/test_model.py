@@ -144,6 +144,15 @@ def test_a_stage_is_opened_and_closed_with_enter(shown):
     assert "gets" not in shown.press("enter")
 
 
+def test_a_stage_is_said_to_have_a_device_only_where_it_asked_for_one(left, show):
+    opened = show(left, 120, 40).press("3", "down", "enter")
+    assert "pid - , device host".replace(" ,", ",") in opened
+    content = told(left)
+    content["stages"]["vad"]["device"] = None
+    left.state(stages=content["stages"])
+    assert "device host" not in show(left, 120, 40).press("3", "down", "enter")
+
+
 def test_a_miss_shows_where_its_time_went_and_opens_to_all_stamps(shown):
     text = shown.press("4")
     assert text.count("mailbox wait vad") == 2

@@ -48,9 +48,12 @@ class LeftBehind:
         with self.folder.events.open("a") as file:
             file.write(text + "\n")
 
-    def miss(self, seq: int, at_ms: float, culprit: str = "service", stage: str = "vad", path: str = PATHS[0]) -> None:
+    def miss(
+        self, seq: int, at_ms: float, culprit: str = "service", stage: str = "vad", path: str = PATHS[0],
+        late_ms: float = 4.25,
+    ) -> None:  # fmt: skip
         self.event(
-            "miss", at_ms, path=path, stream="mic", seq=seq, late_ms=4.25, culprit=culprit, stage=stage,
+            "miss", at_ms, path=path, stream="mic", seq=seq, late_ms=late_ms, culprit=culprit, stage=stage,
             detected_ns=at_ns(at_ms), timeline=f"mic 0.3 | wire 0.2 | {stage} {seq}.0",
         )  # fmt: skip
 

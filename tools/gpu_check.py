@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device.open()
     except NoDeviceError as error:
-        print(f"gpu_check: {error}", file=sys.stderr)
+        print(f"gpu_check: {error}; `make claims-gpu` has the part for the host", file=sys.stderr)
         return 2
     name, driver, cupy = device.description.rsplit(", ", 2)
     device.close()

@@ -9,6 +9,7 @@ import click
 from streamflow.cli.options import pipeline_argument, reference
 from streamflow.core.drawing import summary_text
 from streamflow.core.feasibility import Feasibility, Finding, examine, examine_rate
+from streamflow.core.staying import lacking_device
 from streamflow.errors import Fault, PipelineError
 from streamflow.runtime.loading.loader import Loaded, load
 from streamflow.runtime.loading.profile import StoredProfile, load_profile
@@ -29,7 +30,8 @@ def command(pipeline: str, settings: tuple[str, ...], profile_file: Path | None,
 
     Its module is imported and built with the settings, the files they name are looked at, and every connection is
     followed: ports, types, sizes, sampling rates. Exit 0 when there is no fault, 2 when there is one.
-    An output that is connected to nothing is noted, and is no fault.
+    An output that is connected to nothing is noted, and so is a stage that could take tensors on a device and has none;
+    neither is a fault.
 
     Of each deadline, where `streamflow profile` has measured the stages: PASS, what is served is in time at any load
     that was seen; RISK, usually, and not when data queue up; FAIL, it cannot be. These are estimates from what was
@@ -42,6 +44,9 @@ def command(pipeline: str, settings: tuple[str, ...], profile_file: Path | None,
     click.echo(f"{summary_text(graph)}, no faults")
     for stage, port in graph.unused_outputs():
         click.echo(f"note: {stage}.{port} is connected to nothing")
+    for edge, words in lacking_device(loaded.resolved):
+        taken = f"{edge.target}.{edge.input}, which would take it there: {edge.target} has no {words}"
+        click.echo(f"note: what {edge.source} sends from its GPU is copied to the host for {taken}")
     if profile is None:
         if is_timed:
             click.echo(f"note: deadlines are not examined, no profile: run streamflow profile {pipeline}")

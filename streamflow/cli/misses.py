@@ -14,6 +14,7 @@ from streamflow.cli.log_lines import time_of_day
 from streamflow.cli.options import run_argument
 from streamflow.cli.output import ending_quietly, liveness
 from streamflow.core.blame import Culprit
+from streamflow.core.happenings import how_late
 from streamflow.core.timebase import nanoseconds
 from streamflow.errors import StreamflowError, UsageError
 from streamflow.runtime.clock import now_ns
@@ -133,8 +134,6 @@ def aligned(misses: Sequence[Event]) -> list[str]:
 
 
 def _cells(event: Event) -> list[str]:
-    late_ms = event.get("late_ms")
-    late = f"{late_ms:.1f} ms late so far" if isinstance(late_ms, int | float) else "late"
     blamed = " ".join(str(event[key]) for key in ("culprit", "stage") if event.get(key)) or "?"
     datum = f"{event.get('stream', '?')}#{event.get('seq', '?')}"
-    return [time_of_day(event), str(event.get("path", "?")), datum, late, blamed]
+    return [time_of_day(event), str(event.get("path", "?")), datum, how_late(event), blamed]

@@ -51,7 +51,8 @@ def command(
     """Run PIPELINE, and store how long each stage took to handle a datum, and each edge to carry one.
 
     The profile is stored beside the pipeline's file, as pipelines/speech.profile.json. It is of this machine and of
-    these settings. Nothing is given up for a deadline meanwhile. How long edges take is measured only when paced.
+    these settings. Nothing is given up for a deadline meanwhile. The first call of each stage is left out, as warm-up.
+    How long edges take is measured only when paced.
     """
     named = reference(pipeline, settings)
     loaded = load(named)

@@ -67,7 +67,9 @@ class _Microseconds(click.IntRange):
     is_flag=True,
     help="A line of JSON on standard error for each, for a collector; no progress line, and no table at the end.",
 )
-@click.option("--quiet", is_flag=True, help="No table at the end and no progress line.")
+@click.option(
+    "--quiet", is_flag=True, help="No table at the end and no progress line; what warns, and errors, are told."
+)
 @click.option(
     "--link",
     type=click.Choice(LINKS),

@@ -59,9 +59,10 @@ def run(pipeline: str, *, is_program: bool, quiet: bool, log_level: str | None, 
     `amendments`: what is made of the pipeline first; `conclude`: what is to be said at the end besides.
     Raises SystemExit in such copies.
     """
-    level = None if quiet and log_level is None and not log_json else Level[(log_level or "warning").upper()]
     is_stamped = log_level in ("info", "debug")
-    teller = Teller(level, Form.JSON if log_json else Form.STAMPED if is_stamped else Form.SHORT)
+    form = Form.JSON if log_json else Form.STAMPED if is_stamped else Form.SHORT
+    tells_answers = not quiet or log_level is not None or log_json
+    teller = Teller(Level[(log_level or "warning").upper()], form, tells_answers=tells_answers)
     try:
         code = _run(pipeline, teller, is_program=is_program, quiet=quiet, log_level=log_level or "warning", **asked)
     except (StreamflowError, ExceptionGroup) as error:

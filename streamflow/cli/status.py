@@ -17,8 +17,8 @@ from streamflow.runtime.supervision.report import variants_told
 
 Part = Mapping[str, Any]
 
-WORDS = ("state", "not kept", "contract", "missed by", "working on")  # columns to the left
-OPTIONAL = ("not kept", "contract", "missed by", "shed", "left out")  # shown where there is something in them
+WORDS = ("state", "device", "not kept", "contract", "missed by", "working on")  # columns to the left
+OPTIONAL = ("not kept", "contract", "missed by", "shed", "left out", "device")  # shown where there is something in them
 CULPRIT_LIMIT = 3  # of each path; `misses` and --json tell all
 
 
@@ -60,7 +60,20 @@ def screen(run: str, state: RunState) -> str:
         ["path", "data/s", "in time", "p99 ms", "within", "in flight", "missed", "not kept", "contract", "missed by"],
         _paths(content, elapsed_s),
     )
-    head = ["stage", "state", "pid", "data", "shed", "left out", "p99 ms", "busy", "depth", "restarts", "working on"]
+    head = [
+        "stage",
+        "state",
+        "pid",
+        "device",
+        "data",
+        "shed",
+        "left out",
+        "p99 ms",
+        "busy",
+        "depth",
+        "restarts",
+        "working on",
+    ]
     lines += _section(head, _stages(content))
     lines += _section(["edge", "sent", "delivered", "dropped", "lost", "in flight", "peak"], _edges(content))
     works = [f"{line}; now {stage.get('variant', '?')}"
@@ -130,6 +143,7 @@ def _stages(content: Part) -> list[list[str]]:
                 name,
                 str(stage.get("state", "-")),
                 str(stage.get("pid") or "-"),
+                str(stage.get("device") or "-"),
                 _count(stage.get("processed")),
                 _count(stage.get("shed")),
                 f"{_left_out(stage):,}",

@@ -16,10 +16,11 @@ JSON_LIMIT_S = 2.0  # at the end, for who collects lines to read the last ones: 
 
 
 class Teller:
-    """Of one run. `level` None: nothing is told."""
+    """Of one run. Without `tells_answers` only what warns, or is an error, is told."""
 
-    def __init__(self, level: Level | None, form: Form) -> None:
+    def __init__(self, level: Level, form: Form, *, tells_answers: bool = True) -> None:
         self._level = level
+        self._tells_answers = tells_answers
         self.form = form
         self.outlet = Outlet(lambda count: untold(form, "", count, _now(), Level.WARNING))
         self._flood = Flood()
@@ -34,7 +35,7 @@ class Teller:
                 self.outlet.put(line(self.form, told, event))
 
     def wants(self, level: Level) -> bool:
-        return self._level is not None and level <= self._level
+        return level <= self._level
 
     def asks_for(self, name: str) -> bool:
         """Whether events of that name are told: what is logged its stage has written by itself."""
@@ -46,13 +47,13 @@ class Teller:
             self.outlet.put(untold(self.form, kind, count, _now(), tell({"event": kind}).level))
 
     def say(self, level: Level, event: str, sentence: str, traceback: str = "", **fields: Any) -> None:
-        """Something that is not in the log of the run. Errors are told where nothing else is."""
-        if level is Level.ERROR or self.wants(level):
+        """Something that is not in the log of the run."""
+        if self.wants(level):
             self.outlet.put(line(self.form, Told(level, sentence, traceback), {**_now(), "event": event, **fields}))
 
     def answer(self, event: str, sentence: str, level: Level = Level.INFO, **fields: Any) -> None:
-        """What was asked for, so that it is told whatever the level is; what warns also where nothing else is told."""
-        if self._level is not None or level < Level.INFO:
+        """What was asked for, so that it is told whatever the level is."""
+        if self._tells_answers or level < Level.INFO:
             self.outlet.put(line(self.form, Told(level, sentence), {**_now(), "event": event, **fields}))
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ _TOLD: Final = {
     "failed": (Level.INFO, "stage {names}: its process has ended"),
     "stopped": (Level.INFO, "process {process}: told to stop"),
     "ended": (Level.INFO, "the run has ended: {how}"),
-    "miss": (Level.DEBUG, "deadline {path}: {stream}#{seq} missed it, {late_ms:.1f} ms late so far; {sentence}"),
+    "miss": (Level.DEBUG, "deadline {path}: {stream}#{seq} missed it, {late}; {sentence}"),
     "realtime": (Level.DEBUG, "stage {names}: the machine has answered what it asks for, {count}"),
     "priority": (Level.DEBUG, "the supervisor's priority: {priority}"),
 }
@@ -76,10 +76,18 @@ def tell(event: Mapping[str, Any]) -> Told:
         level = Level.ERROR  # whoever logs says it
     traceback = str(event.get("traceback", "")).rstrip()
     try:
-        sentence = template.format(names=_names(event), count=_answers(event), **event)
+        sentence = template.format(names=_names(event), count=_answers(event), late=how_late(event), **event)
     except (LookupError, TypeError, ValueError):
         sentence = ""
     return Told(level, sentence or _bare(name, event), traceback)
+
+
+def how_late(miss: Mapping[str, Any]) -> str:
+    """As in `4.2 ms late so far`; what could not be in time any more is given up, and known to be missed, before."""
+    late_ms = miss.get("late_ms")
+    if not isinstance(late_ms, int | float):
+        return "late"
+    return f"{late_ms:.1f} ms late so far" if late_ms >= 0 else f"given up {-late_ms:.1f} ms before its deadline"
 
 
 def _names(event: Mapping[str, Any]) -> str:

@@ -174,9 +174,10 @@ class Restarts:
     def _why(self, process: str, now_ns: int, reason: str, history: _History) -> str:
         group, stages = history.group, self._processes[process]
         subject = f"stage{'s' if len(stages) != 1 else ''} {', '.join(stages)}"
-        reason = reason.removeprefix(f"{subject}: ")
+        names = tuple(f"stage {stage}{mark}" for stage in stages for mark in ":,")
+        told = reason if reason.startswith((f"{subject}: ", *names)) else f"{subject}: {reason}"
         if group.intensity == 0:
-            return f"{subject}: {reason}; no restart is allowed (group {group.name})"
+            return f"{told}; no restart is allowed (group {group.name})"
         count = len(history.restarts) + 1
         first_ns = min(failed_ns for failed_ns, _ in history.restarts)
         within = max(0.1, math.ceil(seconds(now_ns - first_ns) * 10) / 10)
@@ -185,7 +186,7 @@ class Restarts:
             return f"{subject}: {reason}; {count} failures within {within:g} s {between} (group {group.name})"
         allowed = f"{group.intensity} restart{'s' if group.intensity != 1 else ''} in {group.period_ns / s:g} s"
         return (
-            f"{subject}: {reason}; {count} failures within {within:g} s, more than the {allowed} "
+            f"{told}; {count} failures within {within:g} s, more than the {allowed} "
             f"that {'are' if group.intensity != 1 else 'is'} allowed (group {group.name})"
         )
 

@@ -7,7 +7,7 @@ The scheme is HdrHistogram's: below 128 every value has its own bucket; above, e
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 _SUB_BITS = 6
@@ -105,6 +105,17 @@ class Histogram:
         histogram.count = sum(counts.values())
         histogram.min, histogram.max, histogram.sum = least, greatest, total
         return histogram
+
+    def without(self, values: Iterable[int]) -> Histogram:
+        """Those of them that are in it left out. What is left has the edge of its greatest bucket as its greatest."""
+        counts, total = dict(self._counts), self.sum
+        for value in values:
+            index = bucket_index(value)
+            if counts.get(index):
+                counts[index] -= 1
+                total -= value
+        counts = {index: count for index, count in counts.items() if count}
+        return Histogram.of(counts, self.min, min(self.max, upper_edge(max(counts))) if counts else 0, total)
 
     @property
     def counts(self) -> Mapping[int, int]:

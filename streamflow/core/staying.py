@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from streamflow.core.batch import Batch
-from streamflow.core.device_names import HOST
+from streamflow.core.device_names import HOST, is_gpu
 from streamflow.core.graph import EdgeDef, Resolved
 from streamflow.core.turns import FLIGHT_LIMIT
 
@@ -60,6 +62,19 @@ def why_copied(resolved: Resolved, edge: EdgeDef) -> str:
     if not set(source.devices or (HOST,)) & set(target.devices or (HOST,)):
         return f"{edge.source} and {edge.target} name no device in common"
     return ""
+
+
+def lacking_device(resolved: Resolved) -> Iterator[tuple[EdgeDef, str]]:
+    """Edges whose data would stay on a GPU if their receiver had a `device`, and what to write there."""
+    for edge in resolved.graph.edges:
+        source, target = resolved.graph.stage(edge.source), resolved.graph.stage(edge.target)
+        if not any(map(is_gpu, source.devices)) or target.devices:
+            continue
+        if not resolved.output_types[edge.source, edge.output].on_device or edge.loop is not None:
+            continue
+        if resolved.input_types[edge.target, edge.input].on_device and not target.is_joined and not edge.is_lossless:
+            names = list(source.devices)
+            yield edge, f"device={json.dumps(names if len(names) > 1 else names[0])}"
 
 
 def _edges(resolved: Resolved, stage: str, port: str) -> list[EdgeDef]:

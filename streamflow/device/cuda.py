@@ -33,6 +33,7 @@ from streamflow.device.contract import (
     require_like,
 )
 from streamflow.device.cuda_sharing import CudaSharing
+from streamflow.device.driver import has_cuda_driver
 from streamflow.memory.pool import address_of
 from streamflow.wire.arrays import Array
 
@@ -45,6 +46,7 @@ REGISTER_PORTABLE: Final = 1  # for all devices of the process
 REGISTER_READ_ONLY: Final = 8  # cudaHostRegisterReadOnly: without it no memory that is mapped to be read can be
 LOST_STATUS: Final = frozenset({46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 720, 721, 999})
 """Of cudaError_t: those after which "the process must be terminated and relaunched", and a device that went away."""
+NO_GPU: Final = "there is no GPU, or no driver for it"
 WARM_UP_COUNT: Final = 2  # the first compiles kernels, the second finds all its memory in the pool
 
 
@@ -180,10 +182,12 @@ class CudaDevice:
         try:
             self.cupy = self.xp = importlib.import_module("cupy")
         except ImportError as error:  # of CuPy, or of what it needs
+            if not has_cuda_driver():
+                raise NoDeviceError(self.name, NO_GPU) from None
             hint = "pip install 'streamflow[cuda12]' brings it, or cuda13, as nvidia-smi says"
             raise NoDeviceError(self.name, f"CuPy cannot be imported ({error})", hint=hint) from None
         if not self.cupy.cuda.is_available():  # found out by asking: a stream that cannot be made complains for ever
-            raise NoDeviceError(self.name, "there is no CUDA device, or no driver for it", hint="see nvidia-smi")
+            raise NoDeviceError(self.name, NO_GPU, hint="see nvidia-smi" if has_cuda_driver() else "")
         with self.working(is_of_loop=False):
             count = self.cupy.cuda.runtime.getDeviceCount()
         if self._index >= count:

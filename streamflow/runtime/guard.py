@@ -29,7 +29,8 @@ def blamed(stage: str, error: BaseException, where: str) -> StreamflowError:
     if isinstance(error, LinkError | NodeError | PortError | ClosedOutputError):
         return error
     if isinstance(error, StreamflowError):
-        return NodeError(stage, str(error), is_final=isinstance(error, DamagedFileError))
+        sentence = str(error).removeprefix(f"stage {stage}: ").removeprefix(f"stage {stage}, ")
+        return NodeError(stage, sentence, is_final=isinstance(error, DamagedFileError))
     kind = type(error).__name__
     raised = f"{kind}: {str(error).splitlines()[0]}" if str(error).strip() else kind
     variant = next((f" of {note}" for note in getattr(error, "__notes__", ()) if note.startswith(VARIANT_NOTE)), "")

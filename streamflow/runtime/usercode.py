@@ -20,11 +20,15 @@ _RUNTIME_FOLDERS = tuple(
     )
 )
 
+_SHIPPED_FOLDER = str(Path(__file__).resolve().parent.parent.parent / "nodes") + os.sep
 _LIBRARY_FOLDERS = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+_FOREIGN = (*_RUNTIME_FOLDERS, *_LIBRARY_FOLDERS, "<")
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback of `error` from the first frame outside the runtime on, as Python prints it."""
+    """The traceback of `error` from the user's first frame on, as Python prints it, without the runtime's. Where none
+    is the user's the frames of the shipped node, or of a library, are all that tells of it."""
     told = traceback.TracebackException.from_exception(error)
     _strip(told)
     return "".join(told.format()).rstrip()
@@ -32,8 +36,7 @@ def user_traceback(error: BaseException) -> str:
 
 def user_line(error: BaseException) -> str:
     """`file:line` of the last line of the user's own that the error passed; nothing where it passed none."""
-    foreign = (*_RUNTIME_FOLDERS, *_LIBRARY_FOLDERS, "<")
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(foreign)]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_FOREIGN)]
     return f"{shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 
@@ -45,7 +48,8 @@ def shown(file: str) -> str:
 
 def _strip(told: traceback.TracebackException) -> None:
     frames = [frame for frame in told.stack if not frame.filename.startswith(_RUNTIME_FOLDERS)]
-    told.stack = traceback.StackSummary.from_list(frames)
+    is_own = [not frame.filename.startswith((*_FOREIGN, _SHIPPED_FOLDER)) for frame in frames]
+    told.stack = traceback.StackSummary.from_list(frames[is_own.index(True) if True in is_own else 0 :])
     for cause in (told.__cause__, told.__context__):
         if cause is not None:
             _strip(cause)

@@ -17,6 +17,34 @@ def test_an_output_that_is_connected_to_nothing_is_noted_and_no_fault(streamflow
     assert ended.out.splitlines()[1:] == ["note: tone.truth is connected to nothing"]
 
 
+def test_a_stage_that_could_take_tensors_on_a_device_and_has_none_is_noted(streamflow, write):
+    write(
+        "pipelines/lacks.py",
+        """\
+        from streamflow import In, Node, Out, Pipeline
+
+        class Source(Node):
+            x = Out("float32[4]", on_device=True)
+            async def run(self): ...
+
+        class Sink(Node):
+            x = In("float32[4]", on_device=True)
+            def process(self, message): ...
+
+        def build():
+            p = Pipeline("lacks")
+            p.connect(p.add("source", Source(), device=["cuda:0", "host"]), p.add("sink", Sink()))
+            return p
+    """,
+    )
+    ended = streamflow("check", "pipelines/lacks.py")
+    assert ended.code == 0
+    assert ended.out.splitlines()[1:] == [
+        "note: what source sends from its GPU is copied to the host for sink.x, which would take it there: "
+        'sink has no device=["cuda:0", "host"]'
+    ]
+
+
 def test_files_that_settings_name_are_looked_at(streamflow, write):
     write("empty.onnx", "")
     ended = streamflow("check", "pipelines.speech", "--set", "wav=none.wav", "--set", "model=empty.onnx")

@@ -31,6 +31,11 @@ def test_each_miss_is_a_line_and_its_timeline(streamflow, run):
     assert timeline == "    mic 0.3 | wire 0.2 | vad 7.0"
 
 
+def test_what_was_given_up_before_its_deadline_is_not_told_as_late(streamflow, run):
+    run.miss(7, 1500, late_ms=-19.4)
+    assert "  given up 19.4 ms before its deadline  service vad" in streamflow("misses", "run").out
+
+
 def test_whether_the_run_is_dead_and_how_many_there_were_is_told_on_stderr(streamflow, run):
     run.miss(1, 10)
     run.miss(2, 20)

@@ -13,6 +13,18 @@ import pytest
 
 from streamflow.cli.main import OWN_COMMANDS
 
+FALLING_BACK = """
+from nodes.ingest import Tone
+from nodes.postprocess import JsonLines
+from streamflow import Pipeline
+
+def build() -> Pipeline:
+    p = Pipeline("falls")
+    tone = p.add("tone", Tone(duration_s=0.1)).signal
+    for name in ("first", "second"):
+        p.connect(tone, p.add(name, JsonLines(f"{name}.jsonl"), device=["cuda:63", "host"]))
+    return p
+"""
 SCRIPT = Path(sys.executable).with_name("streamflow")
 
 
@@ -206,6 +218,14 @@ def test_a_report_of_a_run_is_json(folder, small):
     assert done.returncode == 0
     assert json.loads((folder / "report.json").read_text())["conserved"] is True
     assert len((folder / "out.jsonl").read_text().splitlines()) == 10
+
+
+def test_quiet_leaves_out_the_table_and_not_what_warns(streamflow, write):
+    write("pipelines/falls.py", FALLING_BACK)
+    ended = streamflow("run", "pipelines/falls.py", "--inline", "--offline", "--quiet")
+    assert ended.code == 0
+    (sentence,) = ended.sentences
+    assert sentence.startswith("streamflow: stages first, second: work on host instead of cuda:63 (")
 
 
 @pytest.mark.parametrize("value", ["200us", "0.5", "abc"])

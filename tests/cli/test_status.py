@@ -37,6 +37,20 @@ def test_a_stage_has_what_it_did_and_does(streamflow, run):
     assert row(streamflow("status", "run"), "vad") == "vad killed - 1,060 12.50 62.5% 3 1 7.0 ms"
 
 
+def test_a_stage_that_asked_for_a_device_has_the_one_that_it_got(streamflow, run):
+    content = run.state()
+    content["stages"] = {"mic": content["stages"]["vad"] | {"device": None}}
+    run.state(stages=content["stages"])
+    assert "device" not in streamflow("status", "run").out
+    content["stages"]["vad"] = content["stages"]["mic"] | {"device": "host"}
+    run.state(stages=content["stages"])
+    ended = streamflow("status", "run")
+    assert [row(ended, name).split()[:5] for name in ("mic", "vad")] == [
+        ["mic", "killed", "-", "-", "1,060"],
+        ["vad", "killed", "-", "host", "1,060"],
+    ]
+
+
 def test_culprits_that_have_no_room_are_counted_and_what_was_not_kept_stands_apart(streamflow, run):
     content = run.state()
     culprits = {f"service {name}": 20 - i for i, name in enumerate("abcdefghijk")}

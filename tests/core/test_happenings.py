@@ -68,6 +68,11 @@ def test_a_sentence_names_stage_or_stream(event: str, sentence: str) -> None:
     assert tell({"event": event, **ANYTHING}).sentence == sentence
 
 
+def test_a_miss_that_was_known_before_its_deadline_is_told_as_given_up() -> None:
+    told = tell({"event": "miss", **ANYTHING, "late_ms": -19.4})
+    assert told.sentence.startswith("deadline speech: mic#7 missed it, given up 19.4 ms before its deadline; ")
+
+
 def test_an_event_of_another_version_is_told_by_its_name() -> None:
     assert tell({"event": "moved", "stage": "vad", "to": 3}).sentence == "moved: stage vad"
     assert tell({"event": "back", "stage": "vad"}).sentence == "back: stage vad"

@@ -141,10 +141,13 @@ def test_after_a_quiet_period_the_first_restart_is_at_once_again() -> None:
     assert decider.failed("text", 10 * s + 1) == RestartNow(("text",), 10 * s + 1, 1)
 
 
-def test_the_reason_does_not_name_the_stage_twice() -> None:
-    decision = restarts(whole_group(intensity=0)).failed("vad", 0, "stage vad: process raised ValueError")
+@pytest.mark.parametrize("reason", ["stage vad: process raised ValueError", "stage vad, port x: int16[4] sent"])
+@pytest.mark.parametrize("process", ["vad", "p"])
+def test_the_reason_does_not_name_the_stage_twice(reason: str, process: str) -> None:
+    processes = {"vad": process, "text": process} if process == "p" else None
+    decision = restarts(whole_group(intensity=0), processes=processes).failed(process, 0, reason)
     assert isinstance(decision, GiveUp)
-    assert decision.sentence.startswith("stage vad: process raised ValueError; ")
+    assert decision.sentence.startswith(f"{reason}; ")
 
 
 def test_more_than_the_intensity_gives_up_and_says_why() -> None:

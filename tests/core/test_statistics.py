@@ -59,6 +59,14 @@ def test_merging_two_gives_the_histogram_of_the_union(a: list[int], b: list[int]
     assert merged.count == len(a) + len(b)
 
 
+@given(DURATIONS, DURATIONS)
+def test_what_is_left_out_again_was_never_there(values: list[int], others: list[int]) -> None:
+    left = histogram(values + others).without(others)
+    assert left.counts == histogram(values).counts
+    assert (left.count, left.sum) == (len(values), sum(values))
+    assert left.max <= max(values, default=0) * (1 + 2 * RELATIVE_ERROR_LIMIT)
+
+
 @given(DURATIONS, st.lists(st.floats(0, 1), max_size=5))
 def test_quantiles_together_are_those_one_by_one(values: list[int], shares: list[float]) -> None:
     found = histogram(values)

@@ -8,7 +8,7 @@ import pytest
 
 from streamflow import Batch, In, Message, Node, Out, Pipeline
 from streamflow.core.graph import Resolved
-from streamflow.core.staying import SPARE_COUNT, staying, why_copied
+from streamflow.core.staying import SPARE_COUNT, lacking_device, staying, why_copied
 from streamflow.core.turns import FLIGHT_LIMIT
 from streamflow.errors import Fault
 
@@ -43,10 +43,15 @@ class Both(Node):
 
 
 def resolved(
-    *targets: Node, process: str = "gpu", source: Node | None = None, device: Any = None, **edge: Any
+    *targets: Node,
+    process: str = "gpu",
+    source: Node | None = None,
+    device: Any = None,
+    sender: Any = None,
+    **edge: Any,
 ) -> Resolved:
     p = Pipeline("staying")
-    made = p.add("source", source or Source(), process="gpu")
+    made = p.add("source", source or Source(), process="gpu", device=sender)
     for nth, target in enumerate(targets):
         stage = p.add(f"target{nth}", target, process=process if nth == 0 else "gpu", device=device)
         for port in target.inputs():
@@ -82,6 +87,28 @@ def test_why_it_is_copied_names_what_to_change() -> None:
     assert why_copied(resolved(Copies()), edge) == "target0.number is not declared on_device=True"
     assert why_copied(resolved(Takes()), edge) == ""
     assert "no device in common" in why_copied(resolved(Takes(), device="cuda:0"), edge)
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver", "lacks"),
+    [
+        (["cuda:0", "host"], None, 'device=["cuda:0", "host"]'),
+        ("cuda:1", None, 'device="cuda:1"'),
+        ("host", None, ""),
+        (None, None, ""),
+        ("cuda:0", "host", ""),
+    ],
+)
+def test_a_receiver_lacks_a_device_where_its_sender_asks_for_a_gpu_and_it_asks_for_none(
+    sender: Any, receiver: Any, lacks: str
+) -> None:
+    made = resolved(Takes(), process="another", device=receiver, sender=sender)
+    assert [words for _, words in lacking_device(made)] == ([lacks] if lacks else [])
+
+
+@pytest.mark.parametrize(("target", "edge"), [(Copies(), {}), (Both(), {}), (Takes(), {"lossless": True})])
+def test_a_device_is_not_lacking_where_data_would_be_copied_all_the_same(target: Node, edge: dict[str, Any]) -> None:
+    assert list(lacking_device(resolved(target, process="another", sender="cuda:0", **edge))) == []
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_where_there_is_no_gpu_the_next_device_does_it_and_that_is_told(project:
     assert report["stages"]["work"]["device"] == "host"
     assert report["stages"]["work"]["processed"] == 300
     (told,) = [event for event in report["events"] if event["event"] == "device"]
-    assert told["sentence"].startswith("stage work: works on host, not on what it would rather: cuda:0: ")
+    assert told["sentence"].startswith("stage work: works on host instead of cuda:0 (")
 
 
 @without_gpu

@@ -46,7 +46,7 @@ def test_it_computes_in_each_life_of_its_stage(project: Project, device: str | N
     report = project.report(pipeline)
     work = report["stages"]["work"]
     assert work["restarts"] == 1
-    assert work["device"] == "host"
+    assert work["device"] == device
     assert report["conserved"] is True
     numbers = project.kept("kept").numbers
     assert numbers == sorted(numbers)

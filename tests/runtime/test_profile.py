@@ -62,6 +62,22 @@ def test_quantiles_of_service_are_stored_by_stage_and_batch(minimal, recordings)
     assert "tone" not in content["stages"]
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_first_call_or_batch_of_a_stage_is_left_out(minimal, size):
+    graph = minimal.resolved.graph
+    peak = Recorder.in_memory(shape_of("peak", minimal.resolved, Paths(graph, graph.deadlines)))
+    for number in range(10):
+        took_ns = 20 * ms if not number else ms
+        for seq in range(size):
+            begin_ns = (1 + number) * 1000 * ms
+            peak.record(Kind.RUN, 0, 0, seq, 1, 1, 1, begin_ns, begin_ns + took_ns, 0, 0, 0, -1, size, 0)
+            peak.service.record(took_ns)
+    content = make_profile(minimal, {"peak": Recording.over(peak.buffer)}, is_offline=True, duration_s=10.0)
+    (told,) = content["stages"]["peak"]["service_ms"].values()
+    assert told["count"] == 9 * size
+    assert told["max"] == pytest.approx(1.0, rel=1 / 64)
+
+
 def test_what_it_is_of_is_stored_too(minimal, recordings):
     content = make_profile(minimal, recordings, is_offline=False, duration_s=10.0)
     assert (content["pipeline"], content["mode"], content["settings"]) == ("minimal", "paced", {})
@@ -130,7 +146,7 @@ def test_one_of_another_machine_or_other_settings_is_used_and_that_is_noted(mini
     assert "peak" in profile.estimates
     assert len(profile.notes) == 2
     assert "Z80 with 1 cores" in profile.notes[0]
-    assert profile.notes[1].endswith("other settings: a 1")
+    assert profile.notes[1].endswith("other settings: a 1 (now by default)")
 
 
 def test_it_lies_beside_the_file_under_the_name_of_the_module_and_of_another_function():

@@ -85,10 +85,10 @@ def test_the_first_on_which_the_node_can_work_is_taken_and_why_not_the_others_is
     assert simulation.failure is None
     assert len(simulation.results("sink")) == COUNT
     assert simulation.stages["work"]["device"] == "host"
+    assert simulation.stages["sink"]["device"] is None, "it asked for none"
     (told,) = simulation.events_of("device")
     assert told["sentence"] == (
-        "stage work: works on host, not on what it would rather: "
-        "cuda:0: it lacks what this needs; cuda:1: it lacks what this needs"
+        "stage work: works on host instead of cuda:0 (it lacks what this needs), cuda:1 (it lacks what this needs)"
     )
 
 

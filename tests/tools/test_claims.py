@@ -53,6 +53,14 @@ def test_what_is_absent_counts_as_neither_and_says_what_is_missing(capsys: pytes
     assert absent["measured"] == "not measured: x.wav is not there"
 
 
+def test_why_something_is_absent_is_told_once_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    absent = AbsentError("no GPU", because="cuda:0: there is no driver for it")
+    assert main("made_up", [_failing(absent), _failing(absent)], []) == 0
+    *table, reason, _ = capsys.readouterr().out.splitlines()
+    assert sum("not measured: no GPU" in line for line in table) == 2
+    assert reason == "not measured: no GPU: cuda:0: there is no driver for it"
+
+
 @pytest.mark.parametrize(
     "error", [ShortfallError("exit code 1"), FileNotFoundError("p.npy"), TypeError("a fault of ours")]
 )
@@ -65,7 +73,9 @@ def test_a_claim_that_cannot_be_measured_falls_short_and_the_others_go_on(
 
 def test_json_is_a_list_of_rows_and_nothing_else_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     main("made_up", [_claim("a", True)], ["--json"])
-    assert _rows(capsys) == [{"topic": "made_up", "claim": "a: part 0", "bound": "1", "measured": "2", "holds": True}]
+    assert _rows(capsys) == [
+        {"topic": "made_up", "claim": "a: part 0", "bound": "1", "measured": "2", "holds": True, "because": ""}
+    ]
 
 
 def test_the_table_begins_with_what_the_figures_depend_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,9 @@ from tools import gpu_check
 @without_gpu
 def test_without_a_gpu_it_says_what_is_missing_and_ends_with_two(capsys: pytest.CaptureFixture[str], tmp_path) -> None:
     assert gpu_check.main(["--out", str(tmp_path / "results.json")]) == 2
-    assert capsys.readouterr().err.startswith("gpu_check: cuda:0: ")
+    told = capsys.readouterr().err
+    assert told.startswith("gpu_check: cuda:0: ")
+    assert told.endswith("; `make claims-gpu` has the part for the host\n")
     assert not (tmp_path / "results.json").exists()
 
 
@@ -19,7 +21,8 @@ def test_without_a_gpu_it_says_what_is_missing_and_ends_with_two(capsys: pytest.
 def test_a_claim_that_needs_a_gpu_is_told_as_not_measured() -> None:
     (row,) = gpu_check.measured("giving", 60, is_quick=True)
     assert row["claim"] == "giving"
-    assert row["measured"].startswith("not measured: cuda:0: ")
+    assert row["measured"] == "not measured: no GPU"
+    assert row["because"].startswith("cuda:0: ")
     assert row["holds"] is None
 
 

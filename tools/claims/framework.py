@@ -14,7 +14,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,7 +26,11 @@ WIDTHS = (46, 34, 44)  # characters of the first three columns on a wide screen;
 
 
 class AbsentError(Exception):
-    """What a claim needs is not there: its row counts as neither."""
+    """What a claim needs is not there: its row counts as neither. `because`: told once, for all such rows."""
+
+    def __init__(self, what: str, *, because: str = "") -> None:
+        super().__init__(what)
+        self.because = because
 
 
 class ShortfallError(Exception):
@@ -42,12 +46,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `holds` None: it counts as neither."""
+    """One line of the table. `holds` None: it counts as neither. `because`: what is told below the table."""
 
     claim: str
     bound: str
     measured: str
     holds: bool | None
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,9 @@ class Claim:
         """The rows as they are measured; what fails on the way is a row that falls short."""
         try:
             for row in self.measure(options):
-                yield Row(f"{self.name}: {row.claim}", row.bound, row.measured, row.holds)
+                yield replace(row, claim=f"{self.name}: {row.claim}")
         except AbsentError as error:
-            yield Row(self.name, "", f"not measured: {error}", None)
+            yield Row(self.name, "", f"not measured: {error}", None, error.because)
         except Exception as error:  # whatever it is: the other claims are measured all the same
             if not isinstance(error, ShortfallError):
                 traceback.print_exc()
@@ -147,6 +152,8 @@ def main(topic: str, claims: Sequence[Claim], arguments: Sequence[str] | None = 
         for row in measured:
             _print_row((row.claim, row.bound, row.measured, _word(row.holds)))
             rows.append(row)
+        for what, because in dict.fromkeys((row.measured, row.because) for row in rows if row.because):
+            print(f"{what}: {because}")
         print(_verdict(rows))
     return 1 if any(row.holds is False for row in rows) else 0
 

@@ -19,11 +19,12 @@ import numpy as np
 import trio
 
 from nodes.kernels.recurrent import SOURCE, Cell, Weights, constants, grid_of, step, tile_of
-from streamflow.device.contract import Device, NoDeviceError, Queue, Refusal
+from streamflow.device.contract import Device, Queue, Refusal
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.slots import SlotRing
 from tools.claims import gpu_ipc
 from tools.claims.framework import ROOT, AbsentError, Claim, Options, Row, ShortfallError, main
+from tools.claims.gpu_device import gpu
 from tools.claims.gpu_pipelines import BETWEEN_ON_THE_HOST, ON_A_GPU, ON_THE_HOST
 
 SUITES = (
@@ -42,16 +43,6 @@ SLAB_ROWS = 1024
 STREAMED_MIB = (1, 4, 16, 64)
 CHAIN_LENGTH = 20
 GRU_HIDDEN, GRU_ROWS = (128, 512), (1, 4, 16, 64, 256)
-
-
-def gpu() -> CudaDevice:
-    """Raises AbsentError."""
-    device = CudaDevice()
-    try:
-        device.open()
-    except NoDeviceError as error:
-        raise AbsentError(str(error)) from None
-    return device
 
 
 # ----------------------------------------------------------------------------------------- everywhere

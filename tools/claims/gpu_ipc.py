@@ -26,13 +26,14 @@ from typing import Any, Final
 import numpy as np
 import trio
 
-from streamflow.device.contract import Device, NoDeviceError, Queue
+from streamflow.device.contract import Device, Queue
 from streamflow.device.cuda import CudaDevice
 from streamflow.device.opening import device_of
 from streamflow.device.shared_ring import Lent, SharedRing, SharedRingReader, SharedSlot
 from streamflow.errors import WireError
 from streamflow.memory.words import add
-from tools.claims.framework import ROOT, AbsentError, Options, Row, ShortfallError
+from tools.claims.framework import ROOT, Options, Row, ShortfallError
+from tools.claims.gpu_device import gpu
 
 COUNT, QUICK_COUNT = 1_000_000, 20_000
 LIMIT_S: Final = 140.0  # then it ends with as many as there were, and is not held for what is claimed of all
@@ -79,10 +80,7 @@ def on_host(options: Options) -> Iterator[Row]:
 
 def on_gpu(options: Options) -> Iterator[Row]:
     """By handles of the driver."""
-    try:
-        CudaDevice().open()
-    except NoDeviceError as error:
-        raise AbsentError(str(error)) from None
+    gpu()
     yield _row("cuda:0", options)
 
 

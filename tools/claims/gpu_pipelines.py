@@ -7,10 +7,9 @@ from functools import partial
 from typing import Any
 
 from streamflow.core.blame import Culprit
-from streamflow.device.contract import NoDeviceError
-from streamflow.device.opening import device_of
 from tools.claims.command import a_run
-from tools.claims.framework import AbsentError, Claim, Options, Row, ShortfallError
+from tools.claims.framework import Claim, Options, Row, ShortfallError
+from tools.claims.gpu_device import require
 from tools.claims.gpu_stages import BETWEEN_CAPACITY
 
 STAGES = "tools.claims.gpu_stages"
@@ -28,7 +27,7 @@ PAGEABLE_RATIO_MAX = 1.05  # no slower than by way of pageable memory, but for t
 
 def end_to_end(options: Options, device: str) -> Iterator[Row]:
     """From shared memory to the device and back to another process; every second tensor by way of pageable buffers."""
-    _require(device)
+    require(device)
     count = TENSORS_QUICK if options.is_quick else TENSORS
     for kib in SIZES_KIB:
         settings = {"device": device, "kib": kib, "count": count, "rate_hz": RATE_HZ}
@@ -59,7 +58,7 @@ def _copied(stage: Mapping[str, Any]) -> str:
 
 def faults(options: Options, device: str) -> Iterator[Row]:
     """A kernel that writes where nothing is takes the device from all stages of its process; all come back."""
-    _require(device)
+    require(device)
     settings = {"device": device, "mark": "{}/mark"}
     with a_run(f"{STAGES}:faults", ("--no-enforcement",), settings) as run:
         report = run.succeed()
@@ -82,7 +81,7 @@ def faults(options: Options, device: str) -> Iterator[Row]:
 
 def between_processes(options: Options, device: str) -> Iterator[Row]:
     """Written on the device by one process, read there by another; both are killed again and again."""
-    _require(device)
+    require(device)
     count, deaths = (TENSORS_QUICK, DEATHS_QUICK) if options.is_quick else (BETWEEN, DEATHS)
     settings = {"device": device, "marks": "{}/mark", "count": count, "deaths": deaths}
     with a_run(f"{STAGES}:between", ("--no-enforcement", *NO_LIMIT), settings) as run:
@@ -101,16 +100,6 @@ def between_processes(options: Options, device: str) -> Iterator[Row]:
             latency_ms = run.succeed()["paths"]["there"]["latency_ms"]
         told = f"p50 {latency_ms['p50']:.2f} ms, p99 {latency_ms['p99']:.2f} ms"
         yield Row(f"latency through both, {LARGE_KIB} KiB, {WAYS[way]}", "", told, None)
-
-
-def _require(name: str) -> None:
-    """Raises AbsentError."""
-    device = device_of(name)
-    try:
-        device.open()
-    except NoDeviceError as error:
-        raise AbsentError(str(error)) from None
-    device.close()
 
 
 ON_THE_HOST = [

@@ -284,7 +284,7 @@ class Observation:
             node=definition.node if definition is not None else "",
             process=process,
             pid=0 if is_over else pid,
-            device=str(told.get("device", "host")),
+            device=str(told.get("device") or ""),
             condition=condition_of(
                 "down" if last_event == "restarting" and phase == "running" else phase,
                 is_hung=is_hung,

@@ -57,7 +57,7 @@ class Stage:
     node: str
     process: str
     pid: int
-    device: str
+    device: str  # empty where none was asked for, or none has opened yet
     condition: Condition
     why: str
     is_source: bool

@@ -166,6 +166,8 @@ def milliseconds(value: float | None) -> str:
     """Three figures and the unit that suits: `320 us`, `4.21 ms`, `1.20 s`."""
     if value is None:
         return "-"
+    if value < 0:
+        return f"-{milliseconds(-value)}"
     if value < 1:
         return f"{value * 1000:.0f} us"
     if value < 1000:

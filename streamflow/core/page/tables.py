@@ -51,7 +51,7 @@ def stages(report: Told) -> str:
             f"<b>{escape(name)}</b>",
             escape(nodes.get(name, "")),
             escape(str(one["process"])),
-            escape(str(one["device"])),
+            escape(one["device"]) if one["device"] else NOTHING,
             *(f"{one[key]:,}" for key in ("processed", "emitted", "absorbed")),
             *(_bad(one.get(key, 0)) for key in rare),
             NOTHING if one["busy"] is None else f"{one['busy']:.1%}",
@@ -177,7 +177,7 @@ def misses(told: Sequence[Told]) -> str:
             escape(_time(one)),
             escape(str(one.get("path", "?"))),
             escape(f"{one.get('stream', '?')}#{one.get('seq', '?')}"),
-            number(float(one.get("late_ms") or 0.0)),
+            _lateness(float(one.get("late_ms") or 0.0)),
             f"<b>{escape(' '.join(str(one[key]) for key in ('culprit', 'stage') if one.get(key)))}</b>",
             escape(str(one.get("timeline") or one.get("sentence") or "")),
         ]
@@ -210,6 +210,10 @@ def environment(told: Told) -> str:
 def _time(event: Told) -> str:
     """Of the day, in UTC, as the log has it: a page is read anywhere."""
     return str(event.get("at", "?")).partition("T")[2][:12] or "?"
+
+
+def _lateness(late_ms: float) -> str:
+    return number(late_ms) if late_ms >= 0 else f"given up {number(-late_ms)} before"
 
 
 def _ms(summary: Told, key: str) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from streamflow.core.accounting import EdgeCounts, StageCounts, broken_stage_sums, broken_sums
 from streamflow.core.budget import Estimate
+from streamflow.core.device_choice import DeviceChoices
 from streamflow.core.firm import FirmEvent
 from streamflow.core.paths import Paths
 from streamflow.core.portrait import as_values
@@ -70,7 +72,11 @@ class Observatory:
         self._switches: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()
         self._effects: dict[str, Sequence[Mapping[str, Any]]] = {}
-        self._devices: dict[str, str] = {}
+        asking: dict[str, list[str]] = {}
+        for stage in resolved.graph.stages:
+            if stage.devices:
+                asking.setdefault(process_of[stage.name], []).append(stage.name)
+        self._choices = DeviceChoices(asking)
         self._device_work: dict[str, Mapping[str, Any]] = {}
         self._ways: dict[str, str] = {}
         self._told_refused: set[str] = set()
@@ -124,7 +130,10 @@ class Observatory:
             case "realtime":
                 self._has_taken_effect(telegram["stages"], telegram["effects"])
             case "device":
-                self._works_on(telegram["stage"], telegram["device"], telegram["passed_over"])
+                stage = telegram["stage"]
+                opened = telegram["device"], telegram["passed_over"]
+                for change in self._choices.opened(self._process_of[stage], stage, *opened):
+                    self._log.write("device", **asdict(change))
             case "device_work":
                 self._device_work[telegram["stage"]] = telegram["report"]
             case "ways":
@@ -144,15 +153,6 @@ class Observatory:
                 self._told_refused.add(sentence)
                 self._log.write("refused", stages=list(stages), sentence=sentence)
 
-    def _works_on(self, stage: str, device: str, passed_over: Mapping[str, str]) -> None:
-        """In this life; why not on those that it would rather work on is told when that has changed."""
-        if self._devices.get(stage) == device:
-            return
-        if passed_over or stage in self._devices:
-            why = f", not on what it would rather: {'; '.join(passed_over.values())}" if passed_over else " again"
-            self._log.write("device", stage=stage, device=device, sentence=f"stage {stage}: works on {device}{why}")
-        self._devices[stage] = device
-
     def tell_states(self, sentences: Sequence[str]) -> None:
         """What became of the states that a former run has kept, or of those that this one keeps."""
         for sentence in sentences:
@@ -168,6 +168,7 @@ class Observatory:
             self.inquest.went_down(stage, now_ns)
             self._hung.pop(stage, None)
             self._vitals.forget(stage)
+            self._choices.went_down(self._process_of[stage])
 
     def lost_device(self, stages: Sequence[str], device: str) -> None:
         """Their process is about to end for it."""
@@ -337,7 +338,7 @@ class Observatory:
                 self._restarts,
                 special,
                 self._effects,
-                self._devices,
+                self._choices.devices,
                 self._device_work,
                 now_ns,
             ),

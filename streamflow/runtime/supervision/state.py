@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamflow.core.accounting import EdgeCounts, StageCounts
-from streamflow.core.device_names import HOST
 from streamflow.core.graph import Graph, Resolved
 from streamflow.core.ledger import Ledger
 from streamflow.core.paths import Paths
@@ -177,7 +176,7 @@ def stage_states(
             "variant_switches": recording.word(layout.VARIANT_SWITCHES),
             "batch_wait_ms": {} if stage.batch is None else recording.histogram("batch_wait").summary_ms(),
             "join": _join(recording),
-            "device": devices.get(name, HOST),
+            "device": devices.get(name),
             "launches": device_work.get(name, {}).get("launches", []),
             "copies": device_work.get(name, {}).get("copies", {}),
             "depth": sum(one.held for one in recording.inputs()),

@@ -72,6 +72,12 @@ def test_plots_that_have_marks_say_what_they_are():
     assert "was started again" not in text
 
 
+def test_a_miss_that_was_given_up_before_its_deadline_is_told_so():
+    missed = event(1000, "miss", path="speech", stream="mic", seq=7, late_ms=-19.4)
+    assert "given up 19.4 before" in tables.misses([missed])
+    assert "given up" not in tables.misses([missed | {"late_ms": 19.4}])
+
+
 def test_events_of_which_there_were_more_are_said_to_be_the_last():
     assert "<h2>What happened</h2>" in shown(report(event(0, "started"), event(1, "priority")))
     assert "<h2>What happened, the last 2 events</h2>" in shown(report(event(1, "back"), event(2, "priority")))
@@ -103,6 +109,8 @@ def test_what_a_stage_has_tried_on_its_device_is_told_with_what_each_way_took_or
         "copies": {"ways": [], "straight": 9, "staged": 1, "refused": 0},
     }
     told = tables.stages({"stages": {"work": stage}})
+    assert "cuda:0" in told
+    assert "None" not in tables.stages({"stages": {"work": stage | {"device": None}}})
     assert "launch 61.0, graph 34.0" in told
     assert "cuBLAS &amp; its kin cannot be captured" in told
     assert "9 straight, 1 staged<" in told

@@ -144,6 +144,15 @@ def test_a_stage_is_opened_and_closed_with_enter(shown):
     assert "gets" not in shown.press("enter")
 
 
+def test_a_stage_is_said_to_have_a_device_only_where_it_asked_for_one(left, show):
+    opened = show(left, 120, 40).press("3", "down", "enter")
+    assert "pid - , device host".replace(" ,", ",") in opened
+    content = told(left)
+    content["stages"]["vad"]["device"] = None
+    left.state(stages=content["stages"])
+    assert "device host" not in show(left, 120, 40).press("3", "down", "enter")
+
+
 def test_a_miss_shows_where_its_time_went_and_opens_to_all_stamps(shown):
     text = shown.press("4")
     assert text.count("mailbox wait vad") == 2
@@ -151,6 +160,14 @@ def test_a_miss_shows_where_its_time_went_and_opens_to_all_stamps(shown):
     opened = shown.press("enter")
     assert "mailbox of vad held it 30.0 ms" in opened
     assert [line for line in opened.splitlines() if line.rstrip().endswith("vad  run")]
+
+
+def test_a_miss_is_late_by_so_much_or_was_given_up_so_long_before_its_deadline(left, show):
+    left.miss(10, 1900, late_ms=-23.902)
+    text = show(left).press("4")
+    assert text.count("    +5.00 ms  ") == 3
+    assert text.count("  -23.9 ms  ") == 1
+    assert "│ deadline, - given up before it" in " ".join(text.split())
 
 
 def test_an_opened_miss_stays_open_and_has_the_cursor_when_others_come(left, shown):

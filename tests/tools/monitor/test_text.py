@@ -70,7 +70,15 @@ def test_wide_and_combining_characters_are_counted_in_cells():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0.32, "320 us"), (4.214, "4.21 ms"), (61.0, "61.0 ms"), (999.4, "999 ms"), (1204.0, "1.20 s")],
+    [
+        (None, "-"),
+        (0.32, "320 us"),
+        (4.214, "4.21 ms"),
+        (61.0, "61.0 ms"),
+        (999.4, "999 ms"),
+        (1204.0, "1.20 s"),
+        (-23.902, "-23.9 ms"),
+    ],
 )
 def test_durations_have_three_figures_and_the_unit_that_suits(value, text):
     assert milliseconds(value) == text

@@ -25,7 +25,7 @@ LETTERS: dict[str, str] = {
     Culprit.RESTART: "R",
     Culprit.DROP: "d",
 }
-LEGEND = (*(f"{letter} {culprit}," for culprit, letter in LETTERS.items()), "│ deadline")
+LEGEND = (*(f"{letter} {culprit}," for culprit, letter in LETTERS.items()), "│ deadline,", "- given up before it")
 JOINT = "\u00a0"  # where a line may not be broken
 TIME_WIDTH = 12
 
@@ -100,10 +100,15 @@ def _head(miss: Told, path_width: int, datum_width: int) -> Line:
         fit(str(miss.get("path", "?")), path_width),
         "  ",
         fit(_datum(miss), datum_width),
-        (f" +{milliseconds(late)}".rjust(11), Tone.BAD),
+        (f" {lateness(late)}".rjust(11), Tone.BAD),
         "  ",
         (blamed, Tone.STRONG),
     )
+
+
+def lateness(late_ms: float | None) -> str:
+    """After the deadline with a plus; with a minus what was given up before it."""
+    return milliseconds(late_ms) if late_ms is None or late_ms < 0 else f"+{milliseconds(late_ms)}"
 
 
 def clock_of(event: Told) -> str:

@@ -77,7 +77,7 @@ COLUMNS = (
     Column("MB", 4, 1, lambda one: _plain("-" if one.memory_mb is None else f"{one.memory_mb:.0f}")),
     Column("stall", 7, 2, lambda one: _stalled(one)),
     Column("batch", 5, 3, lambda one: _plain("-" if one.batch is None else f"{one.batch:.1f}")),
-    Column("device", 6, 4, lambda one: _plain(one.device), is_left=True),
+    Column("device", 6, 4, lambda one: _plain(one.device or "-"), is_left=True),
     Column("pid", 7, 5, lambda one: _plain(str(one.pid or "-"))),
     Column("process", 12, 6, lambda one: _plain(one.process), is_left=True),
     Column("node", 16, 9, lambda one: (one.node, Tone.DIM), is_left=True),
@@ -136,8 +136,9 @@ def _everything(stage: Stage, snapshot: Snapshot, width: int) -> list[Line]:
     quantiles = {key.replace("p999", "p99.9"): milliseconds(value) for key, value in stage.service_ms.items()}
     service = "  ".join(f"{name} {told}" for name, told in quantiles.items())
     left_out = {port: each(reasons.items()) for port, reasons in mapping(told, "left_out").items()}
+    on_device = f", device {stage.device}" if stage.device else ""
     facts = [
-        ("node", f"{stage.node}, process {stage.process}, pid {stage.pid or '-'}, device {stage.device}"),
+        ("node", f"{stage.node}, process {stage.process}, pid {stage.pid or '-'}{on_device}"),
         ("why", stage.why),
         ("works on", "" if stage.in_service_ms is None else f"its datum for {milliseconds(stage.in_service_ms)} now"),
         ("service", service),

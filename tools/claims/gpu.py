@@ -9,6 +9,7 @@ import importlib
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -19,9 +20,9 @@ import numpy as np
 import trio
 
 from nodes.kernels.recurrent import SOURCE, Cell, Weights, constants, grid_of, step, tile_of
-from streamflow.device.contract import Device, Queue, Refusal
+from streamflow.device.contract import Device, Queue, Refusal, Ticket, Work
 from streamflow.device.cuda import CudaDevice
-from streamflow.device.slots import SlotRing
+from streamflow.device.slots import Slot, SlotRing
 from tools.claims import gpu_ipc
 from tools.claims.framework import ROOT, AbsentError, Claim, Options, Row, ShortfallError, main
 from tools.claims.gpu_device import gpu
@@ -181,11 +182,11 @@ def _parts_s(
 
 
 def launch(options: Options) -> Iterator[Row]:
-    """A chain of small kernels: a whole step of a slot (copies, graph, ticket) against CuPy's bare graph and the same
-    copies."""
+    """A chain of small kernels: whole steps of slots (copies, graph, ticket) against CuPy's bare graph and the same
+    copies; each by itself, with the wake-up that follows, and as a stage does them: one runs, one is staged."""
     device = gpu()
     xp = device.xp
-    ring = SlotRing(device, {"x": ((1024,), "float32")}, {"y": ((1024,), "float32")}, count=1)
+    ring = SlotRing(device, {"x": ((1024,), "float32")}, {"y": ((1024,), "float32")})
 
     def chain(x: Any, y: Any) -> None:
         xp.multiply(x, 0.5, out=y)
@@ -195,19 +196,8 @@ def launch(options: Options) -> Iterator[Row]:
     if not ring.capture(chain):
         raise ShortfallError("the chain could not be captured")
     count = 200 if options.is_quick else 2000
-
-    async def steps() -> list[float]:
-        found = []
-        for _ in range(count):
-            slot = ring.take()
-            assert slot is not None
-            began_s = time.perf_counter()
-            await ring.submit(slot, chain).wait()
-            found.append(time.perf_counter() - began_s)
-            ring.give_back(slot)
-        return found
-
-    ours_s = median(trio.run(steps))
+    alone_s = trio.run(_steps_s, ring, chain, count, 1)
+    staged_s = trio.run(_steps_s, ring, chain, count, len(ring.slots))
     slot = ring.slots[0]
     graph, stream = slot.graphs[-1].graph, xp.cuda.Stream(non_blocking=True)  # type: ignore[attr-defined]
     (x,), (y,) = slot.on_device
@@ -219,11 +209,31 @@ def launch(options: Options) -> Iterator[Row]:
         y.get(stream=stream, out=slot.outputs["y"], blocking=False)
         stream.synchronize()
         bare.append(time.perf_counter() - began_s)
-    ratio = ours_s / median(bare)
-    told = f"{ratio:.2f}× ({ours_s * 1e6:.0f} µs, bare {median(bare) * 1e6:.0f} µs)"
-    yield Row(f"{CHAIN_LENGTH} kernels as a graph", "<= 1.2× bare", told, ratio <= 1.2)
+    for how, ours_s in (("each by itself", alone_s), ("one runs, one is staged", staged_s)):
+        ratio = ours_s / median(bare)
+        told = f"{ratio:.2f}× ({ours_s * 1e6:.0f} µs, bare {median(bare) * 1e6:.0f} µs)"
+        yield Row(f"{CHAIN_LENGTH} kernels as a graph, {how}", "<= 1.2× bare", told, ratio <= 1.2)
     ring.close()
     device.close()
+
+
+async def _steps_s(ring: SlotRing, work: Work, count: int, in_flight: int) -> float:
+    """What a step takes, in the median, from when the one before it was done or it was given, as comes later."""
+    given: deque[tuple[float, Slot, Ticket]] = deque()
+    found = []
+    done_s = 0.0
+    for nth in range(count + in_flight):
+        if nth >= in_flight:
+            began_s, slot, ticket = given.popleft()
+            await ticket.wait()
+            since_s, done_s = max(began_s, done_s), time.perf_counter()
+            found.append(done_s - since_s)
+            ring.give_back(slot)
+        if nth < count:
+            taken = ring.take()
+            assert taken is not None
+            given.append((time.perf_counter(), taken, ring.submit(taken, work)))
+    return median(found)
 
 
 def giving(options: Options) -> Iterator[Row]:

@@ -64,7 +64,18 @@ def build(on_miss: str = "shed", escalation: str = "", firm: bool = False, max_a
 
 def _late(project: Project, *options: str, **settings: object) -> tuple[Ended, dict[str, Any], list[dict[str, Any]]]:
     more = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    ended = project.run(project.pipeline(LATE), "--quiet", "--report", "r.json", "--keep", "kept", *options, *more)
+    ended = project.run(
+        project.pipeline(LATE),
+        "--quiet",
+        "--log-level",
+        "error",
+        "--report",
+        "r.json",
+        "--keep",
+        "kept",
+        *options,
+        *more,
+    )
     report = json.loads((project.folder / "r.json").read_text())
     lines = (project.folder / "kept" / "recordings" / "events.jsonl").read_text().splitlines()
     return ended, report, [json.loads(line) for line in lines]

@@ -213,7 +213,7 @@ def test_a_killed_recorder_leaves_a_recording_that_says_what_it_lacks(project: P
     assert not told["recording"]["is_whole"]
     assert kept + not_kept == told["recording"]["offered"]
     had_come = sum(told["edges"][name]["delivered"] for name in told["edges"] if "->recorder." in name) - kept
-    parts = ended.sentence.split("; ")
+    parts = ended.sentences[-1].split("; ")
     assert parts[1].startswith(f"{not_kept:,} of {kept + not_kept:,} could not be kept")
     assert parts[1].endswith(f", {had_come:,} of them had been delivered" if had_come else "kept")
     assert parts[2] == "the recording failed: the recorder ended before the run"
@@ -244,7 +244,9 @@ def test_a_recording_of_a_killed_run_is_read_up_to_the_last_second(project: Proj
     assert recording.losses["offered"] >= recording.losses["kept"]
     replayed = project.start("replay", pipeline, "a.mcap", "--offline", "--quiet").wait()
     assert replayed.code == 0, replayed.stderr
-    assert replayed.sentence.endswith(f"it was cut; the {recording.count:,} data up to the last whole chunk are there")
+    assert replayed.sentences[-1].endswith(
+        f"it was cut; the {recording.count:,} data up to the last whole chunk are there"
+    )
 
 
 def test_two_runs_do_not_write_one_file_and_what_is_replayed_can_be_recorded_anew(project: Project) -> None:

@@ -114,7 +114,7 @@ def crash_loop(options: Options) -> Iterator[Row]:
         settings = {"how": how, "mark": "{}/mark", "out": "{}/lines"}
         with (
             tempfile.TemporaryDirectory(prefix="claim-") as keep,
-            a_run(CRASHING, ["--keep", keep], settings) as run,
+            a_run(CRASHING, ["--keep", keep, "--log-level", "error"], settings) as run,
         ):
             code = run.wait(60.0)
             errors = run.errors()

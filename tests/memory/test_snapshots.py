@@ -282,9 +282,7 @@ def test_while_its_owner_commits_each_stream_is_as_after_one_of_its_steps(tmp_pa
     view, snapshots = StateView(path), Snapshots(disk, STAGE)
     last = dict.fromkeys((f"stream {slot}" for slot in range(COUNT)), NO_SEQ)
     end_s = time.monotonic() + 30
-    while any(
-        (state := view.read(slot)) is None or state.seq < 1 for slot in range(COUNT)
-    ):  # on a busy machine a while
+    while any((state := view.read(slot)) is None or state.seq < 1 for slot in range(COUNT)):  # that may take a while
         assert time.monotonic() < end_s, "it takes no step"
         time.sleep(0.001)
     for number in range(40):

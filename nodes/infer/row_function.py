@@ -15,8 +15,8 @@ from streamflow.wire.arrays import Array
 class RowFunction(Node):
     """`y = f(x)`: a subclass says what it needs on the device (`_load`), and what is done there (`_work`).
 
-    It is batched over data of all streams, of which each is a row. Between stages of one process that work on one
-    device data stay there. Raises InputError for a type whose dimensions are not all known.
+    It is batched over data of all streams, of which each is a row. Between stages that work on one device data stay
+    there. Raises InputError for a type whose dimensions are not all known.
     """
 
     stateful = False

@@ -46,6 +46,24 @@ def recordings(minimal: Loaded) -> dict[str, Recording]:
     return {name: Recording.over(recorder.buffer) for name, recorder in made.items()}
 
 
+def test_what_a_device_takes_is_the_stages_and_counted_once_where_batches_wait_for_each_other(minimal):
+    """Each is made in 2 ms and takes the device 8 ms, and is given to it 4 ms after the one before it."""
+    graph = minimal.resolved.graph
+    peak = Recorder.in_memory(shape_of("peak", minimal.resolved, Paths(graph, graph.deadlines)))
+    done_ns = 0
+    for number in range(10):
+        begin_ns = (1000 + 4 * number) * ms
+        given_ns = begin_ns + 2 * ms
+        done_ns = max(given_ns, done_ns) + 8 * ms
+        for seq in range(3):
+            peak.record(Kind.RUN, 0, 0, 3 * number + seq, 1, 1, 1, begin_ns, given_ns, done_ns, 0, 0, -1, 3, 0)
+            peak.service.record(2 * ms)
+    content = make_profile(minimal, {"peak": Recording.over(peak.buffer)}, is_offline=True, duration_s=10.0)
+    (told,) = content["stages"]["peak"]["service_ms"].values()
+    assert told["count"] == 27
+    assert told["p50"] == told["max"] == pytest.approx(10.0, rel=1 / 64)
+
+
 def stored(minimal: Loaded, recordings: dict[str, Recording], path: Path, **changes: object) -> Path:
     content = make_profile(minimal, recordings, is_offline=False, duration_s=10.0)
     write_profile(path, content | changes)

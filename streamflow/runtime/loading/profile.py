@@ -29,6 +29,7 @@ from streamflow.core.verdict import Kind
 from streamflow.errors import StreamflowError, UsageError
 from streamflow.recorder.layout import VALUE_LIMIT
 from streamflow.recorder.reader import Recording
+from streamflow.recorder.records import Rows
 from streamflow.runtime.loading.loader import Loaded, Reference
 
 VERSION = 1
@@ -127,11 +128,28 @@ def _warm(recording: Recording) -> Histogram:
     """
     service, tail = recording.histogram("service"), recording.tail(0)
     done = tail.records[tail.records["kind"] == Kind.RUN]
+    if done["device_done_ns"].any():
+        return _with_device(done)
     if tail.lost_count or not done.size:
         return service
     first = done[done["started_ns"] == done[0]["started_ns"]]
     took_ns = np.clip(first["ended_ns"] - first["started_ns"] - first["blocked_ns"], 0, VALUE_LIMIT - 1).tolist()
     return service.without(took_ns) if service.count > len(took_ns) else service
+
+
+def _with_device(done: Rows) -> Histogram:
+    """How long the stage and its device took, from what is recorded still; what a batch waited for the one before it on
+    the device was that one's. Without the first batch, where there are others."""
+    found, before_ns = Histogram(), 0
+    batches = np.split(done, np.flatnonzero(np.diff(done["started_ns"])) + 1)
+    for nth, batch in enumerate(batches):
+        started_ns, given_ns, done_ns = (int(batch[0][word]) for word in ("started_ns", "ended_ns", "device_done_ns"))
+        on_device_ns = max(done_ns - max(given_ns, before_ns), 0)
+        before_ns = max(before_ns, done_ns)
+        if nth or len(batches) == 1:
+            for blocked_ns in batch["blocked_ns"].tolist():
+                found.record(given_ns - started_ns - blocked_ns + on_device_ns)
+    return found
 
 
 def _quantiles(histogram: Histogram) -> dict[str, float]:

@@ -34,7 +34,8 @@ class DeviceChoices:
         if len(opened) < len(self._processes[process]):
             return []
         changed: dict[tuple[str, str], list[str]] = {}
-        for one, (new, why) in opened.items():
+        for one in self._processes[process]:  # in one order, whichever opened first
+            new, why = opened[one]
             before = self.devices.get(one)
             if before != new and (why or before is not None):
                 changed.setdefault((new, why), []).append(one)

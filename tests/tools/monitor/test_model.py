@@ -167,7 +167,7 @@ def test_a_miss_is_late_by_so_much_or_was_given_up_so_long_before_its_deadline(l
     text = show(left).press("4")
     assert text.count("    +5.00 ms  ") == 3
     assert text.count("  -23.9 ms  ") == 1
-    assert "│ deadline, - given up before it" in " ".join(text.split())
+    assert "│ deadline, - given up" in " ".join(text.split())
 
 
 def test_an_opened_miss_stays_open_and_has_the_cursor_when_others_come(left, shown):

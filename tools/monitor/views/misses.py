@@ -25,7 +25,7 @@ LETTERS: dict[str, str] = {
     Culprit.RESTART: "R",
     Culprit.DROP: "d",
 }
-LEGEND = (*(f"{letter} {culprit}," for culprit, letter in LETTERS.items()), "│ deadline,", "- given up before it")
+LEGEND = (*(f"{letter} {culprit}," for culprit, letter in LETTERS.items()), "│ deadline,", "- given up")
 JOINT = "\u00a0"  # where a line may not be broken
 TIME_WIDTH = 12
 

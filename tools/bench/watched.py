@@ -8,14 +8,12 @@ both alike. It prints figures and judges nothing: python -m tools.bench.watched
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from tools.claims.command import Run, a_run, wait_until
+from tools.claims.command import Run, a_run, processor_time_s, wait_until
 from tools.claims.framework import ShortfallError, environment
 
 PIPELINE = "tools.bench.watched_pipeline"
@@ -58,9 +56,9 @@ def watching(seconds: float = WATCHED_S, rate_hz: float = RATE_HZ) -> Watching:
     with a_run(PIPELINE, ("--duration", str(duration_s)), settings) as run:
         _wait_until_started(run)
         time.sleep(SETTLE_S)
-        began_s, before_s = time.monotonic(), _processor_time_s(run.pid)
+        began_s, before_s = time.monotonic(), processor_time_s(run.pid)
         time.sleep(seconds)
-        took_s, used_s = time.monotonic() - began_s, _processor_time_s(run.pid) - before_s
+        took_s, used_s = time.monotonic() - began_s, processor_time_s(run.pid) - before_s
         report = run.succeed()
     handled = sum(stage["processed"] for stage in report["stages"].values())
     rate_hz = handled / report["duration_s"]
@@ -73,12 +71,6 @@ def _wait_until_started(run: Run) -> None:
 
     if wait_until(is_under_way, START_LIMIT_S) is None:
         raise ShortfallError("the run has not started")
-
-
-def _processor_time_s(pid: int) -> float:
-    """What a process has used so far, its children not counted."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def pairs(count: int = PAIR_COUNT, seconds: float = PAIR_S) -> list[Pair]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from streamflow.core.statistics import Histogram
 from streamflow.recorder.reader import Recording
 from tools.bench.watched import PIPELINE
-from tools.claims.command import Run, a_run
+from tools.claims.command import Run, a_run, processor_time_s
 from tools.claims.framework import Claim, HostShare, Options, Row
 from tools.claims.monitor_screens import end, require_terminal, top, wait_for_data
 from tools.terminal import Terminal
@@ -45,9 +45,9 @@ def screen_cost(options: Options) -> Iterator[Row]:
                 with top(run, width, height, "--view", view) as terminal:
                     terminal.until("watched")
                     time.sleep(SETTLE_S)
-                    pid, before_s, began_s = terminal.pid(), _used_s(terminal.pid()), time.monotonic()
+                    pid, before_s, began_s = terminal.pid(), processor_time_s(terminal.pid()), time.monotonic()
                     time.sleep(seconds)
-                    shares[view] = (_used_s(pid) - before_s) / (time.monotonic() - began_s)
+                    shares[view] = (processor_time_s(pid) - before_s) / (time.monotonic() - began_s)
             measured = ", ".join(f"{view} {share:.1%}" for view, share in shares.items())
             yield Row(
                 f"{width}x{height}",
@@ -145,11 +145,6 @@ def _belongings(run: Run) -> _Belongings:
         descriptors=len(os.listdir(f"/proc/{run.pid}/fd")),
         memory_kb=pages * os.sysconf("SC_PAGE_SIZE") // 1024,
     )
-
-
-def _used_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 CLAIMS = [Claim("cost of the screen", screen_cost), Claim("attached", attached)]

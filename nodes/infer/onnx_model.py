@@ -53,7 +53,7 @@ class OnnxModel(Node):
     where that is said. On a GPU by ONNX Runtime's CUDA provider (onnxruntime-gpu, in place of onnxruntime); where that
     is missing the next device is taken, or the run ends with that sentence: never the CPU unsaid. `host` is a thread
     beside the loop. There sizes must be known (`sizes`), and those of the outputs follow from them; states go in and
-    come out with each step. Between stages of one process that work on one device data stay there, but for inputs of
+    come out with each step. Between stages that work on one device data stay there, but for inputs of
     which something is kept or added: `context`, `dt`, REPEAT.
 
     Each input that is neither state, constant nor dt is an In port, each output that is no state an Out port,

@@ -34,7 +34,7 @@ class TorchModel(RowFunction):
     in the stage's own process, or its name, `"package.module:function"`: it returns a module or any function of a
     tensor. It is run in inference mode; rows say nothing of each other. Dimensions are numbers, or names of which
     `sizes` has the number. `rows_max`: how many data may be in one batch, where `p.add(..., batch=)` does not say it;
-    buffers for them are allocated once, when the stage opens. Between stages of one process that work on one device
+    buffers for them are allocated once, when the stage opens. Between stages that work on one device
     data stay there. On the CPU torch has `threads` threads for the whole process: by default as many as the stage was
     given with `realtime`, else one.
 

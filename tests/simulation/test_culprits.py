@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from streamflow import In, Message, Node, Out, Pipeline, ms, us
+from streamflow import Node, Out, Pipeline, ms, us
 from streamflow.testing import Faults, simulate
+from tests.simulation.test_overload import Pass, Sink
 
 COUNT, PERIOD_NS = 300, 10 * ms
 
@@ -19,21 +20,6 @@ class Source(Node):
     async def run(self) -> None:
         for number in range(COUNT):
             await self.emit(np.int64(number), event_time_ns=await self.pace(number * PERIOD_NS))
-
-
-class Pass(Node):
-    number = In("int64[]")
-    out = Out("int64[]")
-
-    def process(self, message: Message) -> object:
-        return message.array
-
-
-class Sink(Node):
-    number = In("int64[]")
-
-    def process(self, message: Message) -> None:
-        return None
 
 
 def build() -> Pipeline:
